@@ -11,7 +11,7 @@ verdict() { # CONDITION TARGET; prints the target and whether it was met
     if holds "$1"; then echo "$2: met"; else echo "$2: MISSED"; fi
 }
 
-# Posts the archive and follows the stream to its end, which must be a success.
+# Posts the archive and follows the stream to its end; fails unless that is a success.
 submit() { # ARCHIVE STREAM
     api -N -o "$2" -D "$2.headers" -H 'Accept: text/event-stream' -F "nonce=$(random_nonce)" \
         -F "source=@$1;filename=${1##*/}" "$SERVER_URL/build/stream"
@@ -19,7 +19,8 @@ submit() { # ARCHIVE STREAM
         { cat "$2" >&2 && die "$EXIT_FAILED" "the appliance did not build ${1##*/}"; }
 }
 
-# Times `plain` and `appliance`, which set SECONDS_TAKEN, in pairs. Sets PLAIN and KETTLE, the medians.
+# Times `plain` and `appliance`, which set SECONDS_TAKEN, in pairs. Sets PLAIN and KETTLE, the
+# medians.
 compare() { # SOURCE PAIRS
     local pair how
     : >"$work/times.plain"

@@ -1,5 +1,6 @@
 # shellcheck shell=bash
-# Shared by the scripts of this folder: messages, the toolchain, building and talking to one appliance.
+# Shared by the scripts of this directory: messages, the toolchain, building and talking to one
+# appliance.
 
 set -euo pipefail
 
@@ -15,7 +16,8 @@ export PATH
 # shellcheck disable=SC2034
 readonly EXIT_FAILED=1 EXIT_USAGE=2 EXIT_SETUP=3 EXIT_GONE=4
 
-# How long an appliance may take to say where it listens, on a machine with much else to do. Nobody waits for one that has ended.
+# How long an appliance may take to print where it listens, on a busy machine. An appliance that has
+# ended is not waited for.
 readonly START_SECONDS=120
 
 say() { printf '%s\n' "$*" >&2; }
@@ -40,10 +42,10 @@ needs_value() { # OPTION REST…
     (($# >= 2)) || usage "$1 needs a value"
 }
 
-# What curl has to know of the appliance's key, once it is verified.
+# The options of curl that pin the appliance's key, once it is verified.
 API_PIN=()
 
-# curl to an appliance of this machine, whatever proxy the environment names.
+# Runs curl with an appliance of this machine, without a proxy of the environment.
 api() { curl -sS --noproxy 127.0.0.1 "${API_PIN[@]}" "$@"; }
 
 random_nonce() { od -An -N16 -tx1 /dev/urandom | tr -d ' \n'; }
@@ -55,7 +57,7 @@ build_binary() { # NAME FEATURE OPTION…
         jq -r 'select(.reason == "compiler-artifact" and .executable != null).executable'
 }
 
-# Builds binaries optimised, each with its own feature only; prints a name and a path a line.
+# Builds optimised binaries, each with only its own feature; prints a name and a path a line.
 build_release() { # NAME…
     local -A features=([kettle-init]=appliance [kettle-host]=host [kettle]=cli)
     local binary path
@@ -65,14 +67,15 @@ build_release() { # NAME…
     done
 }
 
-# The stand-in for a secure processor; prints its path. Debug information and optimisation would only take time.
+# Builds the simulated secure processor; prints its path. Debug information and optimisation would
+# only take time.
 build_simulator() { build_binary kettle-simulator simulator; }
 
 seconds_since() { # EPOCHREALTIME
     awk -v start="$1" -v now="$EPOCHREALTIME" 'BEGIN { printf "%.1f", now - start }'
 }
 
-# Picks one path out of what build_release printed.
+# Prints one path from the output of build_release.
 built() { # NAME LINES
     awk -v name="$1" '$1 == name { sub(/^[^ ]+ /, ""); print }' <<<"$2"
 }
@@ -84,7 +87,8 @@ unpacked_root() {
     (cd "$root" && pwd -P)
 }
 
-# Whether a child of this shell still runs. The number of one that has ended may be that of another process by now.
+# Succeeds if a child of this shell still runs. The process id of an ended child may already belong
+# to another process.
 is_running() { # PID
     local pid
     for pid in $(jobs -rp); do
@@ -93,7 +97,8 @@ is_running() { # PID
     return 1
 }
 
-# Prints where an appliance says that it listens; fails while it has not said so, or only the first half of it.
+# Prints the address that an appliance has printed; fails while it has printed none, or only a part
+# of the line.
 listening_url() { # FILE
     local line
     # A last line without its end is not taken by `read`.
@@ -105,14 +110,16 @@ listening_url() { # FILE
     return 1
 }
 
-# Starts an appliance in WORK. Sets SERVER_PID and SERVER_URL; stop_server ends it. What KETTLE_ALLOW_NETWORK has, ranges with spaces
-# between them, phases that fetch reach although it is not public: a registry in a network of one's own, for instance.
+# Starts an appliance in WORK. Sets SERVER_PID and SERVER_URL; stop_server ends it. Phases that
+# fetch also reach the ranges in KETTLE_ALLOW_NETWORK, with spaces between them, although they are
+# not public: a registry in a private network, for instance.
 start_server() { # BINARY WORK OPTION…
     local deadline=$((SECONDS + START_SECONDS)) range ranges options=()
     read -ra ranges <<<"${KETTLE_ALLOW_NETWORK:-}"
     for range in "${ranges[@]}"; do options+=(--allow-network "$range"); done
     mkdir -p -- "$2"
-    # Emptied before anybody reads it: an earlier appliance in the same place said there where it listened.
+    # Emptied before it is read: an earlier appliance with the same directory printed its address
+    # there.
     : >"$2.stdout"
     "$1" serve --listen 127.0.0.1:0 --tls-listen 127.0.0.1:0 --work "$2" "${options[@]}" "${@:3}" >>"$2.stdout" 2>"$2.stderr" </dev/null &
     SERVER_PID=$!

@@ -2,21 +2,24 @@
 # Starts the image as a virtual machine of this host. Sourced after lib.sh, image/lib.sh and
 # image/launch.sh.
 
-# How long a machine may take from power to its first answer, under emulation on a busy host.
+# How long a machine may take from power to its first response, under emulation on a busy host.
 readonly BOOT_SECONDS=120
-# How long one question may take. QEMU accepts a connection long before there is anybody in the machine, and asks there ever more
-# rarely: a new question is quicker than patience, until so many seconds have shown that this host is slow.
+# How long one request may take. QEMU accepts a connection long before anything listens in the
+# machine, and retries there ever more rarely: a new request is faster than waiting, until this many
+# seconds have shown that this host is slow.
 readonly ASK_SECONDS=0.3 ASK_PATIENTLY_SECONDS=5 QUICK_SECONDS=30
-# What SNP guests of this image get. The launch measurement covers the type and the number of processors: scripts/build-image
-# publishes one for each; `sev-snp-guest` takes the position of the C-bit and its cost in address bits as Milan, Genoa and
-# Turin have them (QEMU, docs/system/i386/amd-memory-encryption.rst).
+# The processors of SNP guests of this image. The launch measurement covers their type and number:
+# scripts/build-image publishes one for each; `sev-snp-guest` takes the position of the C-bit and
+# its cost in address bits as Milan, Genoa and Turin have them (QEMU,
+# docs/system/i386/amd-memory-encryption.rst).
 readonly SNP_CPU=EPYC-v4 SNP_CBITPOS=51 SNP_REDUCED_PHYS_BITS=1
 
-# QEMU's user network, with a range that is public by its numbers, because phases that fetch reach no other: a server on the loopback
-# of this host is at 25.0.2.2.
+# QEMU's user network, with a range that is public by its numbers, because phases that fetch reach
+# no other: a server on the loopback of this host is at 25.0.2.2.
 readonly USER_NETWORK=net=25.0.2.0/24,host=25.0.2.2,dns=25.0.2.3,dhcpstart=25.0.2.15
 
-# Which of the three this machine can do: sev-snp, kvm or tcg. A /dev/kvm without virtualisation below it hangs kernels.
+# Prints the best kind that this machine supports: sev-snp, kvm or tcg. A /dev/kvm without hardware
+# virtualisation hangs kernels.
 machine_kind() {
     if ! grep -qwE 'svm|vmx' /proc/cpuinfo || [[ ! -w /dev/kvm ]]; then
         echo tcg
@@ -28,8 +31,8 @@ machine_kind() {
     fi
 }
 
-# Sets MACHINE_ARGUMENTS: accelerator, processors, memory, firmware, and what it boots. A launch with SEV-SNP puts the page of kernel
-# hashes in place itself; elsewhere it is loaded as if one had.
+# Sets MACHINE_ARGUMENTS: accelerator, processors, memory, firmware, and the files to boot. A launch
+# with SEV-SNP puts the page of kernel hashes in place itself; elsewhere it is loaded as if one had.
 # KETTLE is the program that makes the page, where it is not the image's own.
 machine_arguments() { # KIND IMAGE KERNEL INITRD VCPUS MEMORY-MIB WORK
     local booted=(-kernel "$3" -initrd "$4" -append "$(<"$2/cmdline")") page=$7/kernel-hashes address
@@ -58,7 +61,7 @@ machine_arguments() { # KIND IMAGE KERNEL INITRD VCPUS MEMORY-MIB WORK
     esac
 }
 
-# Two ports of the loopback that nobody listens on.
+# Prints two free ports of the loopback.
 free_ports() {
     local port found=()
     while ((${#found[@]} < 2)); do
@@ -68,8 +71,8 @@ free_ports() {
     echo "${found[@]}"
 }
 
-# Boots an image and waits until it serves. Sets SERVER_PID, SERVER_URL and SERVER_TLS_URL, and MACHINE_START, when power came on;
-# stop_server ends it.
+# Boots an image and waits until it serves. Sets SERVER_PID, SERVER_URL and SERVER_TLS_URL, and
+# MACHINE_START, the time of power-on; stop_server ends it.
 start_machine() { # KIND IMAGE KERNEL INITRD VCPUS MEMORY-MIB WORK
     local kind=$1 image=$2 work=$7 clear tls options=''
     read -r clear tls < <(free_ports)
@@ -89,7 +92,7 @@ start_machine() { # KIND IMAGE KERNEL INITRD VCPUS MEMORY-MIB WORK
     wait_for_machine "$work"
 }
 
-# Ends with the machine's last words if it does not come to serve.
+# Fails with the console's last lines if the machine does not serve.
 wait_for_machine() { # WORK
     local start=$SECONDS limit=$ASK_SECONDS
     until [[ $(api --max-time "$limit" "$SERVER_URL/health" 2>/dev/null) == ok ]]; do
@@ -104,24 +107,27 @@ wait_for_machine() { # WORK
     done
 }
 
-# An initrd with an archive behind it, which the kernel unpacks after and over the first: it begins at a multiple of 4 bytes.
+# Writes an initrd with an archive after it, which the kernel unpacks after and over the first: it
+# begins at a multiple of 4 bytes.
 with_segment() { # INITRD SEGMENT
     cat -- "$1"
     head -c "$((-$(stat -c %s "$1") & 3))" /dev/zero
     cat -- "$2"
 }
 
-# A simulated secure processor for a machine without one: keys in WORK/keys, and WORK/initrd, the image's initrd with a
-# segment behind it whose /init offers /dev/sev-guest and then becomes the image's own, unchanged. It needs the kernel that has
-# character devices of programs, IMAGE/kernel-test.
+# Makes a simulated secure processor for a machine without one: keys in WORK/keys, and WORK/initrd,
+# the image's initrd with a segment after it whose /init offers /dev/sev-guest and then becomes the
+# image's own, unchanged. It needs the kernel that has character devices of programs,
+# IMAGE/kernel-test.
 simulate_processor() { # SIMULATOR IMAGE MEASUREMENT WORK
     "$1" keys --out "$4/keys" --measurement "$3"
     "$1" segment --keys "$4/keys" --init "$2/kettle-init" --out "$4/segment"
     with_segment "$2/initrd" "$4/segment" >"$4/initrd"
 }
 
-# Boots an image with a secure processor, a simulated one where there is none, and waits until it serves. SIMULATOR is the program for
-# the latter. Sets what start_machine sets, and TRUST_ROOT: the file with the simulated one's root, else empty.
+# Boots an image with a secure processor, a simulated one where there is none, and waits until it
+# serves. SIMULATOR is the program for the latter. Sets what start_machine sets, and TRUST_ROOT: the
+# file with the simulated one's root, else empty.
 start_attested_machine() { # KIND IMAGE VCPUS MEMORY-MIB WORK
     local kernel=$2/kernel initrd=$2/initrd
     TRUST_ROOT=
@@ -132,7 +138,7 @@ start_attested_machine() { # KIND IMAGE VCPUS MEMORY-MIB WORK
     start_machine "$1" "$2" "$kernel" "$initrd" "$3" "$4" "$5"
 }
 
-# The launch measurement of a shape of the image.
+# Prints the launch measurement of a shape of the image.
 measurement_of() { # IMAGE VCPU-TYPE VCPUS
     "$1/kettle" measure \
         --firmware "$1/firmware.fd" \

@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Tools that come from no Debian package, at pinned versions.
+# Tools that Debian does not package, at pinned versions.
 
 readonly CARGO_DENY_VERSION=0.20.2
 # Outside the repository, so that fresh clones share it.

@@ -1,16 +1,20 @@
-//! What led to an error. Comes in: an error. Goes out: it and its causes, one by one or on one line.
+//! Shows an error together with its causes.
+//!
+//! * In: an error.
+//! * Out: the error and its causes, one by one or on one line.
+//! * Never: a cause that is left out.
 
 use std::error::Error;
 use std::fmt;
 
-/// The error, its cause, the cause of that, and so on.
+/// Returns the error, its cause, the cause of its cause, and so on.
 pub fn causes<'a>(
     error: &'a (dyn Error + 'static),
 ) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
     std::iter::successors(Some(error), |&error| error.source())
 }
 
-/// An error with its causes, on one line.
+/// Displays an error with its causes on one line.
 pub struct Chain<'a>(pub &'a (dyn Error + 'static));
 
 impl fmt::Display for Chain<'_> {

@@ -1,8 +1,12 @@
-//! The wall clock, which is the host's. Comes in: what the kernel says, which can be anything and jump at any time. Goes out:
-//! dates that everybody can write. Never: a panic, a date out of order, or a limit that is measured by this clock.
+//! Reads the wall clock, which the host controls.
 //!
-//! Nothing else of the appliance reads it, but for hyper, which writes it into its answers. The other clock is the host's as
-//! well, and may go back although it should not: [`Limit`] is for waits that block a thread.
+//! * In: the time of the kernel, which can be anything and jump at any moment.
+//! * Out: dates that every format can express.
+//! * Never: a panic, a date out of order, or a limit that is measured by this clock.
+//!
+//! Nothing else in the appliance reads the wall clock, except hyper, which writes it into its
+//! responses. The host controls the monotonic clock too, which may go back although it should not:
+//! [`Limit`] is for waits that block a thread.
 
 use std::fmt;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -10,20 +14,21 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-/// 9999-12-31T23:59:59Z: the last second that RFC 3339 and HTTP can say. The first that HTTP and TLS can is that of 1970.
+/// The last second that RFC 3339 and HTTP can express, 9999-12-31T23:59:59Z. The first second that
+/// HTTP and TLS can express is the first of 1970.
 const LAST: u64 = 253_402_300_799;
 
-/// A second of the years 1970 to 9999. `Display` is RFC 3339, in UTC.
+/// A second in the years 1970 to 9999. `Display` writes it as RFC 3339, in UTC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Date(u64);
 
 impl Date {
-    /// What the clock says, or the nearest that is a date.
+    /// Returns the time of the clock, or the nearest date.
     pub fn now() -> Self {
         Self::nearest(read())
     }
 
-    /// Since 1970.
+    /// Returns the seconds since the start of 1970.
     pub fn seconds(self) -> u64 {
         self.0
     }
@@ -44,12 +49,12 @@ impl fmt::Display for Date {
     }
 }
 
-/// Whether the clock says a date at all.
+/// Returns whether the clock has a time that is a date.
 pub fn has_date() -> bool {
     read().is_some_and(|seconds| seconds <= LAST)
 }
 
-/// None before 1970.
+/// Returns the seconds since the start of 1970, or `None` before 1970.
 fn read() -> Option<u64> {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
@@ -57,8 +62,9 @@ fn read() -> Option<u64> {
         .map(|since| since.as_secs())
 }
 
-/// When something began. Its end is so much later as it took by the clock of limits: a jump of the wall clock in between
-/// changes neither, and nothing ends before it began.
+/// The start of a period whose end will be dated. The end is later by the time that passed on the
+/// monotonic clock: a jump of the wall clock in between changes neither date, and no period ends
+/// before its start.
 #[derive(Clone, Copy, Debug)]
 pub struct Beginning {
     date: Date,
@@ -66,7 +72,7 @@ pub struct Beginning {
 }
 
 impl Beginning {
-    /// Here.
+    /// Returns a period that starts now.
     pub fn now() -> Self {
         Self {
             date: Date::now(),
@@ -74,18 +80,19 @@ impl Beginning {
         }
     }
 
-    /// When that was.
+    /// Returns the date of the start.
     pub fn date(&self) -> Date {
         self.date
     }
 
-    /// What an end here and now is called.
+    /// Returns the date of an end now.
     pub fn end(&self) -> Date {
         self.date.after(self.instant.elapsed())
     }
 }
 
-/// How long something that blocks its thread may take. A clock that goes back lengthens no single wait beyond the whole.
+/// A limit for the time of an operation that blocks its thread. If the clock goes back, no single
+/// wait gets longer than the whole limit.
 #[derive(Clone, Copy, Debug)]
 pub struct Limit {
     whole: Duration,
@@ -93,7 +100,7 @@ pub struct Limit {
 }
 
 impl Limit {
-    /// Begins here and now.
+    /// Returns a limit that starts now.
     pub fn of(whole: Duration) -> Self {
         Self {
             whole,
@@ -101,7 +108,7 @@ impl Limit {
         }
     }
 
-    /// What is left of it: zero once it is over, and never more than the whole.
+    /// Returns the time that is left: zero once the limit has passed, and at most the whole.
     pub fn left(&self) -> Duration {
         self.end
             .saturating_duration_since(Instant::now())

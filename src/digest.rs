@@ -1,5 +1,8 @@
-//! Digests as values. Comes in: bytes, readers, hexadecimal text. Goes out: fixed-size digests that print as
-//! lower-case hex. Never: a digest that was taken from a claim without being marked as such by its caller.
+//! Computes digests, and represents them as values.
+//!
+//! * In: bytes, readers, hexadecimal text.
+//! * Out: digests of a fixed size, which print as lower-case hex.
+//! * Never: a digest that was taken from a claim without being marked as such by its caller.
 
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -8,10 +11,10 @@ use std::str::FromStr;
 use sha1::Sha1;
 use sha2::{Digest as _, Sha256};
 
-/// Size of the buffer for hashing files.
+/// The size in bytes of the buffer for hashing files.
 const COPY_BUFFER_BYTES: usize = 64 * 1024;
 
-/// Why text is not a digest.
+/// The reason why text is not a digest.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum ParseDigestError {
     /// The number of hexadecimal digits is wrong.
@@ -19,13 +22,13 @@ pub enum ParseDigestError {
         "a digest of {expected} hexadecimal digits was expected, {actual} characters were given"
     )]
     Length {
-        /// Digits that this kind of digest has.
+        /// The number of digits that this kind of digest has.
         expected: usize,
-        /// Characters that were given.
+        /// The number of characters that were given.
         actual: usize,
     },
-    /// A character is no hexadecimal digit.
-    #[error("the digest has a character that is no hexadecimal digit")]
+    /// A character is not a hexadecimal digit.
+    #[error("the digest has a character that is not a hexadecimal digit")]
     Digit,
 }
 
@@ -37,7 +40,7 @@ macro_rules! digest_type {
                 Self(bytes)
             }
 
-            /// The digest's bytes.
+            /// Returns the bytes of the digest.
             pub const fn as_bytes(&self) -> &[u8; $bytes] {
                 &self.0
             }
@@ -79,21 +82,21 @@ macro_rules! digest_type {
 pub struct Sha256Digest([u8; 32]);
 digest_type!(Sha256Digest, 32);
 
-/// A git object id under SHA-1, 20 bytes: a commit, tree or blob.
+/// A git object id under SHA-1, 20 bytes: the id of a commit, tree or blob.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct GitOid([u8; 20]);
 digest_type!(GitOid, 20);
 
 impl Sha256Digest {
-    /// The digest of `bytes`.
+    /// Returns the digest of `bytes`.
     pub fn of(bytes: &[u8]) -> Self {
         Self(Sha256::digest(bytes).into())
     }
 
-    /// The digest of everything that `reader` gives, with the number of bytes.
+    /// Returns the digest of everything that can be read from `reader`, and the number of bytes.
     ///
     /// # Errors
-    /// What the reader reports.
+    /// The reader fails.
     pub fn of_reader(reader: impl Read) -> io::Result<(Self, u64)> {
         let mut hashed = Sha256Reader::new(reader);
         let mut buffer = vec![0; COPY_BUFFER_BYTES];
@@ -103,17 +106,18 @@ impl Sha256Digest {
 }
 
 impl GitOid {
-    /// The id of an object of `kind` (`blob`, `tree`, `commit`) whose content is `content`.
+    /// Returns the id of an object of `kind` (`blob`, `tree`, `commit`) with this content.
     pub fn of_object(kind: &str, content: &[u8]) -> Self {
         let mut hasher = GitHasher::new(kind, content.len() as u64);
         hasher.0.update(content);
         hasher.finish()
     }
 
-    /// The id of a blob of exactly `size` bytes that `reader` gives.
+    /// Returns the id of a blob of exactly `size` bytes, which are read from `reader`.
     ///
     /// # Errors
-    /// What the reader reports; `UnexpectedEof` or `InvalidData` when the size is not `size`.
+    /// The reader fails, or has fewer bytes (`UnexpectedEof`) or more bytes (`InvalidData`) than
+    /// `size`.
     pub fn of_blob(mut reader: impl Read, size: u64) -> io::Result<Self> {
         let mut hasher = GitHasher::new("blob", size);
         let copied = io::copy(&mut reader, &mut hasher)?;
@@ -134,7 +138,7 @@ impl GitHasher {
         Self(Sha1::new().chain_update(format!("{kind} {size}\0")))
     }
 
-    /// The object's id.
+    /// Returns the id of the object.
     pub fn finish(self) -> GitOid {
         GitOid(self.0.finalize().into())
     }
@@ -151,7 +155,7 @@ impl Write for GitHasher {
     }
 }
 
-/// Passes reads through and hashes what went by.
+/// Passes reads through and hashes the bytes.
 pub struct Sha256Reader<R> {
     inner: R,
     hasher: Sha256,
@@ -159,7 +163,7 @@ pub struct Sha256Reader<R> {
 }
 
 impl<R: Read> Sha256Reader<R> {
-    /// Hashes what is read from `inner` from now on.
+    /// Returns a reader that hashes everything that is read from `inner`.
     pub fn new(inner: R) -> Self {
         Self {
             inner,
@@ -168,7 +172,7 @@ impl<R: Read> Sha256Reader<R> {
         }
     }
 
-    /// The digest and number of the bytes read so far.
+    /// Returns the digest and the number of the bytes that were read.
     pub fn finish(self) -> (Sha256Digest, u64) {
         (Sha256Digest(self.hasher.finalize().into()), self.bytes)
     }
@@ -183,7 +187,7 @@ impl<R: Read> Read for Sha256Reader<R> {
     }
 }
 
-/// Passes writes through and hashes what went by.
+/// Passes writes through and hashes the bytes.
 pub struct Sha256Writer<W> {
     inner: W,
     hasher: Sha256,
@@ -191,7 +195,7 @@ pub struct Sha256Writer<W> {
 }
 
 impl<W: Write> Sha256Writer<W> {
-    /// Hashes what is written to `inner` from now on.
+    /// Returns a writer that hashes everything that is written to `inner`.
     pub fn new(inner: W) -> Self {
         Self {
             inner,
@@ -200,7 +204,7 @@ impl<W: Write> Sha256Writer<W> {
         }
     }
 
-    /// The writer, the digest and the number of the bytes written so far.
+    /// Returns the writer, and the digest and the number of the bytes that were written.
     pub fn finish(self) -> (W, Sha256Digest, u64) {
         (
             self.inner,
@@ -214,7 +218,7 @@ impl<W: Write> Write for Sha256Writer<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let count = loop {
             match self.inner.write(bytes) {
-                // Not everybody who writes to this tries again.
+                // Not every caller tries again.
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 written => break written?,
             }

@@ -1,38 +1,38 @@
-//! Why an accepted build failed, in the words that clients know.
+//! Names the reasons why an accepted build failed, in the words that clients know.
 //!
-//! - Comes in: the classification of an error, by the room that has it.
-//! - Goes out: a stable code.
-//! - Never: how a protocol says it.
+//! * In: the classification of an error, by the room in which it occurred.
+//! * Out: a stable code.
+//! * Never: the form that a protocol gives the code.
 
 use std::fmt;
 
 /// The stable code of a failed build (design: API, Errors).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorType {
-    /// The repository or ref could not be fetched, or is not what it claims.
+    /// The repository or ref could not be fetched, or is not what it claims to be.
     SourceFetchFailed,
-    /// No lockfile that we know, or one that this image cannot build.
+    /// There is no lockfile of a known kind, or this image cannot build it.
     UnsupportedToolchain,
     /// The lockfile does not fit the manifest, or bytes do not fit the lockfile.
     LockfileMismatch,
     /// A dependency could not be fetched.
     DependencyFetchFailed,
-    /// The build itself failed.
+    /// The build command itself failed.
     BuildFailed,
     /// The build took longer than its limit.
     BuildTimeout,
     /// The build needed more memory than its limit.
     OutOfMemory,
-    /// The build succeeded and made nothing to hand out.
+    /// The build succeeded and produced nothing to deliver.
     NoArtifacts,
-    /// The platform gave no evidence.
+    /// The platform returned no evidence.
     AttestationFailed,
-    /// A fault of ours.
+    /// An internal error of the appliance.
     Internal,
 }
 
 impl ErrorType {
-    /// The code in CamelCase.
+    /// Returns the code in CamelCase.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::SourceFetchFailed => "SourceFetchFailed",

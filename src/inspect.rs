@@ -1,5 +1,8 @@
-//! What a bundle or a report says, for people. Comes in: one that was read. Goes out: text, or JSON. Never: a judgement. What the
-//! files hash to is computed; everything else is quoted.
+//! Shows people what a bundle or a report says.
+//!
+//! * In: a bundle, a report or evidence that was read.
+//! * Out: text, or JSON.
+//! * Never: a judgement. The digests of the files are computed; everything else is quoted.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -17,20 +20,16 @@ use crate::verifier::azure::{
     HclReport, Quote, Registers, RuntimeClaims, TpmEvidence, rewritten_digest,
 };
 
-/// The first and last word of the text.
+/// The words with which every text begins and ends.
 const NOTHING_VERIFIED: &str = "nothing of this was verified";
 
-/// One JSON document: `verified` false, the digests of the files, and the provenance as it is (null if it is no JSON).
+/// Returns one JSON document: `verified` is false, the digests of the files, and the provenance as
+/// it is (null if it is not JSON).
 pub fn json(bundle: &Bundle) -> Value {
-    let files = |files: &[HashedFile]| -> Vec<Value> {
-        files
-            .iter()
-            .map(|file| {
-                let sha256 = file.sha256.to_string();
-                json!({"name": file.name, "sha256": sha256, "size": file.size, "executable": file.executable})
-            })
-            .collect()
-    };
+    let files = |files: &[HashedFile]| files.iter().map(file_json).collect::<Vec<_>>();
+    let evidence = bundle.evidence.as_deref();
+    let report = evidence.and_then(report_in);
+    let tpm = evidence.and_then(tpm_in);
     json!({
         "verified": false,
         "provenance_sha256": Sha256Digest::of(&bundle.provenance).to_string(),
@@ -38,16 +37,29 @@ pub fn json(bundle: &Bundle) -> Value {
         "artifacts": files(&bundle.artifacts),
         "build_config": files(&bundle.build_config),
         "build_log": bundle.log.as_ref().map(|log| log.sha256.to_string()),
-        "report": bundle.evidence.as_deref().and_then(report_in).map(|report| report_json(&report)),
-        "tpm": bundle.evidence.as_deref().and_then(tpm_in).map(|tpm| tpm_json(&tpm)),
-        "evidence": bundle.evidence.as_ref().map(|bytes| serde_json::from_slice::<Value>(bytes).unwrap_or_default()),
-        "provenance": serde_json::from_slice::<Value>(&bundle.provenance).unwrap_or_default(),
+        "report": report.as_ref().map(report_json),
+        "tpm": tpm.as_ref().map(tpm_json),
+        "evidence": evidence.map(json_or_null),
+        "provenance": json_or_null(&bundle.provenance),
     })
 }
 
-/// Returns lines of `name: value`.
+fn file_json(file: &HashedFile) -> Value {
+    json!({
+        "name": file.name,
+        "sha256": file.sha256.to_string(),
+        "size": file.size,
+        "executable": file.executable,
+    })
+}
+
+fn json_or_null(bytes: &[u8]) -> Value {
+    serde_json::from_slice(bytes).unwrap_or_default()
+}
+
+/// Returns lines with `name: value` about a bundle.
 pub fn text(bundle: &Bundle) -> String {
-    let provenance: Value = serde_json::from_slice(&bundle.provenance).unwrap_or_default();
+    let provenance = json_or_null(&bundle.provenance);
     let definition = &provenance["predicate"]["buildDefinition"];
     let details = &provenance["predicate"]["runDetails"];
     let internal = &definition["internalParameters"];
@@ -67,32 +79,30 @@ pub fn text(bundle: &Bundle) -> String {
     lines.0
 }
 
-/// What a stranger wrote, for a terminal: printable ASCII stays, every other character is escaped
-/// as `\u{HEX}`. So nothing moves the cursor, nothing turns or hides what stands beside it, and no
-/// letter passes for another one.
+/// Returns text from outside in a form for terminals: printable ASCII stays, every other character
+/// is escaped as `\u{HEX}`. So nothing moves the cursor, nothing turns or hides the text beside it,
+/// and no letter passes for another one.
 pub fn shown(text: &str) -> String {
     text::ascii(text)
 }
 
-/// A JSON document in one line that may meet a terminal too: what is not plain is escaped, and means the same.
+/// Returns a JSON document in one line, also for terminals: everything but printable ASCII is
+/// escaped, and means the same.
 pub fn escaped(document: &Value) -> String {
     let mut line = String::new();
     for character in document.to_string().chars() {
         if text::is_printable_ascii(character) {
             line.push(character);
-        } else {
-            line.extend(
-                character
-                    .encode_utf16(&mut [0; 2])
-                    .iter()
-                    .map(|unit| format!("\\u{unit:04x}")),
-            );
+            continue;
+        }
+        for unit in character.encode_utf16(&mut [0; 2]) {
+            line.push_str(&format!("\\u{unit:04x}"));
         }
     }
     line + "\n"
 }
 
-/// A report that stands alone, as JSON or as lines.
+/// Returns a report that is not in a bundle, as JSON or as lines.
 pub fn bare_report(report: &Report, is_json: bool) -> String {
     if is_json {
         return escaped(&json!({"verified": false, "report": report_json(report)}));
@@ -102,16 +112,15 @@ pub fn bare_report(report: &Report, is_json: bool) -> String {
     lines.0 + NOTHING_VERIFIED + "\n"
 }
 
-/// Evidence that stands alone, in our form or in another attested builder's, as JSON or as lines. None for what is no
-/// evidence.
+/// Returns evidence that is not in a bundle, in our form or in another attested builder's, as JSON
+/// or as lines; `None` for bytes that are not evidence.
 pub fn bare_evidence(bytes: &[u8], is_json: bool) -> Option<String> {
     let report = report_in(bytes)?;
     let tpm = tpm_in(bytes);
     if is_json {
-        let tpm = tpm.as_ref().map(tpm_json);
-        return Some(escaped(
-            &json!({"verified": false, "report": report_json(&report), "tpm": tpm}),
-        ));
+        let (report, tpm) = (report_json(&report), tpm.as_ref().map(tpm_json));
+        let document = json!({"verified": false, "report": report, "tpm": tpm});
+        return Some(escaped(&document));
     }
     let mut lines = Lines(format!("what this evidence says ({NOTHING_VERIFIED})\n"));
     lines.report(&report);
@@ -121,14 +130,14 @@ pub fn bare_evidence(bytes: &[u8], is_json: bool) -> Option<String> {
     Some(lines.0 + NOTHING_VERIFIED + "\n")
 }
 
-/// The report that a paravisor keeps in its TPM, as JSON or as lines. None for what is none.
+/// Returns the report that a paravisor keeps in its TPM, as JSON or as lines; `None` for bytes that
+/// are not one.
 pub fn bare_hcl_report(bytes: &[u8], is_json: bool) -> Option<String> {
     let hcl = HclReport::read(bytes).ok()?;
     if is_json {
-        let fields: Value = named(hcl_fields(&hcl));
-        return Some(escaped(
-            &json!({"verified": false, "report": report_json(hcl.report()), "tpm": fields}),
-        ));
+        let (report, fields) = (report_json(hcl.report()), named(hcl_fields(&hcl)));
+        let document = json!({"verified": false, "report": report, "tpm": fields});
+        return Some(escaped(&document));
     }
     let mut lines = Lines(format!("what this HCL report says ({NOTHING_VERIFIED})\n"));
     lines.report(hcl.report());
@@ -136,7 +145,7 @@ pub fn bare_hcl_report(bytes: &[u8], is_json: bool) -> Option<String> {
     Some(lines.0 + NOTHING_VERIFIED + "\n")
 }
 
-/// Evidence of a machine with a paravisor, in our form or in another builder's.
+/// Returns the evidence of a machine with a paravisor, in our form or in another builder's.
 fn tpm_in(evidence: &[u8]) -> Option<TpmEvidence> {
     let read = Evidence::read(evidence)
         .or_else(|_| Evidence::read_foreign(evidence))
@@ -146,27 +155,28 @@ fn tpm_in(evidence: &[u8]) -> Option<TpmEvidence> {
 
 fn hcl_fields(hcl: &HclReport) -> Vec<(&'static str, String)> {
     let (version, request) = hcl.versions();
-    let said =
-        |value: Option<bool>| value.map_or("(not said)".to_owned(), |value| value.to_string());
+    let said = |value: Option<bool>| match value {
+        None => "(not said)".to_owned(),
+        Some(value) => value.to_string(),
+    };
     let mut fields = vec![
         ("hcl version", format!("{version}, request {request}")),
         ("paravisor svn", hcl.report().guest_svn().to_string()),
     ];
     match RuntimeClaims::read(hcl.claims()) {
-        Ok(claims) => fields.extend([
-            (
-                "attestation key",
-                format!("RSA-2048 {}", hex::encode(claims.attestation_key.modulus())),
-            ),
-            ("secure boot", said(claims.secure_boot)),
-            ("tpm persisted", said(claims.tpm_persisted)),
-        ]),
+        Ok(claims) => {
+            let modulus = hex::encode(claims.attestation_key.modulus());
+            fields.push(("attestation key", format!("RSA-2048 {modulus}")));
+            fields.push(("secure boot", said(claims.secure_boot)));
+            fields.push(("tpm persisted", said(claims.tpm_persisted)));
+        }
         Err(error) => fields.push(("runtime claims", error.to_string())),
     }
     fields
 }
 
-/// The fields of the paravisor and of the quote, by name. The registers are those beside the quote.
+/// Returns the fields of the paravisor and of the quote, by name. The registers are those beside
+/// the quote.
 fn tpm_fields(tpm: &TpmEvidence) -> Vec<(&'static str, String)> {
     let mut fields = hcl_fields(&tpm.hcl);
     match Quote::read(&tpm.quote.message) {
@@ -175,9 +185,8 @@ fn tpm_fields(tpm: &TpmEvidence) -> Vec<(&'static str, String)> {
     }
     match Registers::of(&tpm.quote.registers) {
         Some(registers) => {
-            let numbered =
-                [("pcr 4", 4), ("pcr 9", 9)].map(|(name, number)| (name, registers.value(number)));
-            fields.extend(numbered.map(|(name, value)| (name, value.to_string())));
+            fields.push(("pcr 4", registers.value(4).to_string()));
+            fields.push(("pcr 9", registers.value(9).to_string()));
         }
         None => fields.push(("pcrs", format!("{} of 24", tpm.quote.registers.len()))),
     }
@@ -188,29 +197,29 @@ fn tpm_json(tpm: &TpmEvidence) -> Value {
     named(tpm_fields(tpm))
 }
 
-fn named(fields: Vec<(&'static str, String)>) -> Value {
+fn named(fields: impl IntoIterator<Item = (&'static str, String)>) -> Value {
     fields
         .into_iter()
         .map(|(name, value)| (name.replace(' ', "_"), Value::from(value)))
         .collect()
 }
 
-/// The report in an evidence document, if there is one.
+/// Returns the report in an evidence document, if there is one.
 fn report_in(evidence: &[u8]) -> Option<Report> {
     if let Some(tpm) = tpm_in(evidence) {
         return Some(tpm.hcl.report().clone());
     }
-    let evidence: Value = serde_json::from_slice(evidence).ok()?;
-    let bytes = STANDARD
-        .decode(evidence["evidence"]["attestation_report"].as_str()?)
-        .ok()?;
+    let document: Value = serde_json::from_slice(evidence).ok()?;
+    let base64 = document["evidence"]["attestation_report"].as_str()?;
+    let bytes = STANDARD.decode(base64).ok()?;
     Report::try_from(&bytes[..]).ok()
 }
 
-/// The fields by name. TCB versions are as packed: whose layout they have is the certificate's to say.
+/// Returns the fields by name. TCB versions are shown as they are packed: only the certificate
+/// tells their layout.
 fn report_fields(report: &Report) -> [(&'static str, String); 14] {
     let tcb = |version: TcbVersion| hex::encode(version.bytes());
-    // Any product: only the packed bytes are shown.
+    // Any product will do: only the packed bytes are shown.
     let product = Product::Milan;
     [
         ("report version", report.version().to_string()),
@@ -231,10 +240,7 @@ fn report_fields(report: &Report) -> [(&'static str, String); 14] {
 }
 
 fn report_json(report: &Report) -> Value {
-    report_fields(report)
-        .into_iter()
-        .map(|(name, value)| (name.replace(' ', "_"), Value::from(value)))
-        .collect()
+    named(report_fields(report))
 }
 
 struct Lines(String);
@@ -265,14 +271,18 @@ impl Lines {
         self.fields(tpm_fields(tpm));
     }
 
-    /// Whose way of signing it is, where it is not ours: SHA-256 of the provenance written again by another program.
+    /// Adds the name of another builder's way of signing, in which the quote is about SHA-256 of
+    /// the provenance as another program would write it.
     fn foreign_profile(&mut self, tpm: &TpmEvidence, provenance: &[u8]) {
-        let quoted = Quote::read(&tpm.quote.message).ok();
-        if quoted
-            .zip(rewritten_digest(provenance))
-            .is_some_and(|(quote, digest)| quote.extra_data() == digest.as_bytes())
-        {
-            let profile = "another attested builder on a stock machine: the quote is about the provenance written again";
+        let (Ok(quote), Some(digest)) = (
+            Quote::read(&tpm.quote.message),
+            rewritten_digest(provenance),
+        ) else {
+            return;
+        };
+        if quote.extra_data() == digest.as_bytes() {
+            let profile = "another attested builder on a stock machine: the quote is about the \
+                           provenance written again";
             self.line("profile", profile);
         }
     }
@@ -295,7 +305,7 @@ impl Lines {
         self.value("version", &builder["version"]["kettle-init"]);
     }
 
-    /// What was asked for, and what the source was.
+    /// Adds what was requested, and what the source was.
     fn request(&mut self, definition: &Value) {
         self.value("build type", &definition["buildType"]);
         let external = &definition["externalParameters"];
@@ -307,21 +317,20 @@ impl Lines {
         let (nonce, chosen_by) = (word(&external["nonce"]), word(&external["nonceSource"]));
         self.line("nonce", &format!("{nonce} (chosen by the {chosen_by})"));
         for (name, value) in external["options"].as_object().into_iter().flatten() {
-            let value = value.as_str().map_or(value.to_string(), str::to_owned);
-            self.line("option", &format!("{name}={value}"));
+            let text = value.as_str().map_or(value.to_string(), str::to_owned);
+            self.line("option", &format!("{name}={text}"));
         }
     }
 
-    /// How it was built: commands, tools, network, sandbox, and what build scripts gave to the linker.
+    /// Adds how it was built: commands, tools, network, sandbox, and what build scripts passed to
+    /// the linker.
     fn run(&mut self, internal: &Value) {
         self.list("command", &internal["command"]["build"], word, " ");
         self.list("network in", &internal["network"], word, ", ");
         for tool in items(&internal["toolchain"]) {
             let (name, version) = (word(&tool["name"]), word(&tool["version"]));
-            self.line(
-                "tool",
-                &format!("{name}: {version} sha256:{}", sha256(tool)),
-            );
+            let shown = format!("{name}: {version} sha256:{}", sha256(tool));
+            self.line("tool", &shown);
         }
         let fetching = &internal["sandbox"]["fetchNetwork"];
         if fetching.is_object() {
@@ -337,7 +346,7 @@ impl Lines {
         }
     }
 
-    /// All but the first, which is the source.
+    /// Adds all resolved dependencies but the first, which is the source.
     fn dependencies(&mut self, resolved: &[Value]) {
         let dependencies = resolved.get(1..).unwrap_or_default();
         self.line("dependencies", &dependencies.len().to_string());
@@ -346,15 +355,13 @@ impl Lines {
         }
     }
 
-    /// Outputs of a flake, and whether any of them was built.
+    /// Adds the outputs of a flake, and whether any of them was built.
     fn outputs(&mut self, outputs: &[Value]) {
         for output in outputs {
             let (name, path) = (word(&output["name"]), word(&output["path"]));
             let (sha256, realised) = (sha256(output), word(&output["realised"]));
-            self.line(
-                "output",
-                &format!("{name}: {path} sha256:{sha256} ({realised})"),
-            );
+            let shown = format!("{name}: {path} sha256:{sha256} ({realised})");
+            self.line("output", &shown);
             for download in items(&output["copiedFrom"]) {
                 self.line("copied from", &word(download));
             }
@@ -396,51 +403,41 @@ impl Lines {
     fn source(&mut self, source: &Value, digest: &Value) {
         match &source["archive"] {
             Value::Null => {
+                let reference = source["ref"].as_str();
                 self.value("repository", &source["repository"]);
-                self.line(
-                    "ref",
-                    source["ref"].as_str().unwrap_or("(the default branch)"),
-                );
+                self.line("ref", reference.unwrap_or("(the default branch)"));
             }
-            archive => self.line(
-                "archive",
-                archive["name"].as_str().unwrap_or("(without a name)"),
-            ),
+            archive => {
+                let name = archive["name"].as_str();
+                self.line("archive", name.unwrap_or("(without a name)"));
+            }
         }
         self.line("source", &digests(digest));
     }
 
-    /// By its URI, else by its name; for a path of the store, how it came to be.
+    /// Adds a dependency with its URI, or else its name; for a path of the store, also how it came
+    /// to be.
     fn dependency(&mut self, dependency: &Value) {
-        let name = dependency["uri"]
-            .as_str()
-            .or(dependency["name"].as_str())
-            .unwrap_or("(not said)");
+        let uri = dependency["uri"].as_str();
+        let name = uri.or(dependency["name"].as_str()).unwrap_or("(not said)");
+        let mut shown = format!("{name} {}", digests(&dependency["digest"]));
         let annotations = &dependency["annotations"];
-        let how = ["realised", "added", "cache", "key"].map(|member| annotations[member].as_str());
-        let how: String = how
-            .into_iter()
-            .flatten()
-            .map(|word| format!(" {word}"))
-            .collect();
-        let count = annotations["count"]
-            .as_u64()
-            .map(|count| format!(" ({count} paths)"))
-            .unwrap_or_default();
-        let from = annotations["fetchedFrom"]
-            .as_str()
-            .map(|url| format!(" fetched from {url}"))
-            .unwrap_or_default();
-        self.line(
-            "",
-            &format!(
-                "{name} {}{how}{count}{from}",
-                digests(&dependency["digest"])
-            ),
-        );
+        for member in ["realised", "added", "cache", "key"] {
+            if let Some(word) = annotations[member].as_str() {
+                shown.push_str(&format!(" {word}"));
+            }
+        }
+        if let Some(count) = annotations["count"].as_u64() {
+            shown.push_str(&format!(" ({count} paths)"));
+        }
+        if let Some(url) = annotations["fetchedFrom"].as_str() {
+            shown.push_str(&format!(" fetched from {url}"));
+        }
+        self.line("", &shown);
     }
 
-    /// What the build script of one package gave to the linker, each with whether it can be another linker.
+    /// Adds what the build script of one package passed to the linker, and whether it can displace
+    /// the linker.
     fn link_arguments(&mut self, given: &Value) {
         let package = word(&given["package"]);
         let mut line = |text: &str, can_displace: bool| {
@@ -460,22 +457,20 @@ impl Lines {
         }
     }
 
-    /// What provenance says of the artifacts, beside what is there.
+    /// Adds what provenance says about the artifacts, beside the files that there are.
     fn subjects(&mut self, subjects: &Value, artifacts: &[HashedFile]) {
         let subjects = items(subjects);
         for subject in subjects {
             self.subject(subject, artifacts);
         }
         for artifact in artifacts {
-            if !subjects
-                .iter()
-                .any(|subject| subject["name"] == *artifact.name)
-            {
-                let HashedFile { name, sha256, .. } = artifact;
-                let says = executable(artifact.executable);
-                let line = format!("{name} sha256:{sha256}{says} (not in the provenance)");
-                self.line("artifact", &line);
+            let HashedFile { name, sha256, .. } = artifact;
+            if subjects.iter().any(|subject| subject["name"] == **name) {
+                continue;
             }
+            let mode = executable(artifact.executable);
+            let shown = format!("{name} sha256:{sha256}{mode} (not in the provenance)");
+            self.line("artifact", &shown);
         }
     }
 
@@ -493,11 +488,9 @@ impl Lines {
             }
             Some(_) => "the file hashes to this".to_owned(),
         };
-        let says = if is_executable { executable(true) } else { "" };
-        self.line(
-            "artifact",
-            &format!("{name} sha256:{sha256}{says} ({found})"),
-        );
+        let mode = if is_executable { executable(true) } else { "" };
+        let shown = format!("{name} sha256:{sha256}{mode} ({found})");
+        self.line("artifact", &shown);
     }
 }
 
@@ -522,11 +515,9 @@ fn sha256(value: &Value) -> String {
 }
 
 fn digests(digest: &Value) -> String {
-    let pairs = digest.as_object().into_iter().flatten();
-    pairs
-        .map(|(name, value)| format!("{name}:{}", word(value)))
-        .collect::<Vec<_>>()
-        .join(" ")
+    let members = digest.as_object().into_iter().flatten();
+    let pairs = members.map(|(name, value)| format!("{name}:{}", word(value)));
+    pairs.collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]
@@ -668,7 +659,11 @@ mod tests {
 
     #[test]
     fn a_linker_that_may_have_been_displaced_is_shown_as_that() {
-        let given = json!({"package": "app@0.1.0", "arguments": ["-fuse-ld=x", "-lm"], "environment": {"PATH": "/x"}});
+        let given = json!({
+            "package": "app@0.1.0",
+            "arguments": ["-fuse-ld=x", "-lm"],
+            "environment": {"PATH": "/x"},
+        });
         let definition = json!({"internalParameters": {"linkArguments": [given]}});
         let text = text(&bundle(
             &json!({"predicate": {"buildDefinition": definition}}).to_string(),

@@ -1,9 +1,9 @@
-//! JSON that all readers read alike.
+//! Reads JSON that all readers understand alike.
 //!
-//! - Comes in: bytes that somebody else made.
-//! - Goes out: what serde makes of them.
-//! - Never: a repeated key, of which each program would take the value that it likes, or something
-//!   after the document.
+//! * In: bytes from outside.
+//! * Out: the value that serde reads from them.
+//! * Never: a repeated key, of whose values each program could take another one, or anything after
+//!   the document.
 
 use std::borrow::Cow;
 use std::cell::Cell;
@@ -13,17 +13,18 @@ use serde::de::{
     Deserialize, DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor,
 };
 
-/// What a document may have.
+/// The limits for one document.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Most keys of an object and of those that it is in, together: their names are held until it ends.
+    /// The most keys of an object and of the objects around it, together: their names are kept
+    /// until the object ends.
     pub open_keys: usize,
-    /// Longest string, in bytes.
+    /// The length of the longest string, in bytes.
     pub string_bytes: usize,
 }
 
 impl Limits {
-    /// No limits, for a document that is not long.
+    /// No limits at all, for a document that is not long.
     #[cfg(feature = "appliance")]
     pub const NONE: Self = Self {
         open_keys: usize::MAX,
@@ -34,7 +35,7 @@ impl Limits {
 /// Reads one document: strictly as JSON first, then as a `T`.
 ///
 /// # Errors
-/// It is no JSON, has a repeated key or more than the limits, or is no `T`.
+/// The bytes are not JSON, have a repeated key or more than the limits, or are not a `T`.
 pub fn read<'a, T: Deserialize<'a>>(
     bytes: &'a [u8],
     limits: Limits,
@@ -49,7 +50,8 @@ pub fn read<'a, T: Deserialize<'a>>(
     serde_json::from_slice(bytes)
 }
 
-/// Any value without a repeated key or a string that is too long. Holds nothing: a large document costs its keys of one path.
+/// Accepts any value without a repeated key or a string that is too long. It keeps nothing: a large
+/// document costs only the keys of one path.
 #[derive(Clone, Copy)]
 struct Strict<'c> {
     limits: Limits,
@@ -132,7 +134,7 @@ impl<'de> Visitor<'de> for Strict<'_> {
         keys.sort_unstable();
         match keys.windows(2).find(|pair| pair[0] == pair[1]) {
             Some(pair) => Err(A::Error::custom(format!(
-                "the key {:?} is there twice",
+                "the key {:?} is repeated",
                 pair[0].0
             ))),
             None => Ok(()),
@@ -140,7 +142,8 @@ impl<'de> Visitor<'de> for Strict<'_> {
     }
 }
 
-/// A string that is borrowed from the document where it has no escapes; serde borrows no `Cow` inside of other types.
+/// A string that is borrowed from the document where it has no escapes. serde borrows no `Cow`
+/// inside other types.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Text<'a>(pub Cow<'a, str>);
 
@@ -206,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_a_key_that_is_there_twice_and_what_is_no_json() {
+    fn refuses_a_repeated_key_and_what_is_not_json() {
         for text in [
             r#"{"a":1,"a":1}"#,
             r#"[{"b":{"a":1,"\u0061":2}}]"#,

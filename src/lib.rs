@@ -1,7 +1,8 @@
-//! An appliance that proves which source a binary was built from, and the verifier for what it hands out.
+//! An appliance that proves which source a binary was built from, and the verifier for its bundles.
 //!
-//! Two pipelines, each flowing one way. Every stage of the build takes the receipt of the stage before it and returns its
-//! own. A receipt has private fields and cannot be copied, so that no stage can be skipped, repeated or run out of order.
+//! Two pipelines, each flowing one way. Every stage of the build takes the receipt of the stage
+//! before it and returns its own. A receipt has private fields and cannot be copied, so that no
+//! stage can be skipped, repeated or run out of order.
 //!
 //! | stage | receipt | room |
 //! |---|---|---|
@@ -14,27 +15,30 @@
 //! | attest | [`attester::Evidence`] | [`attester`] |
 //! | pack | the bundle | [`bundle`] |
 //!
-//! What makes a receipt is in the room of its type, with three exceptions, whose constructors the crate can see:
-//! `Request::new`, `Statement::new` and `Evidence::about`. `tests/imports.rs` lists their callers, and the examples beside
-//! the types show that nobody outside of the crate gets one. Constructors for tests are called `test_only_…`;
-//! `kettle-init` has none of them.
+//! The constructor of a receipt is in the room of its type, and private to that room. There are
+//! three exceptions, which the whole crate can see: `Request::new`, `Statement::new` and
+//! `Evidence::about`. `tests/imports.rs` lists their callers, and the examples beside the types
+//! show that no code outside the crate can call them. Constructors for tests are called
+//! `test_only_…`; `kettle-init` contains none of them.
 //!
-//! The verifier has a receipt too: what it appraises is taken from `verifier::VerifiedEvidence`, whose report an endorsed
-//! key has signed. In [`boot`] each phase takes the receipt of the one before it.
+//! The verifier has a receipt too: it appraises only `verifier::VerifiedEvidence`, whose report an
+//! endorsed key has signed. In [`boot`] each phase takes the receipt of the one before it.
 //!
 //! # Features
 //!
-//! Each binary is built with its own feature only, so that it holds what it runs and nothing else.
+//! Each binary is built with its own feature only, so that it contains the code that it runs and
+//! nothing else.
 //!
 //! | feature | what it adds | binary |
 //! |---|---|---|
 //! | `appliance` | boot, the service, the pipeline and the sandbox | `kettle-init`, PID 1 of the image |
 //! | `modules` | `appliance`, with the modules of another kernel (`image/debian`) | `kettle-init` |
 //! | `host` | the search for a toolchain, a sandbox that may lack something, the list of limits | `kettle-host` |
-//! | `cli` | the verifier, the client, and what reads bundles for people | `kettle` |
+//! | `cli` | the verifier, the client, and the display of bundles for people | `kettle` |
 //! | `simulator` | a stand-in for the secure processor | `kettle-simulator` |
 //!
-//! `appraisal` is what `cli` and `simulator` have in common: what only readers of reports and bundles need.
+//! `appraisal` is the part that `cli` and `simulator` share: the code that only readers of reports
+//! and bundles need.
 //!
 //! # Terminology
 //!
@@ -43,11 +47,11 @@
 //! | word | meaning here |
 //! |---|---|
 //! | attester | the role that makes evidence: the guest, through the AMD secure processor |
-//! | evidence | the attestation report with the certificates that the host handed over |
-//! | paravisor | Microsoft's program at the guest's highest privilege on Azure, which holds the machine's TPM |
-//! | quote | what that TPM signs: its registers, and up to 50 bytes of the caller's |
+//! | evidence | the attestation report, with the certificates that the host passed |
+//! | paravisor | Microsoft's program at the guest's highest privilege on Azure, which keeps the machine's TPM |
+//! | quote | the structure that this TPM signs: its registers, and up to 50 bytes that the caller chooses |
 //! | nonce | 1 to 16 bytes chosen by the client, for freshness |
-//! | statement | the in-toto Statement in `provenance.json`; its bytes are what is signed |
+//! | statement | the in-toto Statement in `provenance.json`, whose bytes are signed |
 //! | subject | one artifact with its digest |
 //! | statement key | signs one statement for other tools; the statement names its public half |
 //! | bundle | the gzip tar that a client downloads |

@@ -1,8 +1,9 @@
-//! Puts the service together and runs it: what PID 1 of the image and a process of a host have in common.
+//! Puts the service together and runs it, both for PID 1 of the image and for a process of a host.
 //!
-//! - Comes in: addresses, the sandbox, the toolchain, and what statements may say of the machine.
-//! - Goes out: two listening ports, until the process is told to end.
-//! - Never: a listening port before everything that can fail has been set up, or an attester that was not tried.
+//! * In: addresses, the sandbox, the toolchain, and what statements may tell about the machine.
+//! * Out: two listening ports, until the process is told to end.
+//! * Never: a listening port before everything that can fail has been set up, or an attester that
+//!   was not tried.
 
 use std::fs;
 use std::future::poll_fn;
@@ -26,20 +27,20 @@ use crate::sandbox::Runner;
 use crate::snp::measurement::LaunchMeasurement;
 use crate::toolchain::{Limits, Toolchain};
 
-/// Where the service listens, and what it allows.
+/// The settings of the service: where it listens, and what it allows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// Address of the plaintext port.
+    /// The address of the plaintext port.
     pub listen: SocketAddr,
-    /// Address of the port with TLS.
+    /// The address of the port with TLS.
     pub tls_listen: SocketAddr,
-    /// Where the service runs, which decides what the plaintext port serves.
+    /// The place where the service runs, which decides what the plaintext port serves.
     pub premises: Premises,
-    /// How long the phases of a build may take.
+    /// The limits for the time of a build's phases.
     pub limits: Limits,
 }
 
-/// What statements say of the machine, and who vouches for it.
+/// The machine as statements describe it, and the attester that vouches for it.
 pub struct Standing {
     platform: Platform,
     attester: Option<Arc<dyn Attester>>,
@@ -47,7 +48,7 @@ pub struct Standing {
 }
 
 impl Standing {
-    /// Describes a machine that nobody vouches for.
+    /// Describes a machine for which nobody vouches.
     pub fn unattested(platform: Platform) -> Self {
         Self {
             platform,
@@ -56,12 +57,13 @@ impl Standing {
         }
     }
 
-    /// Describes a machine that `attester` vouches for.
+    /// Describes a machine for which `attester` vouches.
     ///
-    /// It has to work before the first build is accepted: its first report is about nothing.
+    /// The attester has to work before the first build is accepted, so it is tried here with report
+    /// data of zeros.
     ///
     /// # Errors
-    /// The attester makes no evidence.
+    /// The attester returns no evidence.
     pub fn attested(
         platform: Platform,
         attester: impl Attester + 'static,
@@ -77,36 +79,34 @@ impl Standing {
 
     /// Returns one line about the machine, for the log of a job.
     fn about(&self) -> String {
-        let (program, place) = match &self.platform.image {
-            None => ("kettle-host", "on an ordinary host".to_owned()),
-            Some(image) => (
-                "kettle-init",
-                format!("in the image with root hash {}", image.root_hash),
+        let version = env!("CARGO_PKG_VERSION");
+        let program = match &self.platform.image {
+            None => format!("kettle-host {version} on an ordinary host"),
+            Some(image) => format!(
+                "kettle-init {version} in the image with root hash {}",
+                image.root_hash
             ),
         };
         let measurement = match &self.measurement {
             None => "none: no evidence".to_owned(),
             Some(found) => found.to_string(),
         };
-        format!(
-            "{program} {} {place}, launch measurement {measurement}",
-            env!("CARGO_PKG_VERSION")
-        )
+        format!("{program}, launch measurement {measurement}")
     }
 }
 
-/// Why the service did not start, or ended by itself.
+/// The reason why the service did not start, or ended by itself.
 #[derive(Debug, thiserror::Error)]
 pub enum ServiceError {
     /// The system refused a file, a socket, a thread or a signal.
     #[error(transparent)]
     Io(#[from] io::Error),
-    /// There is no TLS key.
+    /// The TLS key could not be generated.
     #[error(transparent)]
     Tls(#[from] TlsError),
 }
 
-/// A service for which everything is set up, and which does not listen yet.
+/// A service that is completely set up, and does not listen yet.
 pub struct Prepared {
     runtime: Runtime,
     local: LocalSet,
@@ -118,10 +118,11 @@ pub struct Prepared {
 }
 
 impl Prepared {
-    /// Sets everything up that needs no network; uploads, the build and its results go below `work`.
+    /// Sets everything up that needs no network; uploads, the build and its results go below
+    /// `work`.
     ///
     /// # Errors
-    /// What the system refused, or a TLS key that could not be made.
+    /// The system refuses a resource, or the TLS key cannot be generated.
     pub fn new(
         settings: Settings,
         runner: Runner,
@@ -147,20 +148,18 @@ impl Prepared {
             platform,
             attester.clone(),
         );
-        {
-            let _entered = local.enter();
-            pipeline.warm_up();
-        }
+        // Tasks are spawned into the set, and run once it is polled.
+        let entered = local.enter();
+        pipeline.warm_up();
+        drop(entered);
         let identity = TlsIdentity::generate()?;
         let slot = Arc::new(Slot::new(work, about));
         let premises = settings.premises.clone();
-        let service = Service::new(slot, Box::new(intake), Box::new(pipeline), premises);
-        let service = match attester {
-            Some(attester) => {
-                service.with_session(Session::new(attester, identity.public_key().to_vec()))
-            }
-            None => service,
-        };
+        let mut service = Service::new(slot, Box::new(intake), Box::new(pipeline), premises);
+        if let Some(attester) = attester {
+            let session = Session::new(attester, identity.public_key().to_vec());
+            service = service.with_session(session);
+        }
         Ok(Self {
             runtime,
             local,
@@ -171,10 +170,10 @@ impl Prepared {
         })
     }
 
-    /// Listens, says where, and serves until SIGTERM or SIGINT.
+    /// Listens, prints the addresses, and serves until SIGTERM or SIGINT.
     ///
     /// # Errors
-    /// An address that cannot be listened on, or uploads that cannot be removed at the end.
+    /// An address cannot be listened on, or the uploads cannot be removed at the end.
     pub fn serve(self) -> Result<(), ServiceError> {
         let Self {
             runtime,
@@ -185,7 +184,8 @@ impl Prepared {
             uploads,
         } = self;
         local.block_on(&runtime, serve_until_told(&settings, service, identity))?;
-        // Waits for who may be removing the same files: the two would get into each other's way.
+        // Waits for a job that may be removing the same files: the two would get into each other's
+        // way.
         drop((local, runtime));
         match fs::remove_dir_all(uploads) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error.into()),
@@ -201,11 +201,11 @@ async fn serve_until_told(
 ) -> io::Result<()> {
     let listeners = Listeners::bind(settings.listen, settings.tls_listen, identity).await?;
     let addresses = listeners.addresses()?;
-    // A reader that went away is no error of ours.
+    // A reader of the output that has gone away is not an error of the service.
     let _ = writeln!(
         io::stdout(),
         "listening on http://{}\nlistening on https://{}",
-        addresses.clear,
+        addresses.plaintext,
         addresses.tls
     );
     let serving = spawn_local(api::serve(listeners, Rc::new(service)));

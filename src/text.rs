@@ -1,24 +1,24 @@
-//! Text that somebody else chose, in a form that shows a reader what it is.
+//! Shows text from outside so that a reader sees every character of it.
 //!
-//! - Comes in: what tools, servers, sources and bundles say.
-//! - Goes out: the same, with every character escaped that could move a cursor, or that cannot be
-//!   seen; or with everything escaped but printable ASCII.
-//! - Never: a character that was dropped or replaced. Whoever looks for it finds it.
+//! * In: text of tools, servers, sources and bundles.
+//! * Out: the same text, with every character escaped that could move a cursor or cannot be seen;
+//!   or with everything escaped but printable ASCII.
+//! * Never: a character that was dropped or replaced. A reader that looks for it finds it.
 //!
 //! An escape is `\u{HEX}`, as in Rust.
 
-/// Characters that cannot be seen, each range from its first to its last, in order. Three sources
-/// make up the table:
+/// The characters that cannot be seen, each range from its first to its last, in order. Three
+/// sources make up the table:
 ///
 /// - Unicode 16.0.0, `DerivedGeneralCategory.txt`: Cf (format), Zl and Zp (separators of lines and
 ///   of paragraphs).
 /// - Unicode 16.0.0, `DerivedCoreProperties.txt`: `Default_Ignorable_Code_Point`, which has the
-///   fillers, the variation selectors, and code points that are kept for more of the kind.
+///   fillers, the variation selectors, and code points that are reserved for more of them.
 /// - Five that have a blank glyph by the charts of Unicode 16.0.0 and none of these properties: the
 ///   empty pattern of Braille (U+2800), the filler of Khitan (U+16FE4), the blanks of Egyptian
 ///   hieroglyphs (U+13441 and U+13442), and the empty notehead (U+1D159).
 ///
-/// Spaces (Zs) are not in it: they are seen as that.
+/// Spaces (Zs) are not in the table: readers see them as spaces.
 const INVISIBLE: [(char, char); 29] = [
     ('\u{ad}', '\u{ad}'),
     ('\u{34f}', '\u{34f}'),
@@ -51,8 +51,8 @@ const INVISIBLE: [(char, char); 29] = [
     ('\u{e0000}', '\u{e0fff}'),
 ];
 
-/// Whether a character may stand in a line as it is: it is no control character but tab, and it can
-/// be seen.
+/// Returns whether a character may be in a line as it is: it can be seen, and it is not a control
+/// character other than tab.
 pub fn is_inert(character: char) -> bool {
     match character {
         '\t' | ' '..='~' => true,
@@ -65,8 +65,8 @@ fn is_invisible(character: char) -> bool {
     after > 0 && INVISIBLE[after - 1].1 >= character
 }
 
-/// Returns the text as one line in which letters of every script stay, and everything that is not
-/// inert is escaped: line endings too.
+/// Returns the text as one line in which letters of every script stay as they are, and everything
+/// that is not inert is escaped, line endings too.
 pub fn inert(text: &str) -> String {
     escaped_unless(text, is_inert)
 }
@@ -76,7 +76,7 @@ pub fn ascii(text: &str) -> String {
     escaped_unless(text, is_printable_ascii)
 }
 
-/// Whether a character is one of printable ASCII, the blank among them.
+/// Returns whether a character is printable ASCII, which includes the blank.
 pub fn is_printable_ascii(character: char) -> bool {
     matches!(character, ' '..='~')
 }
@@ -99,7 +99,7 @@ mod tests {
 
     use super::*;
 
-    /// Blank by their glyphs, whatever their properties say.
+    /// The characters with a blank glyph, whatever their properties say.
     const BLANK: [char; 5] = [
         '\u{2800}',
         '\u{13441}',
@@ -108,7 +108,7 @@ mod tests {
         '\u{1d159}',
     ];
 
-    /// The characters with one of some properties, by the tables of somebody else.
+    /// Returns the characters with one of some properties, by the tables of another crate.
     fn characters_of(pattern: &str) -> Vec<char> {
         let parsed = regex_syntax::parse(pattern).unwrap();
         let HirKind::Class(Class::Unicode(class)) = parsed.kind() else {

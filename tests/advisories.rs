@@ -1,4 +1,5 @@
-//! The gate on packages with known faults, `scripts/advisories`: what it lets pass, and what it names.
+//! The gate on packages with known faults, `scripts/advisories`: what it lets pass, and what it
+//! names.
 
 #![allow(clippy::expect_used, clippy::unwrap_used)]
 
@@ -17,26 +18,30 @@ fn root() -> &'static Path {
 
 /// A lock and a list that a test may change.
 struct Gate {
-    folder: TempDir,
+    directory: TempDir,
 }
 
 impl Gate {
     fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().unwrap();
         fs::copy(
             root().join("image/packages.lock"),
-            folder.path().join("lock"),
+            directory.path().join("lock"),
         )
         .unwrap();
-        fs::copy(root().join("image/advisories"), folder.path().join("list")).unwrap();
-        Self { folder }
+        fs::copy(
+            root().join("image/advisories"),
+            directory.path().join("list"),
+        )
+        .unwrap();
+        Self { directory }
     }
 
     fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
+        self.directory.path().join(name)
     }
 
-    /// Changes the lines that begin with `start`, of which there has to be one at least.
+    /// Changes the lines that begin with `start`; there has to be at least one.
     fn change(&self, name: &str, start: &str, change: impl Fn(&str) -> String) {
         let text = fs::read_to_string(self.path(name)).unwrap();
         assert!(
@@ -58,7 +63,7 @@ impl Gate {
         fs::write(self.path("list"), format!("{text}{line}\n")).unwrap();
     }
 
-    /// Whether the gate lets it pass on a day, and what it says.
+    /// Returns whether the gate passes on this day, and what it prints.
     fn on(&self, today: &str) -> (bool, String) {
         let program = root().join("scripts/advisories");
         let (lock, list) = (self.path("lock"), self.path("list"));
@@ -74,7 +79,7 @@ impl Gate {
         )
     }
 
-    /// It has to fail, with this in a line of what it says.
+    /// Asserts that the gate fails, and that a line of its output contains these words.
     fn assert_names(&self, parts: &[&str]) {
         let (passes, said) = self.on(TODAY);
         assert!(!passes, "the gate let it pass: {said}");
@@ -86,7 +91,7 @@ impl Gate {
     }
 }
 
-/// The rest of a locked package's line, with another version.
+/// Returns the rest of a locked package's line with another version.
 fn with_version(line: &str, version: &str) -> String {
     let mut words: Vec<_> = line.split(' ').collect();
     words[3] = version;

@@ -1,4 +1,5 @@
-//! Which archives become a source tree, which are refused, and why. Everything hostile is made here, byte by byte.
+//! Which archives become a source tree, which are refused, and why? Every hostile archive is made
+//! here, byte by byte.
 
 #![cfg(feature = "appliance")]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
@@ -18,17 +19,21 @@ use kettle::source::archive::{
 use kettle::source::{LinkError, Origin, SourceTree, tree};
 
 fn try_unpack(bytes: &[u8]) -> (tempfile::TempDir, Result<SourceTree, ArchiveError>) {
-    let folder = tempfile::tempdir().unwrap();
-    let archive = folder.path().join("archive");
+    let directory = tempfile::tempdir().unwrap();
+    let archive = directory.path().join("archive");
     fs::write(&archive, bytes).unwrap();
-    let result = unpack(&archive, Some("upload.tar.gz"), &folder.path().join("tree"));
-    (folder, result)
+    let result = unpack(
+        &archive,
+        Some("upload.tar.gz"),
+        &directory.path().join("tree"),
+    );
+    (directory, result)
 }
 
 fn good(bytes: &[u8]) -> (tempfile::TempDir, SourceTree) {
-    let (folder, result) = try_unpack(bytes);
+    let (directory, result) = try_unpack(bytes);
     (
-        folder,
+        directory,
         result.unwrap_or_else(|error| panic!("refused: {error}")),
     )
 }
@@ -68,7 +73,7 @@ fn hostile_tars() -> Vec<(&'static str, Vec<u8>, Expect)> {
                 .for_each(|(at, bytes)| tar.patch(*at, bytes).done());
         })
     };
-    // Whoever does not know the extended name finds what the header itself says.
+    // A reader that does not know the extended name finds the name in the header itself.
     let two_sources = |extension: u8, own: &'static [u8], kind: u8| {
         let name: &[u8] = b"a/src/main.rs";
         let name = if extension == b'x' {
@@ -199,7 +204,7 @@ fn hostile_tars() -> Vec<(&'static str, Vec<u8>, Expect)> {
         ),
         (
             "deep",
-            tar(&|tar| tar.extended(b'L', &b"x/".repeat(65)).folder("y").done()),
+            tar(&|tar| tar.extended(b'L', &b"x/".repeat(65)).directory("y").done()),
             because!(Refusal::Name(NameError::TooDeep { depth: 65, .. })),
         ),
         ("hard link", kind(b'1'), because!(Refusal::HardLink)),
@@ -233,7 +238,7 @@ fn hostile_tars() -> Vec<(&'static str, Vec<u8>, Expect)> {
             because!(Refusal::Link(LinkError::Leaves)),
         ),
         (
-            "link out of the top folder",
+            "link out of the top directory",
             linked("../a/Cargo.lock"),
             because!(Refusal::Link(LinkError::Leaves)),
         ),
@@ -265,7 +270,7 @@ fn hostile_tars() -> Vec<(&'static str, Vec<u8>, Expect)> {
         (
             "leaving through another link",
             tar(&|tar| {
-                tar.folder("a/b/c")
+                tar.directory("a/b/c")
                     .link("a/in", "b/c")
                     .link("a/out", "in/../../../../x")
                     .done()
@@ -288,7 +293,12 @@ fn hostile_tars() -> Vec<(&'static str, Vec<u8>, Expect)> {
         ),
         (
             "entry below a link",
-            tar(&|tar| tar.folder("a/b").link("a/x", "b").file("a/x/y", b"").done()),
+            tar(&|tar| {
+                tar.directory("a/b")
+                    .link("a/x", "b")
+                    .file("a/x/y", b"")
+                    .done()
+            }),
             because!(Refusal::BelowLink),
         ),
         (
@@ -302,8 +312,8 @@ fn hostile_tars() -> Vec<(&'static str, Vec<u8>, Expect)> {
             because!(Refusal::Duplicate),
         ),
         (
-            "duplicate folder",
-            tar(&|tar| tar.folder("a/").folder("a").done()),
+            "duplicate directory",
+            tar(&|tar| tar.directory("a/").directory("a").done()),
             because!(Refusal::Duplicate),
         ),
         (
@@ -317,22 +327,22 @@ fn hostile_tars() -> Vec<(&'static str, Vec<u8>, Expect)> {
             because!(Refusal::Duplicate),
         ),
         (
-            "file over a folder",
+            "file over a directory",
             tar(&|tar| tar.file("a", b"").done()),
-            because!(Refusal::FolderConflict),
+            because!(Refusal::DirectoryConflict),
         ),
         (
-            "folder over a file",
-            tar(&|tar| tar.folder("a/Cargo.lock").done()),
-            because!(Refusal::FolderConflict),
+            "directory over a file",
+            tar(&|tar| tar.directory("a/Cargo.lock").done()),
+            because!(Refusal::DirectoryConflict),
         ),
         (
             "entry below a file",
             tar(&|tar| tar.file("a/Cargo.lock/x", b"").done()),
-            because!(Refusal::FolderConflict),
+            because!(Refusal::DirectoryConflict),
         ),
         (
-            "folder with content",
+            "directory with content",
             tar(&|tar| tar.header(b"a/b", b'5', 0o755, 3, b"").data(b"abc").done()),
             because!(Refusal::Content { size: 3 }),
         ),
@@ -422,7 +432,7 @@ fn hostile_tars() -> Vec<(&'static str, Vec<u8>, Expect)> {
             damaged!(Damage::GlobalHeader),
         ),
         (
-            "PAX name of a file that its own header calls a folder",
+            "PAX name of a file that its own header calls a directory",
             two_sources(b'x', b"a/src/", 0),
             because!(Refusal::Ambiguous),
         ),
@@ -432,7 +442,7 @@ fn hostile_tars() -> Vec<(&'static str, Vec<u8>, Expect)> {
             because!(Refusal::Ambiguous),
         ),
         (
-            "GNU name of a file that its own header calls a folder",
+            "GNU name of a file that its own header calls a directory",
             two_sources(b'L', b"a/src/", 0),
             because!(Refusal::Ambiguous),
         ),
@@ -447,7 +457,7 @@ fn hostile_tars() -> Vec<(&'static str, Vec<u8>, Expect)> {
             because!(Refusal::Type { .. }),
         ),
         (
-            "PAX name of a link that its own header calls a folder",
+            "PAX name of a link that its own header calls a directory",
             two_sources(b'x', b"a/src/", b'2'),
             because!(Refusal::Ambiguous),
         ),
@@ -470,7 +480,7 @@ fn hostile_tars() -> Vec<(&'static str, Vec<u8>, Expect)> {
             because!(Refusal::Sparse),
         ),
         (
-            "a file of the old type that is called a folder",
+            "a file of the old type that is called a directory",
             tar(&|tar| tar.header(b"a/src/", 0, 0o644, 0, b"").done()),
             |error| matches!(error, ArchiveError::Entry { .. }),
         ),
@@ -578,11 +588,11 @@ fn hostile_tars() -> Vec<(&'static str, Vec<u8>, Expect)> {
             |error| matches!(error, ArchiveError::Expansion { limit: 200, .. }),
         ),
         (
-            "bomb by count of implied folders",
+            "bomb by count of implied directories",
             tar(&|tar| {
                 for at in 0..3400 {
                     let name = format!(".git/{at}/{}", "x/".repeat(61));
-                    tar.extended(b'L', name.as_bytes()).folder("y");
+                    tar.extended(b'L', name.as_bytes()).directory("y");
                 }
             }),
             |error| matches!(error, ArchiveError::TooManyEntries { .. }),
@@ -596,10 +606,10 @@ fn hostile_tars() -> Vec<(&'static str, Vec<u8>, Expect)> {
             |error| matches!(error, ArchiveError::NoFiles),
         ),
         (
-            "only folders",
+            "only directories",
             {
                 let mut tar = Tar::new();
-                tar.folder("a").end()
+                tar.directory("a").end()
             },
             |error| matches!(error, ArchiveError::NoFiles),
         ),
@@ -696,7 +706,7 @@ fn hostile_zips() -> Vec<(&'static str, Vec<u8>, Expect)> {
         ("zip: FIFO", mode(0o010_666), because!(Refusal::Fifo)),
         ("zip: socket", mode(0o140_666), because!(Refusal::Socket)),
         (
-            "zip: folder without slash",
+            "zip: directory without slash",
             mode(0o040_755),
             because!(Refusal::NameAndType),
         ),
@@ -706,7 +716,7 @@ fn hostile_zips() -> Vec<(&'static str, Vec<u8>, Expect)> {
             because!(Refusal::NameAndType),
         ),
         (
-            "zip: folder with content",
+            "zip: directory with content",
             with(ZipEntry {
                 mode: 0o040_755,
                 ..stored("a/x/", b"abc")
@@ -892,19 +902,19 @@ fn refuses_every_hostile_archive_for_its_reason_and_leaves_nothing() {
     assert!(cases.len() > 100, "{}", cases.len());
     let mut wrong = Vec::new();
     for (name, bytes, expected) in cases {
-        let (folder, result) = try_unpack(&bytes);
+        let (directory, result) = try_unpack(&bytes);
         match result {
             Ok(_) => wrong.push(format!("{name}: accepted")),
             Err(error) => {
                 let message = error.to_string();
-                let shown = !message.contains(&*folder.path().to_string_lossy())
+                let shown = !message.contains(&*directory.path().to_string_lossy())
                     && !message.chars().any(char::is_control);
                 if !expected(&error) || !shown || error.is_fault() {
                     wrong.push(format!("{name}: {error:?}"));
                 }
             }
         }
-        let left: Vec<_> = fs::read_dir(folder.path())
+        let left: Vec<_> = fs::read_dir(directory.path())
             .unwrap()
             .map(|entry| entry.unwrap().file_name())
             .collect();
@@ -916,11 +926,11 @@ fn refuses_every_hostile_archive_for_its_reason_and_leaves_nothing() {
 }
 
 #[test]
-fn a_folder_that_exists_is_neither_used_nor_removed() {
-    let folder = tempfile::tempdir().unwrap();
-    let archive = folder.path().join("archive");
+fn a_directory_that_exists_is_neither_used_nor_removed() {
+    let directory = tempfile::tempdir().unwrap();
+    let archive = directory.path().join("archive");
     fs::write(&archive, Tar::new().file("x", b"").end()).unwrap();
-    let into = folder.path().join("tree");
+    let into = directory.path().join("tree");
     fs::create_dir(&into).unwrap();
     assert!(unpack(&archive, None, &into).unwrap_err().is_fault());
     assert!(into.exists());
@@ -931,19 +941,19 @@ fn a_folder_that_exists_is_neither_used_nor_removed() {
 #[test]
 fn fixes_modes_and_times_and_drops_git() {
     let mut tar = Tar::new();
-    tar.folder("./")
-        .folder("./a/")
+    tar.directory("./")
+        .directory("./a/")
         .raw_file(b"./a/run", 0o4711, b"#!")
         .raw_file(b"./a/data", 0o000, b"data");
     tar.link("./a/alias", "sub/../run")
-        .folder("./a/sub")
+        .directory("./a/sub")
         .file("./a/sub/x", b"")
-        .folder("a/empty/er")
+        .directory("a/empty/er")
         .file("./a/.GIT", b"gitdir: /etc")
         .file("./.git/HEAD", b"x");
-    let (folder, tree) = good(&tar.end());
+    let (directory, tree) = good(&tar.end());
     let root = tree.root();
-    assert_eq!(root, folder.path().join("tree/a"));
+    assert_eq!(root, directory.path().join("tree/a"));
     assert_eq!(tree.project().as_str(), "a");
     assert_eq!(tree.epoch(), 0);
     let names: Vec<_> = ["run", "data", "sub"]
@@ -970,7 +980,7 @@ fn fixes_modes_and_times_and_drops_git() {
     assert!(
         !root.join("empty").exists()
             && !root.join(".GIT").exists()
-            && !folder.path().join("tree/.git").exists()
+            && !directory.path().join("tree/.git").exists()
     );
     assert_eq!(tree.tree(), tree::hash(root).unwrap());
 }
@@ -989,7 +999,7 @@ fn files_are_executable_by_the_bit_that_git_looks_at() {
         });
     }
     for bytes in [tar.end(), zip(&entries)] {
-        let (_folder, tree) = good(&bytes);
+        let (_directory, tree) = good(&bytes);
         let mode = |name| {
             fs::metadata(tree.root().join(name))
                 .unwrap()
@@ -1005,7 +1015,7 @@ fn files_are_executable_by_the_bit_that_git_looks_at() {
 fn the_origin_is_the_digest_of_all_bytes() {
     let tar = Tar::new().file("Cargo.lock", b"").end();
     for bytes in [tar.clone(), gzip(&tar), zip(&[stored("Cargo.lock", b"")])] {
-        let (_folder, tree) = good(&bytes);
+        let (_directory, tree) = good(&bytes);
         let Origin::Archive { name, sha256 } = tree.origin() else {
             panic!("{:?}", tree.origin())
         };
@@ -1017,7 +1027,7 @@ fn the_origin_is_the_digest_of_all_bytes() {
 
 #[test]
 fn small_archives_of_zeros_are_no_bombs() {
-    let (_folder, tree) = good(&gzip(&Tar::new().file("zeros", &vec![0; 8 << 20]).end()));
+    let (_directory, tree) = good(&gzip(&Tar::new().file("zeros", &vec![0; 8 << 20]).end()));
     assert_eq!(
         fs::metadata(tree.root().join("zeros")).unwrap().len(),
         8 << 20
@@ -1047,17 +1057,17 @@ fn reads_data_descriptors_and_comments() {
     ]
     .concat();
     (signed.flags, signed.local_flags, signed.descriptor) = (8, 8, Some(descriptor));
-    let (_folder, tree) = good(&zip_with(&[plain, signed], b"", b"", b"a comment"));
+    let (_directory, tree) = good(&zip_with(&[plain, signed], b"", b"", b"a comment"));
     assert_eq!(fs::read(tree.root().join("b")).unwrap(), b"abcabcabc");
 }
 
 // --- against the tools that people use ---
 
-fn run(folder: &Path, program: &str, arguments: &[&str]) -> String {
+fn run(directory: &Path, program: &str, arguments: &[&str]) -> String {
     let mut command = Command::new(program);
     command
         .args(arguments)
-        .current_dir(folder)
+        .current_dir(directory)
         .env("GIT_CONFIG_GLOBAL", "/dev/null")
         .env("GIT_CONFIG_NOSYSTEM", "1");
     let output = command
@@ -1071,15 +1081,15 @@ fn run(folder: &Path, program: &str, arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
-fn git_tree(folder: &Path) -> String {
-    run(folder, "git", &["init", "-q"]);
+fn git_tree(directory: &Path) -> String {
+    run(directory, "git", &["init", "-q"]);
     run(
-        folder,
+        directory,
         "git",
         &["-c", "core.autocrlf=false", "add", "--force", "--all"],
     );
-    let tree = run(folder, "git", &["write-tree"]);
-    fs::remove_dir_all(folder.join(".git")).unwrap();
+    let tree = run(directory, "git", &["write-tree"]);
+    fs::remove_dir_all(directory.join(".git")).unwrap();
     tree
 }
 
@@ -1095,7 +1105,8 @@ impl Random {
     }
 }
 
-/// Names that sort differently as files and as folders, that need PAX or GNU extensions, and that git ignores.
+/// Names that sort differently as files and as directories, that need PAX or GNU extensions, or
+/// that git ignores.
 fn random_tree(root: &Path, random: &mut Random, depth: u64) {
     let long = "long-".repeat(30);
     let names = [
@@ -1136,8 +1147,8 @@ fn random_tree(root: &Path, random: &mut Random, depth: u64) {
 #[test]
 fn random_trees_have_the_id_that_git_gives_them() {
     for seed in 1..=4 {
-        let folder = tempfile::tempdir().unwrap();
-        let top = folder.path().join("top");
+        let directory = tempfile::tempdir().unwrap();
+        let top = directory.path().join("top");
         fs::create_dir(&top).unwrap();
         random_tree(&top, &mut Random(seed * 7919), 3);
         let expected = git_tree(&top);
@@ -1146,8 +1157,8 @@ fn random_trees_have_the_id_that_git_gives_them() {
             expected,
             "seed {seed}"
         );
-        for (kind, archive) in archives(folder.path()) {
-            let into = folder.path().join(format!("unpacked-{kind}"));
+        for (kind, archive) in archives(directory.path()) {
+            let into = directory.path().join(format!("unpacked-{kind}"));
             let unpacked = unpack(&archive, None, &into)
                 .unwrap_or_else(|error| panic!("seed {seed}, {kind}: {error}"));
             assert_eq!(unpacked.tree().to_string(), expected, "seed {seed}, {kind}");
@@ -1160,31 +1171,31 @@ fn random_trees_have_the_id_that_git_gives_them() {
     }
 }
 
-/// `top` in every format that a system tool writes.
-fn archives(folder: &Path) -> Vec<(&'static str, PathBuf)> {
+/// Returns `top` in every format that a system tool writes.
+fn archives(directory: &Path) -> Vec<(&'static str, PathBuf)> {
     let mut made = Vec::new();
     for (kind, options) in [("gnu", "-cf"), ("pax", "-cf"), ("gnu-gzip", "-czf")] {
         let format = format!("--format={}", kind.split('-').next().unwrap());
-        run(folder, "tar", &[&format, options, kind, "top"]);
-        made.push((kind, folder.join(kind)));
+        run(directory, "tar", &[&format, options, kind, "top"]);
+        made.push((kind, directory.join(kind)));
     }
-    run(folder, "zip", &["-qry", "zip.zip", "top"]);
-    made.push(("zip", folder.join("zip.zip")));
+    run(directory, "zip", &["-qry", "zip.zip", "top"]);
+    made.push(("zip", directory.join("zip.zip")));
     // Streamed: data descriptors. Forced: zip64.
     run(
-        folder,
+        directory,
         "sh",
         &[
             "-c",
             "zip -qry - top > streamed.zip && zip -qry -fz zip64.zip top",
         ],
     );
-    made.push(("streamed zip", folder.join("streamed.zip")));
-    made.push(("zip64", folder.join("zip64.zip")));
+    made.push(("streamed zip", directory.join("streamed.zip")));
+    made.push(("zip64", directory.join("zip64.zip")));
     made
 }
 
-/// Writes files of names with and without extended headers, in Python's three formats.
+/// Writes files with and without extended headers, in Python's three formats.
 const PYTHON: &str = "import sys, tarfile
 for name in ('USTAR', 'GNU', 'PAX'):
     with tarfile.open('python-' + name, 'w', format=getattr(tarfile, name + '_FORMAT')) as archive:
@@ -1195,24 +1206,24 @@ my @files; find({ wanted => sub { push @files, $_ if -f $_ }, no_chdir => 1 }, $
 Archive::Tar->create_archive('perl', 0, @files) or die;
 ";
 
-/// Paths of 80 to 140 bytes, whose folder ends at each of them: one of them ends where a maker cuts
-/// the name for the header. Each format that is tried can store them.
+/// Paths of 80 to 140 bytes, whose directory ends at each of them: one of them ends where a maker
+/// cuts the name for the header. Each format that is tried can store them.
 fn tree_of_long_names(top: &Path) {
     for length in 80..140 {
         let (upper, lower) = ("u".repeat(40), "l".repeat(length - 41 - "top/".len()));
-        let folder = top.join(upper).join(lower);
-        fs::create_dir_all(&folder).unwrap();
+        let directory = top.join(upper).join(lower);
+        fs::create_dir_all(&directory).unwrap();
         for name in ["a".to_owned(), "b".repeat(50)] {
-            fs::write(folder.join(&name), format!("{length} {name}")).unwrap();
+            fs::write(directory.join(&name), format!("{length} {name}")).unwrap();
         }
     }
 }
 
-/// By the program and the format; each holds the folder `top`.
-fn archives_of_every_maker(folder: &Path) -> Vec<PathBuf> {
+/// Returns archives by program and format; each contains the directory `top`.
+fn archives_of_every_maker(directory: &Path) -> Vec<PathBuf> {
     for format in ["gnu", "oldgnu", "pax", "ustar"] {
         run(
-            folder,
+            directory,
             "tar",
             &[
                 &format!("--format={format}"),
@@ -1224,20 +1235,20 @@ fn archives_of_every_maker(folder: &Path) -> Vec<PathBuf> {
     }
     for format in ["gnutar", "pax", "ustar"] {
         run(
-            folder,
+            directory,
             "bsdtar",
             &["--format", format, "-cf", &format!("bsd-{format}"), "top"],
         );
     }
-    run(folder, "busybox", &["tar", "-cf", "busybox-tar", "top"]);
+    run(directory, "busybox", &["tar", "-cf", "busybox-tar", "top"]);
     run(
-        folder,
+        directory,
         "sh",
         &["-c", "find top | cpio --quiet -o -H ustar > cpio-ustar"],
     );
-    run(folder, "python3", &["-c", PYTHON, "top"]);
-    run(folder, "perl", &["-e", PERL, "top"]);
-    let made = fs::read_dir(folder)
+    run(directory, "python3", &["-c", PYTHON, "top"]);
+    run(directory, "perl", &["-e", PERL, "top"]);
+    let made = fs::read_dir(directory)
         .unwrap()
         .map(|entry| entry.unwrap().path());
     let mut made: Vec<_> = made.filter(|path| path.is_file()).collect();
@@ -1246,13 +1257,13 @@ fn archives_of_every_maker(folder: &Path) -> Vec<PathBuf> {
 }
 
 #[test]
-fn what_ordinary_makers_write_is_read_wherever_they_cut_names() {
-    let folder = tempfile::tempdir().unwrap();
-    let top = folder.path().join("top");
+fn archives_of_ordinary_makers_are_read_wherever_they_cut_names() {
+    let directory = tempfile::tempdir().unwrap();
+    let top = directory.path().join("top");
     fs::create_dir(&top).unwrap();
     tree_of_long_names(&top);
     let expected = git_tree(&top);
-    let archives = archives_of_every_maker(folder.path());
+    let archives = archives_of_every_maker(directory.path());
     assert_eq!(archives.len(), 4 + 3 + 1 + 1 + 3 + 1);
     for archive in archives {
         let into = archive.with_extension("unpacked");
@@ -1261,23 +1272,28 @@ fn what_ordinary_makers_write_is_read_wherever_they_cut_names() {
         assert_eq!(tree.tree().to_string(), expected, "{archive:?}");
     }
     // Old archives have names of up to 99 bytes, and no types but links.
-    let short = folder.path().join("short");
+    let short = directory.path().join("short");
     fs::create_dir_all(short.join("sub")).unwrap();
     fs::write(short.join("sub/file"), "old").unwrap();
     run(
-        folder.path(),
+        directory.path(),
         "tar",
         &["--format=v7", "-cf", "v7", "short/sub/file"],
     );
     let expected = git_tree(&short);
-    let tree = unpack(&folder.path().join("v7"), None, &folder.path().join("old")).unwrap();
+    let tree = unpack(
+        &directory.path().join("v7"),
+        None,
+        &directory.path().join("old"),
+    )
+    .unwrap();
     assert_eq!(tree.tree().to_string(), expected);
 }
 
 #[test]
 fn reads_what_git_archive_writes() {
-    let folder = tempfile::tempdir().unwrap();
-    let repository = folder.path().join("repository");
+    let directory = tempfile::tempdir().unwrap();
+    let repository = directory.path().join("repository");
     fs::create_dir(&repository).unwrap();
     random_tree(&repository, &mut Random(4711), 2);
     run(&repository, "git", &["init", "-q"]);
@@ -1294,7 +1310,7 @@ fn reads_what_git_archive_writes() {
     run(&repository, "git", &who);
     let expected = run(&repository, "git", &["rev-parse", "HEAD^{tree}"]);
     for format in ["tar", "tar.gz", "zip"] {
-        let archive = folder.path().join(format!("it.{format}"));
+        let archive = directory.path().join(format!("it.{format}"));
         let output = format!("--output={}", archive.display());
         run(
             &repository,
@@ -1310,7 +1326,7 @@ fn reads_what_git_archive_writes() {
         let tree = unpack(
             &archive,
             None,
-            &folder.path().join(format!("tree-{format}")),
+            &directory.path().join(format!("tree-{format}")),
         )
         .unwrap();
         assert_eq!(tree.tree().to_string(), expected, "{format}");
@@ -1318,20 +1334,20 @@ fn reads_what_git_archive_writes() {
 }
 
 #[test]
-fn hashing_a_hostile_folder_neither_blocks_nor_follows() {
-    let folder = tempfile::tempdir().unwrap();
-    symlink("/etc", folder.path().join("link")).unwrap();
+fn hashing_a_hostile_directory_neither_blocks_nor_follows() {
+    let directory = tempfile::tempdir().unwrap();
+    symlink("/etc", directory.path().join("link")).unwrap();
     assert_eq!(
-        tree::hash(folder.path()).unwrap().to_string(),
-        git_tree(folder.path())
+        tree::hash(directory.path()).unwrap().to_string(),
+        git_tree(directory.path())
     );
-    run(folder.path(), "mkfifo", &["fifo"]);
+    run(directory.path(), "mkfifo", &["fifo"]);
     assert!(matches!(
-        tree::hash(folder.path()),
+        tree::hash(directory.path()),
         Err(tree::TreeError::SpecialFile { .. })
     ));
-    let link = folder.path().join("elsewhere");
-    symlink(folder.path(), &link).unwrap();
+    let link = directory.path().join("elsewhere");
+    symlink(directory.path(), &link).unwrap();
     assert!(matches!(
         tree::hash(&link),
         Err(tree::TreeError::Read { .. })

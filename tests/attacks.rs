@@ -1,5 +1,6 @@
-//! The attack corpus against the real service: each project in `tests/attacks/` tries something that its first lines
-//! name, from inside the build; what came of it is checked from inside, by what the attack prints, and from outside.
+//! The attack corpus against the real service: each project in `tests/attacks/` tries something
+//! that its first lines name, from inside the build; the result is checked from inside, by the
+//! attack's output, and from outside.
 //!
 //! `KETTLE_ATTACK=word,word` runs those whose name contains one of the words.
 #![cfg(feature = "host")]
@@ -24,31 +25,31 @@ use harness::repositories::{self, Fetched, Hosted};
 use harness::server::{NONCE, Server, upload};
 use harness::site::Site;
 
-/// Fewer would mean that some were lost.
+/// The least number of attacks: fewer would mean that some were lost.
 const LEAST_ATTACKS: usize = 200;
-/// So many of those that took longest are named.
+/// How many of the slowest attacks are named.
 const SLOWEST: usize = 8;
-/// Each is a compilation of a small package.
+/// How many attacks run at once: each is a compilation of a small package.
 const AT_ONCE: usize = 2;
 
-/// Is in the words that attacks want to have taken for the service's own.
+/// A word in every message that an attack wants to pass off as the service's own.
 const FORGED: &str = "forged";
 
-/// Paths below the bundle's top folder, and bytes.
+/// Paths below the bundle's top directory, and bytes.
 type Bundle = BTreeMap<String, Vec<u8>>;
 type References = BTreeMap<Template, Bundle>;
 
-/// What came of an attack, as a client sees it.
+/// The outcome of an attack, as a client sees it.
 struct Outcome {
     /// The last event's result.
     result: Value,
-    /// Every line of output, git's too.
+    /// Every line of output, including git's.
     lines: Vec<String>,
-    /// None if the build failed.
+    /// The bundle; none if the build failed.
     bundle: Option<Bundle>,
 }
 
-/// One of the corpus, whatever way it takes into the service.
+/// One attack of the corpus, by the way it is sent to the service.
 enum Case {
     /// A project, sent as an archive.
     Project(Attack),
@@ -58,7 +59,7 @@ enum Case {
     Hosted(Hosted),
 }
 
-/// Not tried, and why this machine cannot.
+/// Not tried, and why this machine cannot try it.
 type NotTried = (String, String);
 
 #[test]
@@ -92,7 +93,7 @@ fn every_attack_is_stopped() {
     );
 }
 
-/// A table on standard output: how many of the attacks on each thing were tried, and which were not.
+/// Prints a table: how many of the attacks on each target were tried, and which were not.
 fn summarise(wanted: &[&Case], found: &Found) {
     println!("{:<12} {:>8} {:>8}", "aimed at", "attacks", "stopped");
     let mut rows: BTreeMap<Aim, (usize, usize)> = BTreeMap::new();
@@ -150,7 +151,7 @@ impl Case {
         }
     }
 
-    /// Panics when the attack is not stopped, or not for the reason that it names.
+    /// Panics when the attack is not stopped, or is stopped for another reason than it names.
     fn check(&self, references: &References) -> Result<(), NotTried> {
         match self {
             Self::Project(attack) => check(attack, references),
@@ -160,10 +161,10 @@ impl Case {
     }
 }
 
-/// What trying attacks came to.
+/// The outcome of all attacks that were tried.
 #[derive(Default)]
 struct Found {
-    /// Names of those that were not stopped; why is on standard error.
+    /// Names of the attacks that were not stopped; the causes are on standard error.
     failures: Vec<String>,
     not_tried: Vec<NotTried>,
     times: Vec<(Duration, String)>,
@@ -198,12 +199,12 @@ impl Found {
     }
 }
 
-/// In a function, so that the lock is not held while the attack runs.
+/// Takes the next case. A function, so that the lock is not held while the attack runs.
 fn next<'a>(queue: &Mutex<Vec<&'a Case>>) -> Option<&'a Case> {
     queue.lock().unwrap().pop()
 }
 
-/// What a template delivers when nobody attacks.
+/// Returns the artifacts that a template delivers without an attack.
 fn reference(project: &Attack) -> Bundle {
     let outcome = run_project(project, Confinement::Open);
     let bundle = outcome
@@ -213,18 +214,18 @@ fn reference(project: &Attack) -> Bundle {
     bundle
 }
 
-/// Runs a project on a service of its own.
+/// Runs a project on its own service.
 fn run_project(attack: &Attack, confinement: Confinement) -> Outcome {
-    let (folder, canary) = (tempfile::tempdir().unwrap(), Canary::new());
+    let (directory, canary) = (tempfile::tempdir().unwrap(), Canary::new());
     let options = attack
         .seconds
         .map(|seconds| vec!["--build-seconds".to_owned(), seconds.to_string()]);
-    let server = Server::start(folder.path(), &options.unwrap_or_default(), confinement);
+    let server = Server::start(directory.path(), &options.unwrap_or_default(), confinement);
     let archive = attack.archive(&server.facts(&canary.path()));
     run(&server, &canary, &upload(&archive, "attack.tar"))
 }
 
-/// Has a service build, and checks what has to hold whatever was built.
+/// Lets a service build, and checks what has to hold for every build.
 fn run(server: &Server, canary: &Canary, submission: &Value) -> Outcome {
     let job = server.submit(submission);
     let events = server.events(&job);
@@ -272,7 +273,7 @@ fn run(server: &Server, canary: &Canary, submission: &Value) -> Outcome {
             .iter()
             .flat_map(Bundle::values)
             .any(|bytes| bytes == CANARY),
-        "a file of the machine is handed out"
+        "a file of the machine is delivered"
     );
     Outcome {
         result: end["result"].clone(),
@@ -281,8 +282,8 @@ fn run(server: &Server, canary: &Canary, submission: &Value) -> Outcome {
     }
 }
 
-/// The events tell each part of a build once and in order, whatever its output imitates, and then the end. Tools print in
-/// every part.
+/// The events report each part of a build once and in order, whatever its output imitates, and then
+/// the end. Tools print in every part.
 fn assert_story(end: &Value, others: &[Value], succeeded: bool) {
     assert_eq!(end["type"], "complete");
     let types = others.iter().map(|event| event["type"].as_str().unwrap());
@@ -295,8 +296,8 @@ fn assert_story(end: &Value, others: &[Value], succeeded: bool) {
     assert!(!succeeded || types == whole, "{types:?}");
 }
 
-/// What the service says of the source is what it says of every source; a word of whoever forges is in lines of output
-/// alone, and where a note quotes it.
+/// The service says of this source what it says of every source; a forged word is in lines of
+/// output only, and where a note quotes it.
 fn assert_nothing_forged(others: &[Value]) {
     let said = |kind: &'static str| others.iter().filter(move |event| event["type"] == kind);
     let text = |event: &Value| event["msg"].as_str().unwrap().to_owned();
@@ -369,7 +370,7 @@ fn check(attack: &Attack, references: &References) -> Result<(), NotTried> {
     Ok(())
 }
 
-/// The log has every reason that the attack names, and no answer of the kernel is another one.
+/// The log has every reason that the attack names, and the kernel returned no other error.
 fn assert_reasons(attack: &Attack, outcome: &Outcome, what: &str) {
     for reason in &attack.shows {
         assert!(
@@ -395,7 +396,7 @@ fn assert_reasons(attack: &Attack, outcome: &Outcome, what: &str) {
     }
 }
 
-/// Those that attacks meet; numbers of x86-64.
+/// Returns the name of an error that attacks get; numbers of x86-64.
 fn errno(name: &str) -> &'static str {
     match name {
         "EPERM" => "1",
@@ -444,8 +445,8 @@ fn assert_failed(result: &Value, reason: &str) {
 /// An archive is refused for its reason, and neither takes the slot nor leaves anything.
 fn check_upload(attack: &Upload, reference: &Bundle) -> Result<(), NotTried> {
     let confinement = Confinement::of(attack.needs).map_err(|why| (attack.name.to_owned(), why))?;
-    let (folder, canary) = (tempfile::tempdir().unwrap(), Canary::new());
-    let server = Server::start(folder.path(), &[], confinement);
+    let (directory, canary) = (tempfile::tempdir().unwrap(), Canary::new());
+    let server = Server::start(directory.path(), &[], confinement);
     let submission = upload(&(attack.make)(&canary.path()), "attack.tar");
     match attack.received {
         Received::Refused(reason) => {
@@ -469,12 +470,12 @@ fn check_upload(attack: &Upload, reference: &Bundle) -> Result<(), NotTried> {
     Ok(())
 }
 
-/// A repository is refused for its reason, or gives the artifacts of an honest one.
+/// A repository is refused for its reason, or results in the artifacts of an honest one.
 fn check_hosted(attack: &Hosted, reference: &Bundle) -> Result<(), NotTried> {
     let confinement = Confinement::of(attack.needs).map_err(|why| (attack.name.to_owned(), why))?;
-    let (folder, canary) = (tempfile::tempdir().unwrap(), Canary::new());
+    let (directory, canary) = (tempfile::tempdir().unwrap(), Canary::new());
     let site = Site::new(canary.path());
-    let server = Server::start(folder.path(), &[], confinement);
+    let server = Server::start(directory.path(), &[], confinement);
     let mut submission = (attack.prepare)(&site);
     submission["nonce"] = NONCE.into();
     match attack.fetched {
@@ -502,7 +503,7 @@ fn check_hosted(attack: &Hosted, reference: &Bundle) -> Result<(), NotTried> {
     }
     assert!(
         !site.elsewhere_was_asked(),
-        "a server was asked that nobody named"
+        "a server was asked that no URL names"
     );
     assert!(canary.is_untouched(), "a file of the machine was changed");
     Ok(())
@@ -529,7 +530,8 @@ fn assert_harmless(outcome: &Outcome, reference: &Bundle) {
     assert_same_artifacts(bundle, reference, &artifacts);
 }
 
-/// The bundle has these artifacts, the other files of every bundle and no more, and provenance names their bytes.
+/// The bundle has exactly these artifacts and the other files of every bundle, and provenance names
+/// their bytes.
 fn assert_complete(bundle: &Bundle, names: &[String]) {
     let artifacts = names.iter().map(|name| format!("artifacts/{name}"));
     let others = ["build-config/Cargo.lock", "build.log", "provenance.json"].map(String::from);
@@ -547,7 +549,7 @@ fn assert_complete(bundle: &Bundle, names: &[String]) {
     assert_printable(std::str::from_utf8(&bundle["build.log"]).unwrap().lines());
 }
 
-/// No package of a registry is named, and the folder that the code came from is.
+/// No package of a registry is named, and the directory that the code came from is.
 fn assert_recorded(bundle: &Bundle) {
     let statement: Value = serde_json::from_slice(&bundle["provenance.json"]).unwrap();
     let dependencies = statement["predicate"]["buildDefinition"]["resolvedDependencies"]
@@ -559,12 +561,12 @@ fn assert_recorded(bundle: &Bundle) {
             .is_some_and(|uri| uri.starts_with("pkg:cargo/"))
     };
     assert!(!dependencies.iter().any(registry), "{dependencies:?}");
-    let folder =
+    let directory =
         |it: &Value| it.to_string().contains("forged") && it["digest"]["gitTree"].is_string();
-    assert!(dependencies.iter().any(folder), "{dependencies:?}");
+    assert!(dependencies.iter().any(directory), "{dependencies:?}");
 }
 
-/// A library's package holds its build script, which is the attack.
+/// Compares all artifacts but a library's package, which contains its build script: the attack.
 fn assert_same_artifacts(bundle: &Bundle, reference: &Bundle, names: &[String]) {
     for name in names.iter().filter(|name| !name.ends_with(".crate")) {
         let path = format!("artifacts/{name}");
@@ -584,7 +586,7 @@ fn assert_printable<'a>(mut lines: impl Iterator<Item = &'a str>) {
     );
 }
 
-/// Without the top folder. Only files are expected.
+/// Unpacks a bundle without the top directory. Only files are expected.
 fn unpack(archive: &[u8]) -> Bundle {
     let mut bundle = Bundle::new();
     let mut archive = tar::Archive::new(flate2::read::GzDecoder::new(archive));

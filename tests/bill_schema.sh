@@ -31,7 +31,7 @@ from cyclonedx.validation.json import JsonStrictValidator
 validator = JsonStrictValidator(SchemaVersion.V1_6)
 # The library finds what is wrong in what is wrong, or this would show nothing.
 if validator.validate_str('{"bomFormat": "CycloneDX", "specVersion": "1.6", "version": 0}') is None:
-    sys.exit("the validator accepts a version that is none")
+    sys.exit("the validator accepts an invalid version")
 for path in sys.argv[1:]:
     with open(path, encoding="utf-8") as file:
         error = validator.validate_str(file.read())

@@ -1,5 +1,5 @@
-//! Are projects built as they are locked, from checked bytes, and recorded truly? Real builds, in a minimal sandbox of
-//! this test's own: what the appliance's sandbox holds back is asked elsewhere.
+//! Are projects built as they are locked, from checked bytes, and recorded truly? These are real
+//! builds, in a minimal sandbox of this test; other tests are about the appliance's sandbox.
 
 #![cfg(all(feature = "cli", feature = "host"))]
 #![allow(clippy::unwrap_used)]
@@ -26,14 +26,14 @@ use kettle::sandbox::{
 use kettle::source::{SourceTree, tree};
 use kettle::toolchain::{self, Built, Context, Limits, Log, Toolchain, ToolchainError};
 
-/// Something done to the job's folder after a command was run.
+/// An action on the job's directory after a command was run.
 type Tamper = Box<dyn Fn(&CommandSpec)>;
 
 /// A sandbox with nothing but bubblewrap.
 struct Bubblewrap {
     ran: Mutex<Vec<CommandSpec>>,
     tamper: Tamper,
-    /// Seen at [`SERVED`] by the fetch phase, in place of a server.
+    /// A directory that the fetch phase sees at [`SERVED`], in place of a server.
     served: Option<PathBuf>,
 }
 
@@ -154,7 +154,7 @@ impl Run for Bubblewrap {
         })
     }
 
-    fn make_writable_folder(&self, path: &Path) -> io::Result<()> {
+    fn make_writable_directory(&self, path: &Path) -> io::Result<()> {
         fs::create_dir(path)
     }
 
@@ -167,7 +167,7 @@ impl Run for Bubblewrap {
         unreachable!("nothing here needs a service")
     }
 
-    fn make_service_folder(&self, _: &Path) -> io::Result<()> {
+    fn make_service_directory(&self, _: &Path) -> io::Result<()> {
         unreachable!("nothing here needs a service")
     }
 }
@@ -188,9 +188,9 @@ impl Log for Text {
     }
 }
 
-/// One job: its folder, what it ran, what it said.
+/// One job: its directory, its commands and its output.
 struct Job {
-    folder: tempfile::TempDir,
+    directory: tempfile::TempDir,
     ran: Vec<CommandSpec>,
     log: String,
     result: Result<Built, ToolchainError>,
@@ -206,18 +206,18 @@ impl Job {
     }
 
     fn served(source: &Path, served: Option<&Path>, tamper: impl FnOnce(&Path) -> Tamper) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        let root = folder.path().join("source");
+        let directory = tempfile::tempdir().unwrap();
+        fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let root = directory.path().join("source");
         copy(source, &root);
-        let mut runner = Bubblewrap::new(tamper(folder.path()));
+        let mut runner = Bubblewrap::new(tamper(directory.path()));
         runner.served = served.map(Path::to_owned);
         let found = Toolchain::search().unwrap();
         let mut log = Text::default();
         let context = Context {
             runner: &runner,
             toolchain: &found,
-            folder: folder.path(),
+            folder: directory.path(),
             limits: Limits::default(),
         };
         let result = tokio::runtime::Builder::new_current_thread()
@@ -225,12 +225,12 @@ impl Job {
             .build()
             .unwrap()
             .block_on(async {
-                let detected = toolchain::detect(SourceTree::test_only_from_folder(root)?)?;
+                let detected = toolchain::detect(SourceTree::test_only_from_directory(root)?)?;
                 let fetched = toolchain::fetch(detected, &context, &mut log).await?;
                 toolchain::build(fetched, &context, &mut log).await
             });
         Self {
-            folder,
+            directory,
             ran: runner.ran.into_inner().unwrap(),
             log: log.0,
             result,
@@ -277,7 +277,7 @@ impl Job {
             .unwrap();
         let output = loop {
             match Command::new(&artifact.path).output() {
-                // A child that another test is starting has the file open for writing until it has become its program.
+                // A child that another test starts has the file open for writing until its exec.
                 Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy => {
                     std::thread::yield_now()
                 }
@@ -306,7 +306,7 @@ impl Job {
     }
 }
 
-// From here on: projects.
+// --- projects ---
 
 fn project(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -328,15 +328,15 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// A project of the given files.
+/// Returns a project with the given files.
 fn written(files: &[(&str, &str)]) -> tempfile::TempDir {
-    let folder = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     for (name, content) in files {
-        let path = folder.path().join(name);
+        let path = directory.path().join(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, content).unwrap();
     }
-    folder
+    directory
 }
 
 const HELLO: &str = "fn main() { println!(\"hello\"); }";
@@ -416,10 +416,10 @@ fn a_library_gives_its_rlib_and_its_archive() {
 }
 
 #[test]
-fn the_same_source_gives_the_same_bytes_in_another_folder_with_c_too() {
+fn the_same_source_gives_the_same_bytes_in_another_directory_with_c_too() {
     for name in ["hello", "generated", "library"] {
         let (one, two) = (Job::of(&project(name)), Job::of(&project(name)));
-        assert_ne!(one.folder.path(), two.folder.path());
+        assert_ne!(one.directory.path(), two.directory.path());
         assert_eq!(one.digests(), two.digests(), "{name}");
     }
 }
@@ -482,7 +482,7 @@ fn a_lockfile_that_does_not_fit_is_a_lockfile_mismatch() {
 }
 
 #[test]
-fn what_does_not_compile_is_a_failed_build_and_says_why() {
+fn a_source_that_does_not_compile_is_a_failed_build_and_says_why() {
     let source = written(&[
         ("Cargo.toml", &manifest("")),
         ("Cargo.lock", &lockfile("", "")),
@@ -588,9 +588,10 @@ fn forged_archive() -> Vec<u8> {
     builder.into_inner().unwrap().finish().unwrap()
 }
 
-/// A repository whose package inherits from its workspace, with the ids of its commit and tree.
+/// Creates a repository whose package inherits from its workspace; returns the ids of its commit
+/// and tree.
 fn repository() -> (tempfile::TempDir, String, String) {
-    let folder = written(&[
+    let directory = written(&[
         (
             "Cargo.toml",
             "[workspace]\nmembers = [\"inherits\"]\n[workspace.package]\nversion = \"0.3.0\"\n",
@@ -603,11 +604,11 @@ fn repository() -> (tempfile::TempDir, String, String) {
         ("run.sh", "#!/bin/sh\n"),
     ]);
     fs::set_permissions(
-        folder.path().join("run.sh"),
+        directory.path().join("run.sh"),
         fs::Permissions::from_mode(0o755),
     )
     .unwrap();
-    std::os::unix::fs::symlink("inherits/Cargo.toml", folder.path().join("link")).unwrap();
+    std::os::unix::fs::symlink("inherits/Cargo.toml", directory.path().join("link")).unwrap();
     let git = |arguments: &[&str]| {
         let output = Command::new("git")
             .args([
@@ -619,7 +620,7 @@ fn repository() -> (tempfile::TempDir, String, String) {
                 "init.defaultBranch=main",
             ])
             .args(arguments)
-            .current_dir(folder.path())
+            .current_dir(directory.path())
             .output()
             .unwrap();
         assert!(
@@ -636,7 +637,7 @@ fn repository() -> (tempfile::TempDir, String, String) {
         git(&["rev-parse", "HEAD"]),
         git(&["rev-parse", "HEAD^{tree}"]),
     );
-    (folder, ids.0, ids.1)
+    (directory, ids.0, ids.1)
 }
 
 fn with_git(commit: &str) -> tempfile::TempDir {
@@ -675,18 +676,18 @@ fn a_git_dependency_is_recorded_with_commit_and_tree() {
     assert_eq!(job.dependency(&uri).digest, digest);
 }
 
-/// What a server answers instead of a file.
+/// The response of a server instead of a file.
 enum Instead {
     /// A redirect.
     To(String),
-    /// A failure that may pass, with a text.
+    /// A temporary failure, with a text.
     Failure(String),
     /// A status line and headers, whole.
     Head(Vec<u8>),
 }
 
-/// Serves plain files below `root`, or what `instead` has for a target, for as long as the test process lives; returns the
-/// address, and how often it was asked.
+/// Serves plain files below `root`, or the response that `instead` has for a target, until the test
+/// process ends; returns the address, and how often it was asked.
 fn serve(
     root: &Path,
     instead: impl Fn(&str) -> Option<Instead> + Send + Sync + 'static,
@@ -748,7 +749,7 @@ fn answer(
     stream.write_all(&body)
 }
 
-/// Lets a repository be served as plain files.
+/// Prepares a repository for servers of plain files.
 fn publish(repository: &Path) {
     let status = Command::new("git")
         .arg("update-server-info")
@@ -758,7 +759,8 @@ fn publish(repository: &Path) {
     assert!(status.success());
 }
 
-/// A project that uses packages `names` of a registry at `address`, whose files are in the folder that is served.
+/// Returns a project that uses packages `names` of a registry at `address`, whose files are in the
+/// served directory.
 fn registry(served: &Path, address: &str, archives: &str, names: &[&str]) -> tempfile::TempDir {
     let index = format!("sparse+{address}/");
     let (mut locked, mut wanted, mut lines) = (String::new(), String::new(), String::new());
@@ -800,7 +802,7 @@ fn registry(served: &Path, address: &str, archives: &str, names: &[&str]) -> tem
     ])
 }
 
-/// Puts a package where a registry has it, and its archive into `store` too; returns the archive's digest.
+/// Adds a package to a registry, and its archive also to `store`; returns the archive's digest.
 fn publish_package(served: &Path, name: &str) -> Sha256Digest {
     let mut archive = tar::Builder::new(flate2::write::GzEncoder::new(
         Vec::new(),
@@ -832,8 +834,8 @@ fn publish_package(served: &Path, name: &str) -> Sha256Digest {
         format!("{}/{}", &name[..2], &name[2..4]),
         format!("dl/{name}/1.0.0"),
     );
-    for folder in [&*index, &download, "store"] {
-        fs::create_dir_all(served.join(folder)).unwrap();
+    for directory in [&*index, &download, "store"] {
+        fs::create_dir_all(served.join(directory)).unwrap();
     }
     fs::write(served.join(index).join(name), entry).unwrap();
     fs::write(served.join(download).join("download"), &archive).unwrap();
@@ -841,8 +843,8 @@ fn publish_package(served: &Path, name: &str) -> Sha256Digest {
     checksum
 }
 
-/// A registry sends cargo anywhere for an archive: by its settings, or by a redirect. By plain http it is a host that the
-/// lockfile names so, and the other one is never asked.
+/// A registry can send cargo anywhere for an archive: by its settings, or by a redirect. Plain http
+/// is allowed only to hosts that the lockfile names so, and another host is never asked.
 #[test]
 fn an_archive_comes_by_plain_http_from_hosts_that_the_lockfile_names_so_only() {
     for (by_settings, by_redirect) in [(false, false), (true, false), (false, true)] {
@@ -878,7 +880,7 @@ fn an_archive_comes_by_plain_http_from_hosts_that_the_lockfile_names_so_only() {
     }
 }
 
-/// Where each package of the registry came from, if that was not where its registry says.
+/// Returns the URL that each package was fetched from, where that differs from the registry's.
 fn fetched_from(job: &Job, address: &str, name: &str) -> Option<String> {
     let found = job.dependency(&format!(
         "pkg:cargo/{name}@1.0.0?repository_url=sparse%2B{address}/"
@@ -932,7 +934,7 @@ fn an_archive_that_its_registry_redirects_is_recorded_with_its_last_url() {
     );
 }
 
-/// What curl follows is told by curl, and what cannot be told fails.
+/// Curl reports the redirects that it follows; one that it cannot report fails the fetch.
 #[test]
 fn a_redirect_counts_however_the_server_writes_it() {
     let served = tempfile::tempdir().unwrap();
@@ -1051,7 +1053,7 @@ fn a_git_dependency_is_not_fetched_from_another_host_port_or_scheme() {
         message.contains(&format!("{url} to {other}/.git, ")),
         "{message}"
     );
-    // Neither does git itself follow, should the server answer whoever asks first otherwise.
+    // Git itself does not follow either, where the server gives the first client another response.
     let asked = AtomicUsize::new(0);
     let to = other.clone();
     let (address, _) = serve(repository.path(), move |target| {
@@ -1099,8 +1101,8 @@ fn a_commit_that_is_not_there_was_not_fetched() {
     assert_eq!(job.error(), ErrorType::DependencyFetchFailed, "{}", job.log);
 }
 
-fn only(folder: &Path) -> PathBuf {
-    fs::read_dir(folder)
+fn only(directory: &Path) -> PathBuf {
+    fs::read_dir(directory)
         .unwrap()
         .next()
         .unwrap()
@@ -1109,7 +1111,7 @@ fn only(folder: &Path) -> PathBuf {
 }
 
 #[test]
-fn vendored_code_is_recorded_as_the_folder_that_it_is() {
+fn vendored_code_is_recorded_as_the_directory_that_it_is() {
     let source = with_itoa(ITOA);
     let vendored = source.path().join("third-party/itoa");
     fs::create_dir_all(vendored.join("src")).unwrap();
@@ -1198,8 +1200,8 @@ fn a_build_that_forges_messages_adds_nothing() {
     assert_eq!(Job::of(source.path()).names(), ["app"]);
 }
 
-/// A build script that brings a linker of its own, which leaves its mark in what it links, by arguments that `given` prints
-/// with the folder of that linker in `out`.
+/// Returns a project whose build script brings its own linker, which leaves its mark in the files
+/// that it links, by arguments that `given` prints with the directory of that linker in `out`.
 fn with_own_linker(given: &str) -> tempfile::TempDir {
     let script = r##"
         use std::os::unix::fs::PermissionsExt;
@@ -1230,7 +1232,7 @@ fn with_own_linker(given: &str) -> tempfile::TempDir {
     ])
 }
 
-/// The compiler as cargo shows it in the sandbox.
+/// Returns the compiler as cargo shows it in the sandbox.
 fn compiler() -> String {
     Toolchain::search().unwrap().program("rustc")
 }
@@ -1253,12 +1255,12 @@ fn a_linker_that_a_build_script_brings_by_arguments_is_recorded() {
         panic!("{:?}", job.built().link_arguments())
     };
     assert_eq!(record.package, "app@0.1.0");
-    let [folder, rpath, linker] = record.arguments.as_slice() else {
+    let [directory, rpath, linker] = record.arguments.as_slice() else {
         panic!("{record:?}")
     };
     assert!(
-        folder.starts_with("-B/kettle/target/release/build/app-"),
-        "{folder}"
+        directory.starts_with("-B/kettle/target/release/build/app-"),
+        "{directory}"
     );
     assert_eq!(
         (linker.as_str(), rpath.as_str()),
@@ -1269,13 +1271,13 @@ fn a_linker_that_a_build_script_brings_by_arguments_is_recorded() {
         .arguments
         .iter()
         .filter(|argument| can_displace_linker(argument));
-    assert_eq!(displacing.collect::<Vec<_>>(), [folder, linker]);
+    assert_eq!(displacing.collect::<Vec<_>>(), [directory, linker]);
     let commands = job
         .log
         .lines()
         .filter(|line| line.starts_with(&format!("     Running `{} ", compiler())));
     assert_eq!(commands.count(), 0, "{}", job.log);
-    // What cargo says only to those who want to hear everything.
+    // A line that cargo prints only in verbose mode.
     assert!(
         !job.log.contains("global-cache") && !job.log.contains("Caused by"),
         "{}",
@@ -1307,12 +1309,13 @@ fn a_linker_that_a_build_script_brings_by_variables_is_recorded() {
     assert!(record.environment["COMPILER_PATH"].starts_with("/kettle/target/release/build/app-"));
 }
 
-/// GCC expands `@FILE` wherever it stands, also where rustc names a folder of libraries; and it reads a file called `specs`,
-/// which names the linker, from `LIBRARY_PATH`. Both displace the linker without an argument of `rustc-link-arg`.
+/// GCC expands `@FILE` in every argument, also where rustc names a directory of libraries; and it
+/// reads a file called `specs`, which names the linker, from `LIBRARY_PATH`. Both displace the
+/// linker without an argument of `rustc-link-arg`.
 #[test]
 fn a_linker_that_a_build_script_brings_without_arguments_is_recorded() {
-    let by_folder = r#"
-        // The first word is the folder that `-L` is about.
+    let by_directory = r#"
+        // The first word is the directory that `-L` is about.
         std::fs::write(format!("{out}/arguments"), format!("x -B{out}")).unwrap();
         println!("cargo::rustc-link-search=native=@{out}/arguments");
         println!("cargo::rustc-link-arg=-fuse-ld=bfd");"#;
@@ -1321,7 +1324,7 @@ fn a_linker_that_a_build_script_brings_without_arguments_is_recorded() {
         println!("cargo::rustc-env=LIBRARY_PATH={out}");"#;
     for (given, is_recorded) in [
         (
-            by_folder,
+            by_directory,
             (|record| {
                 record
                     .arguments
@@ -1353,10 +1356,11 @@ fn a_linker_that_a_build_script_brings_without_arguments_is_recorded() {
     }
 }
 
-/// Whether a record has what it should.
+/// A check of a record.
 type IsRecorded = fn(&LinkRecord) -> bool;
 
-/// A macro's output is shown as it is, so it can imitate cargo. It adds to what is recorded, and hides nothing.
+/// A macro's output is shown as it is, so it can imitate cargo. It can add to the record, and hide
+/// nothing.
 #[test]
 fn a_macro_cannot_hide_what_a_build_script_gave_to_the_linker() {
     let printing = |text: &str| {
@@ -1465,7 +1469,7 @@ fn a_package_outside_the_tree_is_refused() {
     assert_eq!(Job::of(source.path()).error(), ErrorType::BuildFailed);
 }
 
-/// The source of a published crate, as the registry has it, through an ordinary cargo.
+/// Returns the source of a published crate from its registry, fetched by an ordinary cargo.
 fn published(name: &str, version: &str) -> PathBuf {
     let client = written(&[
         (
@@ -1482,12 +1486,12 @@ fn published(name: &str, version: &str) -> PathBuf {
     assert!(metadata.success());
     let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
     let home = home.unwrap_or_else(|| Path::new(&std::env::var_os("HOME").unwrap()).join(".cargo"));
-    let folders = fs::read_dir(home.join("registry/src"))
+    let directories = fs::read_dir(home.join("registry/src"))
         .unwrap()
-        .map(|folder| folder.unwrap().path());
-    folders
-        .map(|folder| folder.join(format!("{name}-{version}")))
-        .find(|folder| folder.is_dir())
+        .map(|directory| directory.unwrap().path());
+    directories
+        .map(|directory| directory.join(format!("{name}-{version}")))
+        .find(|directory| directory.is_dir())
         .unwrap()
 }
 
@@ -1505,7 +1509,7 @@ fn a_published_crate_with_many_dependencies() {
         uris.iter().is_sorted_by_key(|uri| uri.split_once('@')),
         "{uris:?}"
     );
-    // In the lockfile, and of no build on this platform, or of tests only.
+    // These are in the lockfile, but for other platforms or for tests only.
     assert!(!uris.iter().any(|uri| uri.contains("windows")
         || uri.contains("serde_derive")
         || uri.contains("jemalloc")));

@@ -1,5 +1,6 @@
-//! Are the packages that cargo makes read as they are? Cargo itself packs them here, without a network: what
-//! is refused because other programs could read it otherwise must never be one of these.
+//! Are packages that cargo makes read correctly? Cargo itself packs them here, without a network:
+//! an archive that is refused because other programs could read it differently must never be one of
+//! these.
 
 #![cfg(feature = "appliance")]
 #![allow(clippy::unwrap_used)]
@@ -17,7 +18,7 @@ const MANIFEST: &str = "[package]\nname = \"a\"\nversion = \"1.0.0\"\nedition = 
                         description = \"a package\"\nlicense = \"MIT\"\n\
                         include = [\"**\"]\n[workspace]\n";
 
-/// What `NAME-VERSION` of that package is.
+/// The top directory of the package: `NAME-VERSION`.
 const TOP: &str = "a-1.0.0";
 
 /// A file of the package: its path, its content, and whether it is executable.
@@ -27,14 +28,14 @@ fn source(path: impl Into<String>, content: &[u8]) -> Source {
     (path.into(), content.to_vec(), false)
 }
 
-/// Packs the package with these files beside its manifest and its library.
-fn packed(folder: &Path, sources: &[Source]) -> std::path::PathBuf {
+/// Packs a package with these files beside its manifest and its library.
+fn packed(directory: &Path, sources: &[Source]) -> std::path::PathBuf {
     let own = [
         source("Cargo.toml", MANIFEST.as_bytes()),
         source("src/lib.rs", b"//! A package.\n"),
     ];
     for (path, content, executable) in own.iter().chain(sources) {
-        let path = folder.join(path);
+        let path = directory.join(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(&path, content).unwrap();
         fs::set_permissions(
@@ -43,10 +44,10 @@ fn packed(folder: &Path, sources: &[Source]) -> std::path::PathBuf {
         )
         .unwrap();
     }
-    let target = folder.with_file_name("target");
+    let target = directory.with_file_name("target");
     let output = Command::new("cargo")
         .args(["package", "--offline", "--no-verify", "--allow-dirty"])
-        .current_dir(folder)
+        .current_dir(directory)
         .env("CARGO_TARGET_DIR", &target)
         .output()
         .unwrap();
@@ -58,9 +59,9 @@ fn packed(folder: &Path, sources: &[Source]) -> std::path::PathBuf {
     target.join("package").join(format!("{TOP}.crate"))
 }
 
-/// Every file below a folder: its content, and whether it is executable.
-fn files(root: &Path, folder: &Path, found: &mut BTreeMap<String, (Vec<u8>, bool)>) {
-    for entry in fs::read_dir(folder).unwrap() {
+/// Returns every file below a directory: its content, and whether it is executable.
+fn files(root: &Path, directory: &Path, found: &mut BTreeMap<String, (Vec<u8>, bool)>) {
+    for entry in fs::read_dir(directory).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {
             files(root, &path, found);
@@ -78,9 +79,9 @@ fn files(root: &Path, folder: &Path, found: &mut BTreeMap<String, (Vec<u8>, bool
 }
 
 fn check(what: &str, sources: &[Source]) {
-    let folder = tempfile::tempdir().unwrap();
-    let archive = packed(&folder.path().join("package"), sources);
-    let into = folder.path().join("unpacked");
+    let directory = tempfile::tempdir().unwrap();
+    let archive = packed(&directory.path().join("package"), sources);
+    let into = directory.path().join("unpacked");
     fs::create_dir(&into).unwrap();
     let digest = unpack(File::open(&archive).unwrap(), TOP, &into, 0).unwrap_or_else(|refusal| {
         panic!("{what}: {refusal}");
@@ -100,7 +101,7 @@ fn check(what: &str, sources: &[Source]) {
         );
     }
     // Another reader finds the same files, and no more.
-    let unpacked = folder.path().join("by-another");
+    let unpacked = directory.path().join("by-another");
     tar::Archive::new(flate2::read::GzDecoder::new(File::open(&archive).unwrap()))
         .unpack(&unpacked)
         .unwrap();

@@ -1,4 +1,4 @@
-//! What the documents promise is there: commands, paths, links, tests, names.
+//! Does everything that the documents name exist? Commands, paths, links, tests, names.
 
 #![allow(clippy::unwrap_used)] // A test of files: one that cannot be read fails it.
 
@@ -31,13 +31,16 @@ const DOCUMENTS: [&str; 17] = [
 fn every_link_leads_somewhere() {
     for document in DOCUMENTS {
         let text = read(document);
-        let folder = root().join(document).parent().unwrap().to_owned();
+        let directory = root().join(document).parent().unwrap().to_owned();
         let links: Vec<_> = between(&text, "](", ")")
             .into_iter()
             .filter(|link| !link.contains("://"))
             .collect();
         for link in &links {
-            assert!(folder.join(link).exists(), "{document}: nothing at {link}");
+            assert!(
+                directory.join(link).exists(),
+                "{document}: nothing at {link}"
+            );
         }
     }
 }
@@ -169,7 +172,8 @@ fn every_rejection_is_documented() {
     let tables: String = tables
         .map(|file| read(&format!("src/verifier/{file}")))
         .concat();
-    // A row has `= code`, or two codes to pick from; what a row leaves to a function has `=> code` there.
+    // A row has `= code`, or two codes to pick from; a row that leaves the code to a function has
+    // `=> code` there.
     let codes: Vec<_> = ["= \"", "=> \"", "pick(\"", "\", \""]
         .into_iter()
         .flat_map(|opening| between(&tables, opening, "\""))
@@ -192,7 +196,7 @@ fn read(path: &str) -> String {
     fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
-/// From a heading to the next one of its level.
+/// Returns the text from a heading to the next one of its level.
 fn section<'a>(text: &'a str, heading: &str) -> &'a str {
     let (_, rest) = text
         .split_once(&format!("\n{heading}\n"))
@@ -200,7 +204,7 @@ fn section<'a>(text: &'a str, heading: &str) -> &'a str {
     rest.split("\n## ").next().unwrap()
 }
 
-/// Everything between an opening and the next closing mark, on one line.
+/// Returns everything between an opening and the next closing mark, on one line.
 fn between<'a>(text: &'a str, open: &str, close: &str) -> Vec<&'a str> {
     let mut found = Vec::new();
     for mut line in text.lines() {
@@ -215,7 +219,8 @@ fn between<'a>(text: &'a str, open: &str, close: &str) -> Vec<&'a str> {
     found
 }
 
-/// The names of the tests in a file, or in a directory with the file beside it that declares it as a module.
+/// Returns the names of the tests in a file, or in a directory with the file beside it that
+/// declares it as a module.
 fn tests_below(place: &str) -> BTreeSet<String> {
     let mut files = Vec::new();
     if root().join(place).is_dir() {
@@ -231,7 +236,7 @@ fn tests_below(place: &str) -> BTreeSet<String> {
         .collect()
 }
 
-/// The names of the functions that come directly after a test attribute.
+/// Returns the names of the functions directly after a test attribute.
 fn tests_of(text: &str) -> Vec<String> {
     let mut found = Vec::new();
     let mut is_test = false;
@@ -246,14 +251,14 @@ fn tests_of(text: &str) -> Vec<String> {
     found
 }
 
-fn rust_files(folder: &str) -> Vec<PathBuf> {
+fn rust_files(directory: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
-    let mut folders = vec![root().join(folder)];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(&folder).unwrap() {
+    let mut directories = vec![root().join(directory)];
+    while let Some(directory) = directories.pop() {
+        for entry in fs::read_dir(&directory).unwrap() {
             let path = entry.unwrap().path();
             if path.is_dir() && !path.ends_with("target") {
-                folders.push(path);
+                directories.push(path);
             } else if path.extension().is_some_and(|ending| ending == "rs") {
                 found.push(path);
             }

@@ -1,5 +1,6 @@
-//! Does any small change to a valid input make a parser of outside bytes panic or contradict itself? A moment of
-//! fuzzing with changes that nothing guides; scripts/fuzz guides the same targets by coverage, for as long as one likes.
+//! Does any small change to a valid input make a parser of outside bytes panic or contradict
+//! itself? This is a moment of fuzzing with unguided changes; `scripts/fuzz` guides the same
+//! targets by coverage, for any time.
 //!
 //! `KETTLE_FUZZ_SEED` and `KETTLE_FUZZ_RUNS` try other changes and more of them.
 #![cfg(all(feature = "appliance", feature = "cli"))]
@@ -37,21 +38,21 @@ enum Change {
 
 use Change::{Borrow, Flip, Insert, Overwrite, Remove, Repeat, Replace, Truncate};
 
-/// What happens to texts.
+/// The changes to texts.
 const TEXT_CHANGES: [Change; 8] = [
     Flip, Replace, Overwrite, Remove, Repeat, Borrow, Insert, Truncate,
 ];
 
-/// What happens to archives: mostly in place, so that offsets and blocks further on stay where they are.
+/// The changes to archives: mostly in place, so that later offsets and blocks stay where they are.
 const ARCHIVE_CHANGES: [Change; 14] = [
     Flip, Flip, Flip, Replace, Replace, Replace, Overwrite, Overwrite, Overwrite, Remove, Repeat,
     Borrow, Insert, Truncate,
 ];
 
-/// Most changes to one input.
+/// The most changes to one input.
 const MAX_CHANGES: u64 = 4;
 
-/// Longest piece that is removed, repeated or taken from another input.
+/// The length of the longest piece that is removed, repeated or taken from another input.
 const MAX_PIECE_BYTES: u64 = 40;
 
 /// Pieces that mean something to one of the parsers.
@@ -157,7 +158,7 @@ impl Drop for Witness<'_> {
     }
 }
 
-/// What follows the name of a target in the name of its corpus.
+/// The suffix of a target's name in the name of its corpus.
 const ARCHIVE_SUFFIX: &str = ".tar.gz";
 
 /// One file of a corpus.
@@ -233,7 +234,7 @@ fn header_blocks() {
 }
 
 #[test]
-fn heads_of_requests() {
+fn requests_and_their_paths() {
     smoke("request", MEMORY_RUNS, &TEXT_CHANGES);
 }
 
@@ -278,7 +279,7 @@ fn cargo_configurations() {
 }
 
 #[test]
-fn answers_of_cargo() {
+fn output_of_cargo() {
     smoke("metadata", MEMORY_RUNS, &TEXT_CHANGES);
 }
 
@@ -298,7 +299,7 @@ fn messages_of_nix() {
 }
 
 #[test]
-fn answers_of_nix() {
+fn output_of_nix() {
     smoke("store", MEMORY_RUNS, &TEXT_CHANGES);
 }
 
@@ -333,7 +334,7 @@ fn certificates() {
 }
 
 #[test]
-fn answers_of_the_key_service() {
+fn responses_of_the_key_service() {
     smoke("kds", MEMORY_RUNS, &ARCHIVE_CHANGES);
 }
 
@@ -384,8 +385,11 @@ fn bundles() {
 
 #[test]
 fn every_target_has_its_moment_here_and_its_row_in_the_table() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
-    let (tests, table) = (folder.join("fuzz_smoke.rs"), folder.join("fuzz/README.md"));
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+    let (tests, table) = (
+        directory.join("fuzz_smoke.rs"),
+        directory.join("fuzz/README.md"),
+    );
     let (tests, table) = (
         fs::read_to_string(tests).unwrap(),
         fs::read_to_string(table).unwrap(),
@@ -416,7 +420,8 @@ fn every_corpus_has_a_target_and_every_target_a_corpus() {
     assert_eq!(files, targets);
 }
 
-/// Otherwise the same inputs could be packed into other bytes, and a change of a corpus would say nothing.
+/// Otherwise the same inputs could be packed into other bytes, and a change of a corpus would say
+/// nothing.
 #[test]
 fn a_corpus_is_packed_as_scripts_fuzz_packs_it() {
     for (target, _) in targets::TARGETS {

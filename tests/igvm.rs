@@ -1,7 +1,8 @@
-//! Does an IGVM file launch what the files do that it was made of? The `igvm` crate reads what we write, and what it read gives
-//! the measurement of the launch. And does our reader refuse what it does not understand?
+//! Does an IGVM file launch the same as the files that it was made of? The `igvm` crate reads our
+//! file, and its directives have the measurement of the launch. Does our reader refuse what it does
+//! not understand?
 //!
-//! No host here takes such files: what a hypervisor makes of one is not shown.
+//! No host here accepts such files, so no test shows how a hypervisor reads one.
 #![cfg(feature = "cli")]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -18,7 +19,7 @@ use kettle::snp::measurement::{
 use sha2::{Digest as _, Sha384};
 
 const PAGE_BYTES: usize = 4096;
-/// Offset of the checksum, and where headers begin.
+/// The offsets of the checksum and of the headers.
 const CHECKSUM: usize = 20;
 const HEADERS: usize = 24;
 
@@ -64,7 +65,8 @@ fn shape(cpu: &str, vcpus: u16) -> Shape {
     }
 }
 
-/// The launch digest of the directives that the crate read, as the firmware calculates it (AMD 56860, SNP_LAUNCH_UPDATE).
+/// Returns the launch digest of the directives that the crate read, as the firmware calculates it
+/// (AMD 56860, SNP_LAUNCH_UPDATE).
 fn measured_by_the_crate(file: &IgvmFile) -> [u8; 48] {
     let mut digest = [0; 48];
     let mut add = |kind: u8, address: u64, content: [u8; 48]| {
@@ -183,7 +185,7 @@ fn another_kernel_policy_or_firmware_makes_another_file() {
     );
 }
 
-/// The file with its checksum made right again.
+/// Returns the file with its checksum corrected.
 fn sealed(mut file: Vec<u8>) -> Vec<u8> {
     let length = u32::from_le_bytes(file[12..16].try_into().unwrap()) as usize;
     let Some(end) = (HEADERS + length <= file.len()).then_some(HEADERS + length) else {
@@ -206,7 +208,7 @@ fn every_bit_of_the_headers_is_checked() {
         let mut flipped = file.clone();
         flipped[bit / 8] ^= 1 << (bit % 8);
         assert!(measure(&flipped).is_err(), "bit {bit}");
-        // With the right checksum it is refused, or another launch.
+        // With the right checksum it is refused, or is another launch.
         if !(CHECKSUM..HEADERS).contains(&(bit / 8)) {
             assert_ne!(measure(&sealed(flipped)), Ok(good), "bit {bit}");
         }
@@ -292,7 +294,7 @@ fn a_file_that_is_cut_continued_or_of_another_kind_is_refused() {
 }
 
 #[test]
-fn vcpus_are_there_once_and_in_order() {
+fn vcpus_occur_once_and_in_order() {
     let file = Guest::new().file(&shape("EPYC-v4", 2));
     let end = HEADERS + u32::from_le_bytes(file[12..16].try_into().unwrap()) as usize;
     let with_index = |header: usize, index: u16| {
@@ -321,7 +323,7 @@ fn vcpus_are_there_once_and_in_order() {
             actual: 1
         })
     );
-    // The list ends before the first vCPU: what would have been headers is data that nobody names.
+    // The list ends before the first vCPU: the former headers are data that nothing refers to.
     let mut none = file.clone();
     none[12..16].copy_from_slice(&((end - HEADERS - 64) as u32).to_le_bytes());
     assert_eq!(measure(&sealed(none)), Err(IgvmError::NoVcpu));
@@ -329,15 +331,15 @@ fn vcpus_are_there_once_and_in_order() {
 
 #[test]
 fn the_commands_agree() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("kettle.igvm");
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("kettle.igvm");
     let data = |name: &str| {
         path(&format!("measurement/{name}"))
             .to_str()
             .unwrap()
             .to_owned()
     };
-    let line = folder.path().join("cmdline");
+    let line = directory.path().join("cmdline");
     fs::write(&line, "console=ttyS0").unwrap();
     let common = [
         "--firmware".to_owned(),

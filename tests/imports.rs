@@ -1,5 +1,6 @@
-//! The import rules of the crate, read off its source text: which room may know which. The compiler checks some of them
-//! when each binary is built with its own feature only; this states all of them, and fails for what it cannot read.
+//! Which room of the crate may import which? These rules are checked in its source text. The
+//! compiler checks some of them when each binary is built with only its own feature; this test
+//! states all of them, and fails for code that it cannot read.
 
 #![allow(clippy::unwrap_used)] // A test of files: one that cannot be read fails it.
 
@@ -11,7 +12,7 @@ mod tokens;
 
 use tokens::tokens;
 
-/// What a room may import of ours, beside itself: rooms, or single items of them.
+/// The items of this crate that a room may import beside itself: rooms, or single items of them.
 enum Rule {
     Only(&'static [&'static str]),
     Never(&'static [&'static str]),
@@ -19,7 +20,8 @@ enum Rule {
 
 use Rule::{Never, Only};
 
-/// What the client sees: of the room that takes sources in, how a tree is hashed.
+/// The items that the client may import: of the room that takes sources in, only the hash of a
+/// tree.
 const CLIENT: [&str; 9] = [
     "bundle",
     "digest",
@@ -32,7 +34,8 @@ const CLIENT: [&str; 9] = [
     "tar_header",
 ];
 
-/// One rule a room; a room without a rule is a failure, so that a new one is thought about.
+/// One rule for each room; a room without a rule is a failure, so that somebody decides about a new
+/// one.
 const RULES: [(&str, Rule); 31] = [
     ("blocking", Only(&[])),
     ("causes", Only(&[])),
@@ -68,7 +71,7 @@ const RULES: [(&str, Rule); 31] = [
     ),
     ("client", Only(&CLIENT)),
     ("kds", Only(&["client", "snp"])),
-    // It shows what the verifier's parsers read, and never what its checks say.
+    // It shows the results of the verifier's parsers, and never those of its checks.
     (
         "inspect",
         Only(&["bundle", "digest", "provenance", "snp", "text", "verifier"]),
@@ -154,10 +157,10 @@ const RULES: [(&str, Rule); 31] = [
     ),
 ];
 
-/// The simulator's own command, which is built with its feature only.
+/// The simulator's own command, which is built only with its feature.
 const SIMULATOR: &str = "bin/kettle-simulator";
 
-/// See every room: they put the appliance together, in the image and on a host.
+/// Binaries that see every room: they put the appliance together, in the image and on a host.
 const ROOTS_OF_THE_APPLIANCE: [&str; 2] = ["bin/kettle-init", "bin/kettle-host"];
 
 /// Files outside `sandbox` that may start a process, each with its reason.
@@ -168,7 +171,7 @@ const STARTERS: [(&str, &str); 4] = [
     ),
     (
         "src/client/listing.rs",
-        "asks the user's git which files of a folder `kettle build` sends",
+        "asks the user's git which files of a directory `kettle build` sends",
     ),
     (
         "src/toolchain/search.rs",
@@ -183,7 +186,7 @@ const STARTERS: [(&str, &str); 4] = [
 /// Rooms that may know HTTP.
 const SPEAKERS_OF_HTTP: [&str; 4] = ["api", "client", "kds", "bin/kettle"];
 
-/// Names by which code knows HTTP.
+/// Names that show that code knows HTTP.
 const HTTP: [&str; 6] = [
     "StatusCode",
     "http_body_util",
@@ -193,8 +196,8 @@ const HTTP: [&str; 6] = [
     "hyper_util",
 ];
 
-/// Constructors of receipts that are not in the file of the stage that makes the receipt, with the files that call each.
-/// The other receipts have constructors that only their own room sees.
+/// Constructors of receipts that are not in the file of the stage that makes the receipt, with the
+/// files that call each. The other receipts have constructors that only their own room sees.
 const MAKERS: [(&str, &[&str]); 3] = [
     ("Request::new", &["src/api/submission/mod.rs"]),
     ("Statement::new", &["src/job/record.rs"]),
@@ -207,13 +210,14 @@ const MAKERS: [(&str, &[&str]); 3] = [
 /// Constructors of receipts for tests, which no program calls.
 const TEST_ONLY: [&str; 4] = [
     "Request::test_only_new",
-    "SourceTree::test_only_from_folder",
+    "SourceTree::test_only_from_directory",
     "SourceTree::test_only_of",
     "Evidence::test_only_unchecked",
 ];
 
-/// Its modules take each other's receipts in the order of time, which is not one of layers: the settings of a machine are
-/// made before its root is mounted, and others after it. Their types hold that order.
+/// The room whose modules take each other's receipts in the order of time, not of layers: the
+/// settings of a machine are made before its root is mounted, and others after it. Their types
+/// ensure that order.
 const ROOM_OF_PHASES: &str = "boot";
 
 /// Functions that start a process without `Command`.
@@ -283,7 +287,7 @@ fn only_the_stage_makes_its_receipt() {
     }
 }
 
-/// Whether a file has a path that ends in `TYPE::FUNCTION`.
+/// Returns whether a file has a path that ends in `TYPE::FUNCTION`.
 fn calls(file: &Source, function: &str) -> bool {
     let ends_in_it = |path: &PathUse| {
         path.segments
@@ -309,7 +313,7 @@ fn every_exception_is_still_needed() {
 struct Source {
     path: String,
     room: String,
-    /// Module path within the crate: `["source", "archive"]`.
+    /// The module's path within the crate: `["source", "archive"]`.
     module: Vec<String>,
     tokens: Vec<String>,
 }
@@ -342,8 +346,8 @@ fn sources() -> Vec<Source> {
         .collect()
 }
 
-fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(folder).unwrap() {
+fn collect(directory: &Path, files: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(directory).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {
             collect(&path, files);
@@ -376,7 +380,8 @@ impl Source {
         }
     }
 
-    /// What a path leads to, room first: `Err` when it takes the crate in a way that cannot be followed.
+    /// Returns the item that a path leads to, room first: `Err` when it uses the crate in a way
+    /// that cannot be followed.
     fn target<'a>(&self, path: &'a PathUse) -> Result<Option<&'a [String]>, String> {
         let supers = path
             .segments
@@ -460,7 +465,8 @@ fn ungated_simulator(file: &Source, keyword: &str) -> Vec<String> {
         .collect()
 }
 
-/// Whether the statement with the token at `index` is under `#[cfg(feature = "simulator")]`.
+/// Returns whether the statement with the token at `index` is under `#[cfg(feature =
+/// "simulator")]`.
 fn is_gated(tokens: &[String], index: usize) -> bool {
     const GATE: [&str; 9] = [
         "#",
@@ -492,7 +498,7 @@ fn process_violations(file: &Source) -> Vec<String> {
         .collect()
 }
 
-/// Names that one file has for all: what it is called, and how its literals begin.
+/// Names that one file defines for all: the file, and the beginnings of its literals.
 const NAMES: [(&str, &[&str]); 2] = [
     (
         "src/bundle/names.rs",
@@ -537,7 +543,8 @@ impl<'a> Modules<'a> {
         }
     }
 
-    /// Returns a path of a module's text as it would be from the root of the crate, if it is one of ours.
+    /// Returns a path of a module's text as it would be from the root of the crate, if it is one of
+    /// ours.
     fn absolute(&self, module: &[String], path: &[String]) -> Option<Vec<String>> {
         let supers = path.iter().take_while(|part| *part == "super").count();
         let (base, rest) = match path.first()?.as_str() {
@@ -556,7 +563,7 @@ impl<'a> Modules<'a> {
         Some([base, rest].concat())
     }
 
-    /// Returns the module that has what an absolute path leads to, through re-exports.
+    /// Returns the module with the item that an absolute path leads to, through re-exports.
     fn owner(&self, path: &[String], depth: usize) -> Option<&'a [String]> {
         let prefixes = (1..=path.len()).rev();
         let length = prefixes
@@ -579,7 +586,8 @@ impl<'a> Modules<'a> {
         Some(further.unwrap_or(module))
     }
 
-    /// Returns the modules of the same room that a module imports, without those that it lies in or that lie in it.
+    /// Returns the modules of the same room that a module imports, without its parents and
+    /// children.
     fn imports(&self, file: &'a Source) -> BTreeSet<&'a [String]> {
         let module = &file.module[..];
         let targets = self.uses[module].iter().filter_map(|found| {
@@ -593,7 +601,8 @@ impl<'a> Modules<'a> {
     }
 }
 
-/// Returns the modules that import each other in a circle, directly or through others, and those between two circles.
+/// Returns the modules that import each other in a circle, directly or through others, and those
+/// between two circles.
 fn circles(files: &[Source]) -> Vec<String> {
     let modules = Modules::new(files);
     let mut left: BTreeMap<_, _> = files
@@ -613,8 +622,8 @@ fn circles(files: &[Source]) -> Vec<String> {
     }
 }
 
-/// What a file knows of HTTP that its room may not know: packages and statuses, and in the job also URL paths, and the
-/// macro by which documents become JSON.
+/// Returns the names of HTTP that a file uses and its room may not: packages and statuses, and in
+/// the job also URL paths, and the macro by which documents become JSON.
 fn http_violations(file: &Source) -> Vec<String> {
     if SPEAKERS_OF_HTTP.contains(&file.room.as_str()) {
         return Vec::new();
@@ -630,7 +639,7 @@ fn http_violations(file: &Source) -> Vec<String> {
         .collect()
 }
 
-/// The paths that can start a process. Taking a whole module of them counts.
+/// Returns the paths that can start a process. Importing a whole module of them counts.
 fn starts_processes(file: &Source) -> Vec<String> {
     let starts = |path: &&PathUse| {
         let names: Vec<_> = path.segments.iter().map(String::as_str).collect();
@@ -653,7 +662,8 @@ fn starts_processes(file: &Source) -> Vec<String> {
         .collect()
 }
 
-/// Every path: each leaf of a `use` tree, and each path with two segments or more elsewhere.
+/// Returns every path: each leaf of a `use` tree, and each path with two segments or more
+/// elsewhere.
 fn paths(tokens: &[String]) -> Vec<PathUse> {
     let mut found = Vec::new();
     let mut index = 0;
@@ -688,7 +698,7 @@ fn paths(tokens: &[String]) -> Vec<PathUse> {
     found
 }
 
-/// Reads one tree of a `use` declaration; gives the index after it. Renames are dropped.
+/// Reads one tree of a `use` declaration; returns the index after it. Renames are dropped.
 fn use_tree(
     tokens: &[String],
     mut index: usize,
@@ -742,7 +752,7 @@ fn without_tests(tokens: Vec<String>) -> Vec<String> {
     kept
 }
 
-/// The index after the block that opens at `index`.
+/// Returns the index after the block that opens at `index`.
 fn after_block(tokens: &[String], index: usize) -> usize {
     let mut depth = 0;
     for (offset, token) in tokens[index..].iter().enumerate() {

@@ -1,4 +1,5 @@
-//! `kettle kernel-hashes`: is the page the one that a launch measures, and only where a firmware looks at it?
+//! Does `kettle kernel-hashes` return the page that a launch measures, and only for a firmware that
+//! reads it?
 
 #![allow(clippy::unwrap_used)] // A test of files: one that cannot be read fails it.
 
@@ -11,7 +12,7 @@ use tempfile::TempDir;
 
 const WITH_HASHES: &str = "ovmf_AmdSev_suffix.bin";
 const WITHOUT_HASHES: &str = "ovmf_OvmfX64_suffix.bin";
-/// What the metadata of that firmware says: the page, and where in it the table begins.
+/// The address in the metadata of that firmware: the page, and the offset of the table in it.
 const ADDRESS: &str = "0x810000\n";
 const OFFSET: usize = 0xc00;
 const COMMAND_LINE: &str = "console=ttyS0 panic=-1";
@@ -34,15 +35,15 @@ fn kernel_hashes(firmware: &str, more: &[&str], out: &Path) -> Output {
         .unwrap()
 }
 
-/// An entry as QEMU writes it: the GUID in its mixed byte order, the length, the digest.
+/// Returns an entry as QEMU writes it: the GUID in its mixed byte order, the length, the digest.
 fn entry(guid: [u8; 16], bytes: &[u8]) -> Vec<u8> {
     [&guid[..], &[50, 0], &Sha256::digest(bytes)].concat()
 }
 
 #[test]
 fn the_page_has_the_three_digests_where_the_firmware_looks() {
-    let folder = TempDir::new().unwrap();
-    let (out, kernel) = (folder.path().join("page"), data("kernel-a.bin"));
+    let directory = TempDir::new().unwrap();
+    let (out, kernel) = (directory.path().join("page"), data("kernel-a.bin"));
     let given = [
         "--kernel",
         kernel.to_str().unwrap(),
@@ -97,8 +98,8 @@ fn the_page_has_the_three_digests_where_the_firmware_looks() {
 
 #[test]
 fn without_a_kernel_or_a_firmware_that_looks_there_is_no_page() {
-    let folder = TempDir::new().unwrap();
-    let (out, kernel) = (folder.path().join("page"), data("kernel-a.bin"));
+    let directory = TempDir::new().unwrap();
+    let (out, kernel) = (directory.path().join("page"), data("kernel-a.bin"));
     let given = ["--kernel", kernel.to_str().unwrap()];
     for (firmware, given, says) in [
         (WITHOUT_HASHES, &given[..], "does not measure a kernel"),

@@ -1,5 +1,7 @@
-//! What the image build does about packages of several suites in one root: `scripts/image/libraries.sh` looks for what a program
-//! would not find, and `scripts/image/symbols.sh` links one to another version of a library. On a root made up here.
+//! How does the image build check packages of several suites in one root?
+//! `scripts/image/libraries.sh` looks for libraries that a program would not find, and
+//! `scripts/image/symbols.sh` links a program to another version of a library. The root is built
+//! here.
 
 #![allow(clippy::expect_used, clippy::unwrap_used)]
 
@@ -13,21 +15,23 @@ const LIBRARIES: &str = "root/usr/lib/x86_64-linux-gnu";
 const LIBRARY: &str = "root/usr/lib/x86_64-linux-gnu/libanswer.so.1";
 const PROGRAM: &str = "root/usr/bin/program";
 
-/// What `libanswer.so.1` is linked by: two versions, the newer of which inherits from the older, or the older alone.
+/// The version scripts of `libanswer.so.1`: two versions, the newer of which inherits from the
+/// older, or the older alone.
 const BOTH: &str =
     "ANSWER_1 { global: nothing; local: *; }; ANSWER_2 { global: answer; } ANSWER_1;";
 const OLDER: &str = "ANSWER_1 { global: answer; local: *; };";
 const OLDER_WITHOUT: &str = "ANSWER_1 { global: nothing; local: *; };";
 
-/// A root with a program that asks for `answer` of version `ANSWER_2`, a copy of the scripts, and a list of symbols.
+/// A root with a program that needs `answer` of version `ANSWER_2`, a copy of the scripts, and a
+/// list of symbols.
 struct Root {
-    folder: TempDir,
+    directory: TempDir,
 }
 
 impl Root {
     fn new() -> Self {
         let root = Self {
-            folder: tempfile::tempdir().unwrap(),
+            directory: tempfile::tempdir().unwrap(),
         };
         for name in [LIBRARIES, "root/usr/bin", "image"] {
             fs::create_dir_all(root.path(name)).unwrap();
@@ -45,7 +49,7 @@ impl Root {
             )
             .unwrap();
         }
-        // Fewer files are taken for no root at all.
+        // A root with fewer files counts as incomplete.
         for number in 0..100 {
             fs::copy(
                 root.path(LIBRARY),
@@ -66,7 +70,7 @@ impl Root {
     }
 
     fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
+        self.directory.path().join(name)
     }
 
     fn write(&self, name: &str, text: &str) {
@@ -76,7 +80,7 @@ impl Root {
     fn cc(&self, arguments: &[&str]) {
         let output = Command::new("cc")
             .args(arguments)
-            .current_dir(self.folder.path())
+            .current_dir(self.directory.path())
             .output()
             .unwrap();
         assert!(output.status.success(), "{}", said(&output));
@@ -103,7 +107,7 @@ impl Root {
         let script = "cd scripts; source ./lib.sh; for f in lib libraries symbols; do source ./image/$f.sh; done; \"$1\" ../root";
         Command::new("bash")
             .args(["-c", script, "-", function])
-            .current_dir(self.folder.path())
+            .current_dir(self.directory.path())
             .output()
             .unwrap()
     }
@@ -123,7 +127,7 @@ impl Root {
         );
     }
 
-    /// What the program returns with the library of the root.
+    /// Returns the program's exit status with the library of the root.
     fn answer(&self) -> Option<i32> {
         let library = self.path("alone");
         fs::create_dir_all(&library).unwrap();
@@ -169,7 +173,7 @@ fn a_version_that_the_library_lacks_is_named() {
 }
 
 #[test]
-fn a_folder_without_programs_is_no_complete_root() {
+fn a_directory_without_programs_is_no_complete_root() {
     let root = Root::new();
     fs::remove_dir_all(root.path("root/usr")).unwrap();
     fs::create_dir_all(root.path(LIBRARIES)).unwrap();

@@ -1,5 +1,6 @@
-//! What the scripts do when a mirror has replaced packages of the lock: a copy of them, with packages of our own, against a
-//! mirror on the loopback (`tests/data/mirror`). Nothing is built.
+//! What do the scripts do when a mirror has replaced packages of the lock? A copy of them runs,
+//! with packages made here, against a mirror on the loopback (`tests/data/mirror`). Nothing is
+//! built.
 
 #![allow(clippy::expect_used, clippy::unwrap_used)]
 
@@ -26,7 +27,8 @@ source linux-source
 next fresh
 ";
 
-/// What the mirror has in its pools: name, version and path of each package that its indexes name.
+/// The packages in the mirror's pools: name, version and path of each package that its indexes
+/// name.
 const POOL: [(&str, &str, &str); 7] = [
     ("app", "1.2", "debian/pool/main/a/app/app_1.2_amd64.deb"),
     (
@@ -61,7 +63,8 @@ const POOL: [(&str, &str, &str); 7] = [
     ),
 ];
 
-/// The lock before the mirror replaced `app` and `shared`: role, suite, name, version, path in the pool.
+/// The lock before the mirror replaced `app` and `shared`: role, suite, name, version, path in the
+/// pool.
 const LOCKED: [(&str, &str, &str, &str, &str); 7] = [
     (
         "image",
@@ -114,23 +117,23 @@ const LOCKED: [(&str, &str, &str, &str, &str); 7] = [
     ),
 ];
 
-/// What a package's file has, instead of an archive.
+/// Returns the content of a package's file, instead of an archive.
 fn content(name: &str, version: &str) -> String {
     format!("{name} {version}\n")
 }
 
 /// A checkout with the scripts, and a mirror.
 struct Case {
-    folder: TempDir,
+    directory: TempDir,
     mirror: String,
 }
 
 impl Case {
     fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().unwrap();
         let case = Self {
-            mirror: serve(folder.path().join("served")),
-            folder,
+            mirror: serve(directory.path().join("served")),
+            directory,
         };
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         fs::create_dir(case.path("tree")).unwrap();
@@ -139,7 +142,7 @@ impl Case {
             ("image", "tree/image"),
             ("tests/data/mirror", "served"),
         ] {
-            copy_folder(&root.join(from), &case.path(to));
+            copy_directory(&root.join(from), &case.path(to));
         }
         for name in ["tree/src", "tree/nix", "tree/measurements", "cache", "out"] {
             fs::create_dir(case.path(name)).unwrap();
@@ -157,7 +160,7 @@ impl Case {
     }
 
     fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
+        self.directory.path().join(name)
     }
 
     fn write(&self, name: &str, text: &str) {
@@ -174,7 +177,7 @@ impl Case {
         self.write(&format!("served/{path}"), &content(name, version));
     }
 
-    /// The copied scripts take the key of this mirror for Debian's.
+    /// Makes the copied scripts use the key of this mirror in place of Debian's.
     fn trust_the_mirror(&self) {
         let resolve = self.read("tree/scripts/image/resolve.sh");
         let debian = "KEYRING=/usr/share/keyrings/debian-archive-keyring.gpg";
@@ -212,7 +215,7 @@ impl Case {
         )
     }
 
-    /// `choose_packages` of `scripts/image/longevity.sh`; prints the lock that it settled on.
+    /// Runs `choose_packages` of `scripts/image/longevity.sh`; prints the lock that it chose.
     fn choose(&self, available: &str, variables: &[(&str, &str)]) -> Output {
         let script = "cd scripts; source ./lib.sh; for f in lib fetch resolve longevity; do source ./image/$f.sh; done; \
                       choose_packages \"$1\" \"$2\" \"$3\"; echo \"$LOCK\"";
@@ -226,7 +229,7 @@ impl Case {
     }
 }
 
-/// The lock, with the times at which an archive has its suites.
+/// Returns the lock, with the times at which an archive has its suites.
 fn lock(date: &str) -> String {
     let suites = [
         "trixie",
@@ -250,7 +253,7 @@ fn lock(date: &str) -> String {
     dates + &LOCKED.iter().map(line).collect::<String>()
 }
 
-fn copy_folder(from: &Path, to: &Path) {
+fn copy_directory(from: &Path, to: &Path) {
     let done = Command::new("cp")
         .arg("-r")
         .args([from, to])
@@ -259,21 +262,21 @@ fn copy_folder(from: &Path, to: &Path) {
     assert!(done.success());
 }
 
-/// Serves a folder on the loopback for as long as the test runs; its address.
-fn serve(folder: PathBuf) -> String {
+/// Serves a directory on the loopback until the test process ends; returns its address.
+fn serve(directory: PathBuf) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
     thread::spawn(move || {
         for stream in listener.incoming() {
-            let folder = folder.clone();
-            thread::spawn(move || stream.map(|stream| answer(&stream, &folder)));
+            let directory = directory.clone();
+            thread::spawn(move || stream.map(|stream| answer(&stream, &directory)));
         }
     });
     address
 }
 
-/// Answers one request, and closes the connection.
-fn answer(mut stream: &TcpStream, folder: &Path) {
+/// Responds to one request, and closes the connection.
+fn answer(mut stream: &TcpStream, directory: &Path) {
     let lines: Vec<_> = BufReader::new(stream)
         .lines()
         .map_while(Result::ok)
@@ -294,7 +297,7 @@ fn answer(mut stream: &TcpStream, folder: &Path) {
         .components()
         .all(|part| matches!(part, Component::Normal(_)));
     let content = if plain {
-        fs::read(folder.join(target)).ok()
+        fs::read(directory.join(target)).ok()
     } else {
         None
     };
@@ -308,7 +311,7 @@ fn answer(mut stream: &TcpStream, folder: &Path) {
         "HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
         body.len()
     );
-    // Who asks may have gone.
+    // The client may have gone.
     let _ = stream
         .write_all(head.as_bytes())
         .and_then(|()| stream.write_all(&body));
@@ -322,7 +325,15 @@ fn said(output: &Output) -> String {
     )
 }
 
-/// "NAME VERSION" of each line of a lock.
+fn assert_status(output: &Output, status: i32) {
+    assert_eq!(output.status.code(), Some(status), "{}", said(output));
+}
+
+fn assert_says(output: &Output, text: &str) {
+    assert!(said(output).contains(text), "{}", said(output));
+}
+
+/// Returns "NAME VERSION" of each line of a lock.
 fn versions(lock: &str) -> Vec<String> {
     let words = lock
         .lines()
@@ -376,18 +387,14 @@ fn an_archive_by_date_has_what_the_mirror_lost() {
     for archive in [whole, base] {
         let output = case.choose("", &[("DEBIAN_ARCHIVE", &archive)]);
         assert!(output.status.success(), "{}", said(&output));
-        assert!(
-            said(&output).contains("image/packages.lock\n"),
-            "{}",
-            said(&output)
-        );
+        assert_says(&output, "image/packages.lock\n");
         assert_eq!(case.read("out/replaced"), "");
         fs::remove_dir_all(case.path("cache")).unwrap();
     }
 }
 
 #[test]
-fn what_there_is_is_taken_where_that_was_asked_for_and_named() {
+fn available_packages_are_used_where_that_was_requested_and_named() {
     let case = Case::new();
     let output = case.choose("1", &[]);
     let said = said(&output);
@@ -407,7 +414,8 @@ fn what_there_is_is_taken_where_that_was_asked_for_and_named() {
     ];
     assert_eq!(versions(&taken), all);
     assert!(taken.contains("image trixie-security shared "), "{taken}");
-    // The committed lock is as it was, and what was resolved once is taken again without the mirror's indexes.
+    // The committed lock is unchanged, and a resolved one is used again without the mirror's
+    // indexes.
     assert_eq!(
         case.read("tree/image/packages.lock"),
         lock("20250601T000000Z")
@@ -436,7 +444,7 @@ fn a_mirror_that_has_everything_changes_nothing() {
 }
 
 #[test]
-fn another_file_under_the_same_name_is_no_package_that_is_gone() {
+fn another_file_under_the_same_name_is_not_a_lost_package() {
     let case = Case::new();
     case.serve_package(
         "debian/pool/main/a/app/app_1.1_amd64.deb",
@@ -444,16 +452,10 @@ fn another_file_under_the_same_name_is_no_package_that_is_gone() {
         "else",
     );
     let output = case.choose("1", &[]);
-    assert_eq!(
-        output.status.code(),
-        Some(NOT_THE_LOCKED),
-        "{}",
-        said(&output)
-    );
-    assert!(
-        said(&output).contains("app_1.1_amd64.deb is not the file of packages.lock"),
-        "{}",
-        said(&output)
+    assert_status(&output, NOT_THE_LOCKED);
+    assert_says(
+        &output,
+        "app_1.1_amd64.deb is not the file of packages.lock",
     );
 }
 
@@ -540,17 +542,8 @@ fn an_index_that_is_older_than_the_lock_is_refused() {
     let newer = lock("20260601T000000Z");
     case.write("tree/image/packages.lock", &newer);
     let output = case.run("scripts/refresh-lock", &[], &[]);
-    assert_eq!(
-        output.status.code(),
-        Some(SETUP_FAILED),
-        "{}",
-        said(&output)
-    );
-    assert!(
-        said(&output).contains("index of trixie is older (20260101T060000Z)"),
-        "{}",
-        said(&output)
-    );
+    assert_status(&output, SETUP_FAILED);
+    assert_says(&output, "index of trixie is older (20260101T060000Z)");
     assert_eq!(case.read("tree/image/packages.lock"), newer);
 }
 
@@ -565,19 +558,14 @@ fn an_index_that_its_key_did_not_sign_is_refused() {
             .replace("app_1.2_amd64", "app_6.6_amd64"),
     );
     let output = case.run("scripts/refresh-lock", &[], &[]);
-    assert_eq!(
-        output.status.code(),
-        Some(SETUP_FAILED),
-        "{}",
-        said(&output)
-    );
+    assert_status(&output, SETUP_FAILED);
     assert_eq!(
         case.read("tree/image/packages.lock"),
         lock("20250601T000000Z")
     );
 }
 
-/// Everything is linked to libc: one package that asked for a newer one would bring it for all.
+/// Everything is linked to libc: one package that needs a newer one would bring it for all.
 #[test]
 fn the_libc_of_the_next_release_never_comes_in() {
     for packages in [
@@ -587,17 +575,8 @@ fn the_libc_of_the_next_release_never_comes_in() {
         let case = Case::new();
         case.write("tree/image/packages", &packages);
         let output = case.run("scripts/refresh-lock", &[], &[]);
-        assert_eq!(
-            output.status.code(),
-            Some(SETUP_FAILED),
-            "{}",
-            said(&output)
-        );
-        assert!(
-            said(&output).contains("image/packages could not be resolved"),
-            "{}",
-            said(&output)
-        );
+        assert_status(&output, SETUP_FAILED);
+        assert_says(&output, "image/packages could not be resolved");
         assert_eq!(case.choose("1", &[]).status.code(), Some(SETUP_FAILED));
         assert!(!case.path("cache/available.lock").exists());
         assert_eq!(

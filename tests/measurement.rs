@@ -1,5 +1,6 @@
-//! Does `kettle measure` calculate what other calculators publish and what hardware reported, for every vector, and refuse
-//! what it cannot measure? Another calculator on further combinations: tests/measurement_independent.sh.
+//! Does `kettle measure` calculate the values that other calculators publish and that hardware
+//! reported, for every vector, and refuse inputs that it cannot measure?
+//! `tests/measurement_independent.sh` runs another calculator on further combinations.
 #![cfg(feature = "cli")]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -14,10 +15,10 @@ use kettle::snp::measurement::{
 use serde_json::Value;
 use sha2::{Digest as _, Sha384};
 
-/// Firmware with and without a place for the hashes of kernel, initrd and command line.
+/// Firmware with and without an area for the hashes of kernel, initrd and command line.
 const WITH_HASHES: &str = "measurement/ovmf_AmdSev_suffix.bin";
 const WITHOUT_HASHES: &str = "measurement/ovmf_OvmfX64_suffix.bin";
-/// Vectors in the file: one that goes missing fails.
+/// The number of vectors in the file: a lost one fails.
 const VECTORS: usize = 44;
 
 #[test]
@@ -110,8 +111,8 @@ fn a_chain_leads_to_every_single_measurement() {
 
 #[test]
 fn a_published_file_gives_what_its_inputs_give() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("published.json");
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("published.json");
     let firmware = path(WITH_HASHES);
     let common = ["measure", "--firmware", firmware.to_str().unwrap()];
     let measured: Value = serde_json::from_str(&printed(&kettle(
@@ -255,8 +256,8 @@ fn json_has_the_digest_of_every_input() {
 
 #[test]
 fn command_line_file_is_taken_byte_for_byte() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("cmdline");
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("cmdline");
     for (text, id) in [
         ("console=ttyS0", "meas-calc-cmdline-4"),
         ("console=ttyS0\n", "meas-calc-cmdline-5"),
@@ -293,8 +294,8 @@ fn refuses_wrong_usage_with_a_precise_message() {
     );
     let [firmware, without, kernel] =
         [&firmware, &without, &kernel].map(|path| path.to_str().unwrap());
-    let folder = tempfile::tempdir().unwrap();
-    let huge = folder.path().join("huge");
+    let directory = tempfile::tempdir().unwrap();
+    let huge = directory.path().join("huge");
     fs::File::create(&huge)
         .unwrap()
         .set_len((16 << 20) + 1)
@@ -502,10 +503,10 @@ fn sections_beyond_the_limits_are_refused() {
         };
         assert_eq!(parse(&[[address, size, kind]]).unwrap_err(), expected);
     }
-    let twice = FirmwareError::Twice {
+    let repeated = FirmwareError::Repeated {
         entry: "SNP_KERNEL_HASHES section",
     };
-    assert_eq!(parse(&[hashes, hashes]).unwrap_err(), twice);
+    assert_eq!(parse(&[hashes, hashes]).unwrap_err(), repeated);
     for table in [0x80_fc00, 0x81_0f51, 0x81_1000] {
         let expected = FirmwareError::HashTable {
             table,
@@ -518,7 +519,7 @@ fn sections_beyond_the_limits_are_refused() {
     }
 }
 
-/// What is wrong with our answer to a vector, through the library.
+/// Returns how our result for a vector is wrong, through the library.
 fn disagreement(vector: &Value) -> Result<(), String> {
     let id = vector["id"].as_str().unwrap();
     let found = launch(vector).map(|launch| {
@@ -551,7 +552,7 @@ fn launch(vector: &Value) -> Result<Launch, LaunchError> {
     Launch::new(&firmware(vector), boot.as_ref(), vmm(vector))
 }
 
-/// The vector's firmware; when it has only the metadata, an image made of that.
+/// Returns the vector's firmware; when it has only the metadata, an image made of them.
 fn firmware(vector: &Value) -> Firmware {
     let metadata = &vector["ovmf_metadata"];
     let bytes = match vector["ovmf"]["file"].as_str() {
@@ -589,7 +590,7 @@ fn section(value: &Value) -> [u32; 3] {
     ]
 }
 
-/// A firmware image of one page with nothing but its tables.
+/// Returns a firmware image of one page with only its tables.
 fn image(sections: &[[u32; 3]], reset_address: u32, hash_table: u32) -> Vec<u8> {
     let words = |words: &[u32]| {
         words
@@ -611,7 +612,7 @@ fn image(sections: &[[u32; 3]], reset_address: u32, hash_table: u32) -> Vec<u8> 
         ]
         .concat()
     };
-    // GUIDs as they lie in an image.
+    // GUIDs in the byte order of an image.
     let entries = |distance: u32| {
         [
             entry(&words(&[distance]), "666588dc4a989847a75e5585a7bf67cc"),
@@ -644,7 +645,7 @@ fn vmm(vector: &Value) -> Vmm {
     }
 }
 
-/// The command's arguments for a vector.
+/// Returns the command's arguments for a vector.
 fn command(vector: &Value) -> Vec<String> {
     let vmm = match vmm(vector) {
         Vmm::Qemu => "qemu",
@@ -671,7 +672,7 @@ fn command(vector: &Value) -> Vec<String> {
     add("initrd", file("initrd"));
     add("command-line", text("cmdline"));
     add("guest-features", text("guest_features"));
-    // A raw signature has no name that is QEMU's.
+    // QEMU has no name for a raw signature.
     match text("vcpu_type").filter(|name| name.starts_with("EPYC")) {
         Some(name) => add("vcpu-type", Some(name)),
         None => add("vcpu-signature", text("vcpu_sig").filter(|_| vmm == "qemu")),

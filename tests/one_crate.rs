@@ -1,5 +1,6 @@
-//! Does kettle-init hold what PID 1 runs, and nothing else? Compiled as one crate, in which every item of the library is
-//! private, it has no dead code; and `src/DEPENDENCIES.md` says how much there is of it, by ring.
+//! Does kettle-init contain only what PID 1 runs? Compiled as one crate, in which every item of the
+//! library is private, it has no dead code; and `src/DEPENDENCIES.md` says how much there is of it,
+//! by ring.
 
 #![allow(clippy::unwrap_used)] // A test of files: one that cannot be read fails it.
 
@@ -13,11 +14,11 @@ use std::process::{Command, Output, Stdio};
 const PROGRAM: &str = "src/bin/kettle-init.rs";
 const ENTRY: &str = "\nfn main() -> ExitCode {";
 
-/// What the root of the one crate refuses. A re-export adds no code, and a library has some that its own program does not
-/// need.
+/// The lints of the root of the one crate. A re-export adds no code, and a library has some that
+/// its own program does not need.
 const LINTS: &str = "#![deny(unused)]\n#![allow(unused_imports)]\n";
 
-/// Code lines that a ring's number may be above what is counted.
+/// How many code lines a ring's number may be above the count.
 const SLACK: usize = 200;
 
 /// The layout that lines are counted in: rustfmt's own.
@@ -63,14 +64,15 @@ fn an_unused_public_item_of_the_library_is_found() {
     }
 }
 
-/// Phases of the boot, each with the receipt of another phase than the one before it: a type that does not fit.
+/// Phases of the boot, each with the receipt of another phase than the one before it, which has the
+/// wrong type.
 const PHASES_OUT_OF_ORDER: [&str; 5] = [
     "fn a_module_after_the_settings(kernel: &settings::HardenedKernel) { let _ = module::load_all(kernel); }",
     "fn a_disk_before_the_settings(files: &mounts::KernelFileSystems, parameters: &Parameters) {
         let _ = verity::find_disk(files, parameters);
     }",
     "fn a_root_that_nobody_verifies(disk: verity::Disk) { let _ = mounts::root(disk); }",
-    "fn a_build_folder_in_the_initrd(mounted: mounts::MountedRoot) { let _ = mounts::writable_folders(mounted); }",
+    "fn a_build_directory_in_the_initrd(mounted: mounts::MountedRoot) { let _ = mounts::writable_directories(mounted); }",
     "fn a_network_before_all_else(clock: settings::PlausibleClock) { let _ = PendingNetwork::start(clock); }",
 ];
 
@@ -130,37 +132,38 @@ fn the_table_by_ring_holds() {
     );
 }
 
-/// The library and the program as the source of one crate, in a directory of its own.
+/// The library and the program as the source of one crate, in its own directory.
 struct OneCrate(PathBuf);
 
 impl OneCrate {
     fn new(name: &str) -> Self {
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR"))
+        let directory = Path::new(env!("CARGO_TARGET_TMPDIR"))
             .join("one-crate")
             .join(name);
-        let _ = fs::remove_dir_all(&folder);
-        copy(&root().join("src"), &folder.join("src"));
-        fs::remove_dir_all(folder.join("src/bin")).unwrap();
-        fs::remove_file(folder.join("src/lib.rs")).unwrap();
-        fs::create_dir(folder.join(".cargo")).unwrap();
+        let _ = fs::remove_dir_all(&directory);
+        copy(&root().join("src"), &directory.join("src"));
+        fs::remove_dir_all(directory.join("src/bin")).unwrap();
+        fs::remove_file(directory.join("src/lib.rs")).unwrap();
+        fs::create_dir(directory.join(".cargo")).unwrap();
         fs::copy(
             root().join(".cargo/config.toml"),
-            folder.join(".cargo/config.toml"),
+            directory.join(".cargo/config.toml"),
         )
         .unwrap();
-        // Cargo knows packages of several workspaces by their names alone: the same name, in one target directory, is the
-        // same package, and one that was just checked is not checked again.
+        // Cargo knows packages of several workspaces by their names alone: the same name, in one
+        // target directory, is the same package, and one that was just checked is not checked
+        // again.
         let renamed = |text: &str| {
             let line = "\nname = \"kettle\"\n";
             assert_eq!(text.matches(line).count(), 1, "{text}");
             text.replace(line, &format!("\nname = \"kettle-{name}\"\n"))
         };
         let lockfile = fs::read_to_string(root().join("Cargo.lock")).unwrap();
-        fs::write(folder.join("Cargo.lock"), renamed(&lockfile)).unwrap();
-        fs::write(folder.join("Cargo.toml"), renamed(&manifest())).unwrap();
-        fs::write(folder.join("src/main.rs"), main_file()).unwrap();
-        fs::write(folder.join("src/program.rs"), program()).unwrap();
-        Self(folder)
+        fs::write(directory.join("Cargo.lock"), renamed(&lockfile)).unwrap();
+        fs::write(directory.join("Cargo.toml"), renamed(&manifest())).unwrap();
+        fs::write(directory.join("src/main.rs"), main_file()).unwrap();
+        fs::write(directory.join("src/program.rs"), program()).unwrap();
+        Self(directory)
     }
 
     fn append(&self, file: &str, item: &str) {
@@ -169,7 +172,7 @@ impl OneCrate {
         fs::write(path, format!("{text}\n{item}\n")).unwrap();
     }
 
-    /// Compiles it; dependencies are those that other checks of this repository left.
+    /// Compiles it; uses the compiled dependencies of other checks of this repository.
     fn check(&self, features: &str) -> Output {
         let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
         Command::new(env!("CARGO"))
@@ -189,7 +192,7 @@ impl OneCrate {
     }
 }
 
-/// The manifest with one program and without a library.
+/// Returns the manifest with one program and without a library.
 fn manifest() -> String {
     let text = fs::read_to_string(root().join("Cargo.toml")).unwrap();
     let sections = text
@@ -199,7 +202,7 @@ fn manifest() -> String {
     format!("{kept}\n[[bin]]\nname = \"kettle-init\"\npath = \"src/main.rs\"\n\n[workspace]\n")
 }
 
-/// The library's root, with private modules and the program as one of them.
+/// Returns the library's root, with private modules and the program as one of them.
 fn main_file() -> String {
     let library = fs::read_to_string(root().join("src/lib.rs")).unwrap();
     let code: Vec<_> = library
@@ -249,7 +252,8 @@ struct Ring {
 }
 
 impl Ring {
-    /// Returns how many parts of a module's path one of the ring's modules shares with it; zero if none contains it.
+    /// Returns how many parts of a module's path one of the ring's modules shares with it; zero if
+    /// none contains it.
     fn depth_of(&self, module: &str) -> usize {
         let contains = |outer: &&String| Path::new(module).starts_with(outer.as_str());
         let depths = self
@@ -287,13 +291,14 @@ fn rings() -> Vec<Ring> {
     rings
 }
 
-/// The files, below `src/`, that are compiled into kettle-init: what `lib.rs` leads to with its feature alone.
+/// Returns the files below `src/` that are compiled into kettle-init: those that `lib.rs` leads to
+/// with only its feature.
 fn compiled_files() -> Vec<String> {
     let mut found = vec!["bin/kettle-init.rs".to_owned()];
     let mut open = vec!["lib.rs".to_owned()];
     while let Some(path) = open.pop() {
         let text = fs::read_to_string(root().join("src").join(&path)).unwrap();
-        let folder = match path.as_str() {
+        let directory = match path.as_str() {
             "lib.rs" => String::new(),
             other => {
                 other
@@ -311,8 +316,8 @@ fn compiled_files() -> Vec<String> {
             .map(|(_, name)| name)
         {
             let places = [
-                format!("{folder}{name}.rs"),
-                format!("{folder}{name}/mod.rs"),
+                format!("{directory}{name}.rs"),
+                format!("{directory}{name}/mod.rs"),
             ];
             let file = places
                 .into_iter()
@@ -327,7 +332,8 @@ fn compiled_files() -> Vec<String> {
     found
 }
 
-/// Code lines of a file in rustfmt's default layout: without comments, blank lines, and items of tests and other features.
+/// Counts the code lines of a file in rustfmt's default layout, without comments, blank lines, and
+/// items of tests and other features.
 fn code_lines(path: &str) -> usize {
     let file = fs::File::open(root().join("src").join(path)).unwrap();
     let formatted = Command::new("rustfmt")
@@ -353,7 +359,8 @@ fn code_lines(path: &str) -> usize {
         .count()
 }
 
-/// Drops comments, blank lines, and every item under `#[cfg(test)]` or a feature that kettle-init does not have.
+/// Drops comments, blank lines, and every item under `#[cfg(test)]` or a feature that kettle-init
+/// does not have.
 fn code_of(text: &str) -> String {
     let mut kept = String::new();
     let mut lines = text.lines().peekable();
@@ -391,7 +398,7 @@ fn code_of(text: &str) -> String {
     kept
 }
 
-/// Whether an attribute says that what follows is not in kettle-init.
+/// Returns whether an attribute excludes the next item from kettle-init.
 fn is_foreign(line: &str) -> bool {
     let Some(condition) = line.strip_prefix("#[cfg(") else {
         return false;
@@ -404,7 +411,7 @@ fn is_foreign(line: &str) -> bool {
 }
 
 #[test]
-fn what_is_of_tests_and_other_features_does_not_count() {
+fn code_of_tests_and_other_features_does_not_count() {
     let text = "#[cfg(feature = \"host\")]\nmod a;\n#[cfg(feature = \"appliance\")]\npub mod b;\n// c\n\nmod d;\n\
         #[cfg(test)]\nmod tests {\n    fn f() {\n    }\n}\nimpl E {\n    /// F.\n    #[cfg(feature = \"cli\")]\n    pub fn f() {\n\
         \x20       1\n    }\n    fn g() {}\n}\nenum H {\n    #[cfg(feature = \"host\")]\n    I {\n        j: u8,\n    },\n    K,\n}\n";

@@ -1,4 +1,5 @@
-//! Which repositories become a source tree: over plain files and over git's own protocol, honest and not.
+//! Which repositories become a source tree? Over plain files and over git's own protocol, honest
+//! and not.
 
 #![cfg(feature = "host")]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
@@ -22,7 +23,7 @@ use kettle::source::{GitRef, LinkError, Origin, RepositoryUrl, SourceTree, tree}
 
 // --- commands, without a sandbox ---
 
-/// Changes the arguments of a command before it runs, as a git that was taken over would.
+/// Changes the arguments of a command before it runs, as a compromised git would.
 type Tamper = fn(&mut Vec<String>);
 
 struct Unsandboxed(Tamper);
@@ -38,7 +39,7 @@ impl Run for Unsandboxed {
         })
     }
 
-    fn make_writable_folder(&self, path: &Path) -> io::Result<()> {
+    fn make_writable_directory(&self, path: &Path) -> io::Result<()> {
         fs::create_dir(path)
     }
 
@@ -51,7 +52,7 @@ impl Run for Unsandboxed {
         unreachable!("nothing here needs a service")
     }
 
-    fn make_service_folder(&self, _: &Path) -> io::Result<()> {
+    fn make_service_directory(&self, _: &Path) -> io::Result<()> {
         unreachable!("nothing here needs a service")
     }
 }
@@ -105,20 +106,20 @@ enum Kind {
     Smart,
 }
 
-/// Where a server sends whoever asks for a target: a status and a `Location`.
+/// The redirect of a server for a target: a status and a `Location`.
 type Moved = Box<dyn Fn(&str, &str) -> Option<(u16, String)> + Send + Sync>;
 
-/// A folder that is served for as long as the test process lives.
+/// A directory that is served until the test process ends.
 struct Service {
     root: PathBuf,
     kind: Kind,
-    /// Method and target to where it is.
+    /// The redirects by method and target.
     moved: Moved,
     requests: AtomicUsize,
 }
 
 impl Service {
-    /// Returns its address, and the service to ask how often it was asked.
+    /// Starts a server; returns its address, and the service, which counts requests.
     fn start(root: &Path, kind: Kind, moved: Moved) -> (String, Arc<Self>) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
@@ -143,7 +144,7 @@ impl Service {
     }
 }
 
-/// Serves the folder; returns the address.
+/// Serves the directory; returns the address.
 fn serve(root: &Path, kind: Kind) -> String {
     Service::start(root, kind, Box::new(|_, _| None)).0
 }
@@ -227,7 +228,7 @@ fn answer(stream: TcpStream, service: &Service) -> io::Result<()> {
 
 // --- repositories ---
 
-fn git(folder: &Path, arguments: &[&str]) -> String {
+fn git(directory: &Path, arguments: &[&str]) -> String {
     let output = Command::new("git")
         .args([
             "-c",
@@ -240,7 +241,7 @@ fn git(folder: &Path, arguments: &[&str]) -> String {
             "core.autocrlf=false",
         ])
         .args(arguments)
-        .current_dir(folder)
+        .current_dir(directory)
         .env("GIT_CONFIG_GLOBAL", "/dev/null")
         .env("GIT_CONFIG_NOSYSTEM", "1")
         .env("GIT_COMMITTER_DATE", "1700000000 +0200")
@@ -256,18 +257,18 @@ fn git(folder: &Path, arguments: &[&str]) -> String {
 
 /// A work tree at `site/NAME`, so that it is served as `/NAME/.git`.
 struct Site {
-    folder: tempfile::TempDir,
+    directory: tempfile::TempDir,
 }
 
 impl Site {
     fn new() -> Self {
         Self {
-            folder: tempfile::tempdir().unwrap(),
+            directory: tempfile::tempdir().unwrap(),
         }
     }
 
     fn repository(&self, name: &str, files: &[(&str, &str)]) -> PathBuf {
-        let path = self.folder.path().join("site").join(name);
+        let path = self.directory.path().join("site").join(name);
         fs::create_dir_all(&path).unwrap();
         git(&path, &["init", "-q", "-b", "main"]);
         for (name, content) in files {
@@ -279,7 +280,7 @@ impl Site {
     }
 
     fn url(&self, kind: Kind, name: &str) -> RepositoryUrl {
-        let address = serve(&self.folder.path().join("site"), kind);
+        let address = serve(&self.directory.path().join("site"), kind);
         RepositoryUrl::parse(&format!("{address}/{name}/.git")).unwrap()
     }
 
@@ -289,7 +290,7 @@ impl Site {
         url: &RepositoryUrl,
         reference: Option<&str>,
     ) -> Result<SourceTree, RepositoryError> {
-        let folder = tempfile::tempdir_in(self.folder.path()).unwrap().keep();
+        let directory = tempfile::tempdir_in(self.directory.path()).unwrap().keep();
         let reference = reference.map(|text| GitRef::parse(text).unwrap());
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -300,10 +301,10 @@ impl Site {
             &Unsandboxed(tamper),
             url,
             reference.as_ref(),
-            &folder,
+            &directory,
             &mut log,
         ));
-        let left: Vec<_> = fs::read_dir(&folder)
+        let left: Vec<_> = fs::read_dir(&directory)
             .unwrap()
             .map(|entry| entry.unwrap().file_name())
             .collect();
@@ -433,7 +434,7 @@ fn files_are_the_blobs_whatever_attributes_say() {
     ];
     let path = site.repository("hello", &files);
     fs::write(path.join(".gitattributes"), attributes).unwrap();
-    // So that the blobs are the files also here.
+    // Without conversion, so that the files here are also the blobs.
     fs::write(
         path.join(".git/info/attributes"),
         "* -text -eol -ident -filter -working-tree-encoding\n",
@@ -609,7 +610,7 @@ fn a_git_that_lies_is_refused() {
     );
 }
 
-/// Lets one command of git's work on the parent of the commit that it was given.
+/// Lets one command of git work on the parent of the commit that it gets.
 fn lie(argv: &mut [String], command: &str) {
     if argv.iter().any(|argument| argument == command) {
         let last = argv.last_mut().unwrap();
@@ -619,7 +620,8 @@ fn lie(argv: &mut [String], command: &str) {
 
 // --- redirects ---
 
-/// Two servers of the same repositories: `good`, which is asked and sends on, and `other`, which counts who comes.
+/// Two servers of the same repositories: `good`, which gets the request and redirects, and `other`,
+/// which counts requests.
 struct Redirecting {
     site: Site,
     good: String,
@@ -628,14 +630,15 @@ struct Redirecting {
 }
 
 impl Redirecting {
-    /// `to` gets the address of the good server, that of the other, the method and the target.
+    /// Starts both; `to` gets the address of the good server, that of the other, the method and the
+    /// target.
     fn new(
         kind: Kind,
         to: impl Fn(&str, &str, &str, &str) -> Option<(u16, String)> + Send + Sync + 'static,
     ) -> Self {
         let site = Site::new();
         site.repository("hello", &[("Cargo.lock", "1")]);
-        let root = site.folder.path().join("site");
+        let root = site.directory.path().join("site");
         let (address, other) = Service::start(&root, kind, Box::new(|_, _| None));
         let own = Arc::new(OnceLock::<String>::new());
         let (known, other_address) = (Arc::clone(&own), address.clone());
@@ -768,7 +771,8 @@ fn redirects_without_end_are_refused() {
     assert!(matches!(error, RedirectError::TooMany { .. }), "{error}");
 }
 
-/// What comes after the first request is not sent on either, and neither is git to another store of objects.
+/// Requests after the first one are not redirected either, and git is not sent to another object
+/// store.
 #[test]
 fn later_requests_stay_with_the_server_that_was_asked() {
     let posted = Redirecting::new(Kind::Smart, |_, other, method, target| {
@@ -785,7 +789,7 @@ fn later_requests_stay_with_the_server_that_was_asked() {
     });
     let info = alternates
         .site
-        .folder
+        .directory
         .path()
         .join("site/hello/.git/objects/info");
     fs::write(

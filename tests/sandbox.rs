@@ -1,4 +1,5 @@
-//! What a sandboxed command can do, asked with real processes: each test is one promise of `kettle::sandbox`.
+//! What can a sandboxed command do? Real processes try it: each test is one promise of
+//! `kettle::sandbox`.
 //!
 //! They run as root and as an ordinary user. Programs come from `/usr/bin` and from `cc`.
 #![cfg(feature = "host")]
@@ -68,12 +69,14 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
         .block_on(future)
 }
 
-/// In the environment of a process that [`alone`] started.
+/// The variable in the environment of a process that [`alone`] started.
 const ALONE: &str = "KETTLE_TEST_ALONE";
 
-/// Whether this process runs only this test. If it does not, runs the test in a process that does; fails if it fails there.
+/// Returns whether this process runs only this test. If not, runs the test in a process that does,
+/// and fails if it fails there.
 ///
-/// For tests of what a whole process has: its peak of memory, or the limits that it passes on.
+/// It is for tests of properties of a whole process: its peak of memory, or the limits that it
+/// passes on.
 fn alone(test: &str) -> bool {
     if std::env::var_os(ALONE).is_some() {
         return true;
@@ -100,9 +103,9 @@ fn alone(test: &str) -> bool {
 /// More than enough for a sandbox to start, and soon reached.
 const FEW_TASKS: u64 = 400;
 
-/// Lets sandboxes of this process have few tasks, beside those that their user has already. Without the pids controller the kernel
-/// counts the tasks of a user: a test that takes all it can get must not take what others may have. For [`alone`] tests, before
-/// their first sandbox.
+/// Limits sandboxes of this process to few tasks, beside those that their user has already. Without
+/// the pids controller the kernel counts the tasks of a user: a test that takes all it can get must
+/// not take those of others. For [`alone`] tests, before their first sandbox.
 fn allow_few_tasks() {
     use rustix::process::{Resource, Rlimit, setrlimit};
     let user = Runner::new().unwrap().description().uid;
@@ -118,7 +121,7 @@ fn allow_few_tasks() {
     assert_eq!(Some(runner().description().limits.tasks), limit);
 }
 
-/// How many tasks a user has on this machine, as far as they can be seen.
+/// Returns how many tasks a user has on this machine, as far as they can be seen.
 fn tasks_of(user: u32) -> u64 {
     let processes = fs::read_dir("/proc")
         .unwrap()
@@ -145,24 +148,24 @@ fn run(spec: &CommandSpec) -> (Exit, String, String) {
     )
 }
 
-/// Of a command that succeeds.
+/// Returns the standard output of a command that succeeds.
 fn stdout_of(spec: &CommandSpec) -> String {
     let (exit, stdout, stderr) = run(spec);
     assert_eq!(exit, Exit::Status(0), "stdout: {stdout}\nstderr: {stderr}");
     stdout
 }
 
-/// A temporary folder that the user of the sandbox can walk into, with one that it can write.
-struct Folder {
+/// A temporary directory that the user of the sandbox can enter, with one that it can write.
+struct Directory {
     root: tempfile::TempDir,
 }
 
-impl Folder {
+impl Directory {
     fn new() -> Self {
         let root = tempfile::tempdir().unwrap();
         fs::set_permissions(root.path(), fs::Permissions::from_mode(0o755)).unwrap();
         runner()
-            .make_writable_folder(&root.path().join("writable"))
+            .make_writable_directory(&root.path().join("writable"))
             .unwrap();
         Self { root }
     }
@@ -201,12 +204,13 @@ impl Folder {
     }
 }
 
-/// A word, or a number of seconds for `sleep`, that no other run of these tests on this machine uses.
+/// Returns a word, or a number of seconds for `sleep`, that no other run of these tests on this
+/// machine uses.
 fn unique(number: u32) -> String {
     format!("{number}.{}", std::process::id())
 }
 
-/// Whether any process of this machine has this word among its arguments.
+/// Returns whether any process of this machine has this word among its arguments.
 fn process_exists(word: &str) -> bool {
     let processes = fs::read_dir("/proc").unwrap().flatten();
     let mut arguments = processes.filter_map(|entry| fs::read(entry.path().join("cmdline")).ok());
@@ -388,7 +392,8 @@ fn reaper_and_kernel_files_are_masked() {
     }
 }
 
-/// What of `/proc` a command sees beside processes. Links lead to what is theirs.
+/// The files of `/proc` that a command sees beside processes. Links lead to the command's own
+/// files.
 const KERNEL_FILES: [&str; 11] = [
     "cpuinfo",
     "filesystems",
@@ -402,7 +407,7 @@ const KERNEL_FILES: [&str; 11] = [
     "uptime",
     "version",
 ];
-/// And of `/proc/sys`.
+/// The files of `/proc/sys` that a command sees.
 const KERNEL_SETTINGS: [&str; 6] = [
     "kernel/hostname",
     "kernel/osrelease",
@@ -412,8 +417,8 @@ const KERNEL_SETTINGS: [&str; 6] = [
     "vm/overcommit_memory",
 ];
 
-/// Prints whatever of `/proc`, beside processes, can be read, listed with something in it, or
-/// followed.
+/// Prints everything of `/proc`, beside processes, that can be read, listed with something in it,
+/// or followed.
 const READ_ALL_OF_PROC: &str = r#"
 import os
 def look(path):
@@ -449,7 +454,7 @@ fn of_the_kernels_files_a_command_sees_what_is_listed_and_nothing_else() {
     found.sort();
     expected.sort();
     assert_eq!(found, expected);
-    // Whatever is covered is what the kernel has: the test is no better than what there is to see.
+    // The test can only see the files that this kernel has.
     assert!(fs::read_dir("/proc").unwrap().count() > KERNEL_FILES.len());
 }
 
@@ -486,14 +491,14 @@ fn command_is_an_ordinary_user_without_capabilities() {
 
 #[test]
 fn mounts_grant_what_the_plan_says_and_keep_the_owner() {
-    let folder = Folder::new();
+    let directory = Directory::new();
     let mut spec = shell(
         "echo made > /kettle/target/file; cat /kettle/target/file; echo no > /kettle/source/file",
     );
     spec.mounts = vec![
-        folder.mount(),
+        directory.mount(),
         Mount {
-            source: folder.root.path().into(),
+            source: directory.root.path().into(),
             target: "/kettle/source".into(),
             access: Access::ReadOnly,
         },
@@ -504,20 +509,22 @@ fn mounts_grant_what_the_plan_says_and_keep_the_owner() {
         (Exit::Status(1), "made\n"),
         "{stderr}"
     );
-    let made = fs::metadata(folder.writable().join("file")).unwrap();
+    let made = fs::metadata(directory.writable().join("file")).unwrap();
     assert_eq!(made.uid(), runner().description().uid);
 }
 
 #[test]
-fn writable_folders_are_new_and_private() {
-    let folder = Folder::new();
-    let made = fs::metadata(folder.writable()).unwrap();
+fn writable_directories_are_new_and_private() {
+    let directory = Directory::new();
+    let made = fs::metadata(directory.writable()).unwrap();
     assert_eq!(
         (made.mode() & 0o7777, made.uid()),
         (0o700, runner().description().uid)
     );
     assert!(
-        runner().make_writable_folder(&folder.writable()).is_err(),
+        runner()
+            .make_writable_directory(&directory.writable())
+            .is_err(),
         "it exists"
     );
 }
@@ -536,7 +543,8 @@ fn plan_that_cannot_be_mounted_is_an_error_and_not_an_exit() {
     }
 }
 
-/// How often something is tried that goes wrong only when processes are scheduled in a certain order, and by how many at once.
+/// How often, and by how many threads at once, an act is repeated that fails only when processes
+/// are scheduled in a certain order.
 const OFTEN: usize = 100;
 const AT_ONCE: usize = 4;
 
@@ -579,7 +587,8 @@ fn plan_with_a_program_that_is_looked_for_is_refused() {
     ));
 }
 
-/// A daemon as one is made: two forks, a session of its own, no descriptor. It would write and multiply for ever.
+/// A typical daemon: two forks, its own session, no descriptor. It would write and multiply for
+/// ever.
 const DAEMON: &str = r#"
     #include <fcntl.h>
     #include <unistd.h>
@@ -607,13 +616,16 @@ fn daemons_are_dead_when_run_returns() {
         return;
     }
     allow_few_tasks();
-    let folder = Folder::new();
+    let directory = Directory::new();
     let word = unique(7100);
     let mut spec = spec(&["/program", &word]);
-    spec.mounts = vec![folder.mount(), folder.program(DAEMON)];
+    spec.mounts = vec![directory.mount(), directory.program(DAEMON)];
     assert_eq!(run(&spec).0, Exit::Status(0));
     assert!(
-        fs::metadata(folder.writable().join("alive")).unwrap().len() > 0,
+        fs::metadata(directory.writable().join("alive"))
+            .unwrap()
+            .len()
+            > 0,
         "the daemon lived"
     );
     assert!(!process_exists(&word));
@@ -630,8 +642,9 @@ fn process_that_holds_the_pipe_does_not_hold_us() {
     assert!(!process_exists(&word));
 }
 
-/// Runs a command that ends only by its limit of time, with longer and longer limits until it has come to print something, and
-/// returns that. On a busy machine a limit can be over before the command has begun.
+/// Runs a command that ends only by its time limit, with longer and longer limits until it has
+/// printed something, and returns that. On a busy machine a limit can be over before the command
+/// has begun.
 fn printed_before_the_limit(script: &str) -> Vec<u8> {
     let mut spec = shell(script);
     for limit in [500, 5_000, 50_000].map(Duration::from_millis) {
@@ -648,7 +661,7 @@ fn printed_before_the_limit(script: &str) -> Vec<u8> {
     panic!("it prints nothing: {script}");
 }
 
-/// Keeps what would be a line or two.
+/// Keeps the first bytes of the output, a line or two.
 #[derive(Default)]
 struct Beginning(Vec<u8>);
 
@@ -705,7 +718,7 @@ fn error_of_the_sink_ends_everything_and_is_returned() {
 
 #[test]
 fn dropping_the_run_kills_everything() {
-    /// Ends the wait for it once the command runs.
+    /// Ends the wait once the command runs.
     struct Begun(std::rc::Rc<tokio::sync::Notify>);
     impl OutputSink for Begun {
         fn chunk(&mut self, _: Stream, _: &[u8]) -> io::Result<()> {
@@ -730,7 +743,7 @@ fn dropping_the_run_kills_everything() {
     assert!(!process_exists(&word));
 }
 
-/// Keeps nothing but the count.
+/// Keeps only the count of bytes.
 #[derive(Default)]
 struct Counting {
     bytes: u64,
@@ -767,7 +780,7 @@ fn long_output_without_a_line_end_flows_through_a_small_buffer() {
     assert!(kib < 64 * 1024, "{kib} KiB at the peak");
 }
 
-/// Forks without end, then says how far it came and why it ended there.
+/// Forks without end, then prints how many forks worked and why it ended there.
 const FORK_BOMB: &str = r#"
     #include <errno.h>
     #include <stdio.h>
@@ -787,10 +800,10 @@ fn fork_bomb_ends_at_the_limit_of_tasks() {
         return;
     }
     allow_few_tasks();
-    let folder = Folder::new();
+    let directory = Directory::new();
     let word = unique(7106);
     let mut spec = spec(&["/program", &word]);
-    spec.mounts = vec![folder.program(FORK_BOMB)];
+    spec.mounts = vec![directory.program(FORK_BOMB)];
     let output = stdout_of(&spec);
     let (count, errno) = output.trim().split_once(' ').unwrap();
     assert!(count.parse::<u64>().unwrap() < runner().description().limits.tasks);
@@ -798,7 +811,7 @@ fn fork_bomb_ends_at_the_limit_of_tasks() {
     assert!(!process_exists(&word));
 }
 
-/// Forks until that is refused, says so, and stays until the file `/kettle/target/end` is there.
+/// Forks until that is refused, says so, and stays until the file `/kettle/target/end` exists.
 const TASK_HOLDER: &str = r#"
     #include <errno.h>
     #include <stdio.h>
@@ -824,7 +837,7 @@ fn tasks_of_one_job_are_not_taken_from_another() {
     allow_few_tasks();
     let other = Runner::new().unwrap();
     if !rustix::process::geteuid().is_root() {
-        // Whoever is not root has one user for everything: the statement says so.
+        // Without root there is one user for everything: the statement says so.
         let names: Vec<_> = other
             .description()
             .degradations
@@ -835,14 +848,14 @@ fn tasks_of_one_job_are_not_taken_from_another() {
         return;
     }
     assert_ne!(other.description().uid, runner().description().uid);
-    let folder = Folder::new();
+    let directory = Directory::new();
     let mut holder = spec(&["/program", &unique(7108)]);
-    holder.mounts = vec![folder.mount(), folder.program(TASK_HOLDER)];
-    // More at once than a job whose user has hardly a task left could start.
+    holder.mounts = vec![directory.mount(), directory.program(TASK_HOLDER)];
+    // More processes at once than a job could start whose user has hardly a task left.
     let many = shell("for i in {1..100}; do sleep 60 & done; kill $(jobs -p); wait; echo all");
     std::thread::scope(|scope| {
         let held = scope.spawn(|| try_run(&holder, &mut Kept::default()));
-        let full = folder.writable().join("full");
+        let full = directory.writable().join("full");
         while fs::read_to_string(&full).unwrap_or_default().is_empty() {
             assert!(!held.is_finished(), "{:?}", held.join());
             std::thread::yield_now();
@@ -851,7 +864,7 @@ fn tasks_of_one_job_are_not_taken_from_another() {
         assert!(count.ends_with(&format!(" {errno}")), "EAGAIN: {count}");
         let mut kept = Kept::default();
         let exit = block_on(other.run(&many, &mut kept)).unwrap();
-        fs::write(folder.writable().join("end"), "").unwrap();
+        fs::write(directory.writable().join("end"), "").unwrap();
         let (stdout, stderr) = (
             String::from_utf8_lossy(&kept.stdout),
             String::from_utf8_lossy(&kept.stderr),
@@ -881,7 +894,7 @@ fn limits_of_processes_are_in_force() {
 fn the_kernel_ends_a_command_before_it_ends_us() {
     let command = stdout_of(&shell("cat /proc/self/oom_score_adj"));
     let root = rustix::process::geteuid().is_root();
-    // Who is no more than its user may not be allowed to ask for it.
+    // Without root the service may not be allowed to set it.
     assert!(command.trim() == "1000" || !root, "{command}");
     let own: i32 = std::fs::read_to_string("/proc/self/oom_score_adj")
         .unwrap()
@@ -889,7 +902,7 @@ fn the_kernel_ends_a_command_before_it_ends_us() {
         .parse()
         .unwrap();
     assert!(own < 1000, "{own}");
-    // What was set with this capability can be lowered by nobody without it.
+    // A value that was set with this capability cannot be lowered without it.
     const CAP_SYS_RESOURCE: u64 = 1 << 24;
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let capabilities = status
@@ -902,7 +915,7 @@ fn the_kernel_ends_a_command_before_it_ends_us() {
 }
 
 #[test]
-fn temporary_folders_have_a_size() {
+fn temporary_directories_have_a_size() {
     let limits = &runner().description().limits;
     let sizes = stdout_of(&shell(
         "df -B1 --output=size /tmp /kettle/home | tail -n +2 | tr -d ' '",
@@ -967,7 +980,7 @@ fn description_names_what_is_missing() {
 }
 
 #[test]
-fn what_a_host_only_records_the_image_refuses() {
+fn degradations_that_a_host_records_are_refused_by_the_image() {
     let host = Runner::new().unwrap();
     let names: Vec<_> = host
         .description()
@@ -1006,7 +1019,7 @@ fn private_mounts_open_a_hidden_toolchain_to_cargo() {
     let cargo = PathBuf::from(std::env::var_os("CARGO").unwrap());
     let toolchain = cargo.ancestors().nth(2).unwrap();
     let hidden = tempfile::tempdir().unwrap();
-    // Of this thread only: every test has one.
+    // The directory of this thread only: every test has one.
     let entered = kettle::sandbox::enter_private_mounts(hidden.path(), &[toolchain]).unwrap();
     let package = entered.work.join("package");
     fs::create_dir_all(package.join("src")).unwrap();
@@ -1021,7 +1034,7 @@ fn private_mounts_open_a_hidden_toolchain_to_cargo() {
     )
     .unwrap();
     let target = entered.work.join("target");
-    runner().make_writable_folder(&target).unwrap();
+    runner().make_writable_directory(&target).unwrap();
 
     let mut spec =
         shell("cargo build --offline --target-dir /kettle/target && /kettle/target/debug/a");
@@ -1037,7 +1050,7 @@ fn private_mounts_open_a_hidden_toolchain_to_cargo() {
         access,
     };
     spec.mounts = vec![
-        mount(&entered.folders[0], "/toolchain", Access::ReadOnly),
+        mount(&entered.directories[0], "/toolchain", Access::ReadOnly),
         mount(&package, "/kettle/source", Access::ReadOnly),
         mount(&target, "/kettle/target", Access::ReadWrite),
     ];
@@ -1052,7 +1065,7 @@ fn private_mounts_open_a_hidden_toolchain_to_cargo() {
     assert_eq!(stdout_of(&spec), "built\n");
 }
 
-/// Listens, writes down who it is and what it can do, then waits for ever.
+/// Listens, writes down its users and rights, then waits for ever.
 const SERVICE: &str = r#"
 import ctypes, os, socket
 libc = ctypes.CDLL(None, use_errno=True)
@@ -1077,36 +1090,36 @@ while True:
     listener.accept()
 "#;
 
-/// The folder of a service that ran while its facts were read, and how that went.
+/// Runs a service while its facts are read; returns its directory, and the result.
 fn serve(program: &str) -> (tempfile::TempDir, Result<Served, RunError>, String) {
     let outer = tempfile::tempdir().unwrap();
     fs::set_permissions(outer.path(), fs::Permissions::from_mode(0o711)).unwrap();
-    let folder = outer.path().join("service");
-    if let Err(error) = runner().make_service_folder(&folder) {
+    let directory = outer.path().join("service");
+    if let Err(error) = runner().make_service_directory(&directory) {
         let source = RunError::Start { source: error };
         return (outer, Err(source), String::new());
     }
-    fs::set_permissions(&folder, fs::Permissions::from_mode(0o777)).unwrap();
+    fs::set_permissions(&directory, fs::Permissions::from_mode(0o777)).unwrap();
     let mut spec = spec(&["/usr/bin/python3", "-c", program]);
     spec.mounts = vec![Mount {
-        source: folder.clone(),
+        source: directory.clone(),
         target: "/service".into(),
         access: Access::ReadWrite,
     }];
     let mut facts = String::new();
-    let work = Box::pin(async { facts = fs::read_to_string(folder.join("facts")).unwrap() });
-    let served = block_on(runner().serve(&spec, &folder.join("socket"), work));
+    let work = Box::pin(async { facts = fs::read_to_string(directory.join("facts")).unwrap() });
+    let served = block_on(runner().serve(&spec, &directory.join("socket"), work));
     (outer, served, facts)
 }
 
 #[test]
 fn a_service_is_root_of_users_who_are_nobody_here_and_dies_when_its_work_is_done() {
     let service = format!("{SERVICE}# {}\n", unique(7107));
-    let (folder, served, facts) = serve(&service);
+    let (directory, served, facts) = serve(&service);
     if !rustix::process::geteuid().is_root() {
         assert!(
             served.is_err(),
-            "nobody but root can give a namespace users: {served:?}"
+            "only root can give a namespace users: {served:?}"
         );
         return;
     }
@@ -1121,7 +1134,7 @@ fn a_service_is_root_of_users_who_are_nobody_here_and_dies_when_its_work_is_done
     let root = runner().description().uid - 65_536;
     let expected = format!("0 ['0', '{root}', '65536']\nmounts\nno users\nno devices\nno traces\n");
     assert_eq!(facts, expected);
-    let of_another = fs::metadata(folder.path().join("service/of-another-user")).unwrap();
+    let of_another = fs::metadata(directory.path().join("service/of-another-user")).unwrap();
     assert_eq!(
         (of_another.uid(), of_another.gid()),
         (root + 30_001, root + 30_000)
@@ -1131,13 +1144,13 @@ fn a_service_is_root_of_users_who_are_nobody_here_and_dies_when_its_work_is_done
         .flatten()
         .flat_map(|entry| fs::read(entry.path().join("cmdline")));
     let of_service = |command: &Vec<u8>| String::from_utf8_lossy(command).contains(&service);
-    assert_eq!(commands.filter(of_service).count(), 0, "somebody is left");
+    assert_eq!(commands.filter(of_service).count(), 0, "a process is left");
 }
 
 #[test]
 fn a_service_that_ends_before_its_work_says_how() {
     for _ in 0..SERVICES {
-        let (_folder, served, facts) = serve("import sys; sys.exit('this is why')");
+        let (_directory, served, facts) = serve("import sys; sys.exit('this is why')");
         if !rustix::process::geteuid().is_root() {
             assert!(served.is_err());
             return;
@@ -1150,10 +1163,11 @@ fn a_service_that_ends_before_its_work_says_how() {
     }
 }
 
-/// So many services end right after they said something: whether it is read before or after their end is chance.
+/// How many services end right after they print something: whether it is read before or after their
+/// end is chance.
 const SERVICES: usize = 10;
 
-/// Tries each call and prints its name and errno. What is refused is refused whatever the arguments.
+/// Tries each call and prints its name and errno. A refused call is refused for all arguments.
 const SYSCALLS: &str = r#"
     #define _GNU_SOURCE
     #include <errno.h>
@@ -1211,9 +1225,9 @@ const SYSCALLS: &str = r#"
 
 #[test]
 fn system_calls_beyond_a_build_are_refused() {
-    let folder = Folder::new();
+    let directory = Directory::new();
     let mut spec = spec(&["/program"]);
-    spec.mounts = vec![folder.program(SYSCALLS)];
+    spec.mounts = vec![directory.program(SYSCALLS)];
     let (exit, stdout, stderr) = run(&spec);
     assert_eq!(
         exit,
@@ -1233,8 +1247,8 @@ fn system_calls_beyond_a_build_are_refused() {
 
 #[test]
 fn abstract_sockets_of_the_machine_are_out_of_reach_with_a_network_too() {
-    let folder = Folder::new();
-    let program = folder
+    let directory = Directory::new();
+    let program = directory
         .program("#include <sys/socket.h>\nint main(void) { return socket(AF_UNIX, SOCK_STREAM, 0) < 0 ? 42 : 0; }");
     let mut spec = spec(&["/program"]);
     spec.mounts = vec![program];
@@ -1243,9 +1257,9 @@ fn abstract_sockets_of_the_machine_are_out_of_reach_with_a_network_too() {
     assert_eq!(run(&spec).0, Exit::Status(42));
 }
 
-/// Opens a socket of every family, type and protocol, by numbers of 32 and of 64 bits, and prints
-/// those that open, and those that are refused in another way than by the filter. An argument says
-/// which call is to be used.
+/// Opens a socket of every family, type and protocol, with 32-bit and 64-bit numbers, and prints
+/// those that open, and those that are refused in another way than by the filter. An argument
+/// selects the call.
 const SOCKETS: &str = r#"
     #include <errno.h>
     #include <stdio.h>
@@ -1280,13 +1294,13 @@ const SOCKETS: &str = r#"
 
 const UNIX_TRIPLES: &str = "1 1 0\n1 2 0\n1 5 0\n";
 const INTERNET_TRIPLES: &str = "2 1 0\n2 1 6\n2 2 0\n2 2 17\n10 1 0\n10 1 6\n10 2 0\n10 2 17\n";
-/// Families, types, protocols, flags, and upper halves of numbers.
+/// The number of attempts: families, types, protocols, flags, and upper halves of numbers.
 const SOCKETS_TRIED: usize = 66 * 16 * 23 * 4 * 3;
 
 #[test]
 fn sockets_open_by_family_type_and_protocol_and_every_other_is_refused() {
-    let folder = Folder::new();
-    let program = folder.program(SOCKETS);
+    let directory = Directory::new();
+    let program = directory.program(SOCKETS);
     let check = |arguments: &[&str], network, triples: &str| {
         let mut spec = spec(&[&["/program"], arguments].concat());
         spec.mounts = vec![program.clone()];

@@ -1,15 +1,17 @@
-//! Do the scripts mean what they name? And what they share, `scripts/lib.sh`: do they wait for the appliance that they started, and end only what they started?
-//! The appliance is a shell script here, which says late, or never, where it listens.
+//! Do the tests that scripts name exist? And does `scripts/lib.sh`, which scripts share, wait for
+//! the appliance that it started, and end only what it started? The appliance is a shell script
+//! here, which prints late, or never, where it listens.
 
 #![allow(clippy::unwrap_used)]
 
 use std::path::Path;
 use std::process::{Command, Output};
 
-/// Runs commands of bash after those of `scripts/lib.sh`, in a directory of their own, where the program `appliance` is.
+/// Runs bash commands after those of `scripts/lib.sh`, in a new directory with the program
+/// `appliance`.
 ///
-/// Bash writes the program. A child that another test is starting would have a file of ours open for writing until it has become
-/// its program, and such a file cannot be run.
+/// Bash writes the program. A child that another test starts would have a file of this process open
+/// for writing until its exec, and such a file cannot be run.
 fn with_library(appliance: &str, commands: &str) -> Output {
     let directory = tempfile::tempdir().unwrap();
     let library = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/lib.sh");
@@ -23,7 +25,7 @@ fn with_library(appliance: &str, commands: &str) -> Output {
     bash.output().unwrap()
 }
 
-/// Standard output of commands that succeed.
+/// Returns the standard output of commands that succeed.
 fn stdout_of(output: &Output) -> String {
     let (stdout, stderr) = (
         String::from_utf8_lossy(&output.stdout),
@@ -38,7 +40,8 @@ fn stdout_of(output: &Output) -> String {
     stdout.into_owned()
 }
 
-/// Says slowly where it listens, another port each time. The second line comes late too.
+/// An appliance that prints slowly where it listens, another port each time. The second line comes
+/// late too.
 const SLOW: &str = "echo >>starts\nsleep 0.2\nprintf 'listening on http://127.0'\nsleep 0.2\n\
     printf '.0.1:%s\\nlistening on ' \"$(wc -l <starts)\"\nsleep 0.2\necho https://127.0.0.1:9\nexec sleep 600";
 
@@ -66,13 +69,14 @@ fn an_appliance_that_ends_is_not_waited_for_and_what_it_said_is_shown() {
 
 #[test]
 fn only_a_process_of_the_script_is_ended() {
-    // The number of an appliance that has ended, given to somebody else: here, to the script's own parent.
+    // The process id of an ended appliance may belong to another process: here, to the script's own
+    // parent.
     let commands = "start_server ./appliance work\nkill \"$SERVER_PID\"; wait \"$SERVER_PID\" || true\n\
         ! is_running \"$SERVER_PID\"\nSERVER_PID=$PPID\n! is_running \"$SERVER_PID\"\nstop_server\necho \"left:$SERVER_PID\"";
     assert_eq!(stdout_of(&with_library(SLOW, commands)), "left:\n");
 }
 
-/// A filter of cargo's that matches no test passes without running one.
+/// With a filter that matches no test, cargo passes without running one.
 #[test]
 fn each_test_that_the_variant_is_shown_by_exists() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));

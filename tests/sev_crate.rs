@@ -1,6 +1,7 @@
-//! Does another reader of AMD's structures, the `sev` crate, read what ours reads? And what keeps it out of the programs: each
-//! case below that it reads otherwise than the document has it is one that a verifier, or PID 1, must not get wrong
-//! (src/DEPENDENCIES.md). When one of these cases fails after an update of the crate, its reason is gone.
+//! Does another reader of AMD's structures, the `sev` crate, read the same as ours? And why is it
+//! not in the programs? Each case below that it reads differently from AMD's document is one that a
+//! verifier, or PID 1, must not get wrong (src/DEPENDENCIES.md). When one of these cases fails
+//! after an update of the crate, its reason is gone.
 #![cfg(all(feature = "cli", feature = "appliance"))]
 #![allow(clippy::unwrap_used)]
 
@@ -20,7 +21,7 @@ const POLICY: usize = 8;
 const CHIP_ID: usize = 0x1a0;
 const CHIP_ID_BYTES: usize = 64;
 
-/// Reports of real machines: their names and bytes.
+/// Returns the reports of real machines: their names and bytes.
 fn reports() -> Vec<(String, Vec<u8>)> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/snp/reports");
     let mut found = Vec::new();
@@ -34,7 +35,7 @@ fn reports() -> Vec<(String, Vec<u8>)> {
     found
 }
 
-/// The product by the report's name.
+/// Returns the product by the report's name.
 fn product(name: &str) -> Product {
     let line = name.split('-').next().unwrap();
     Product::ALL
@@ -43,7 +44,7 @@ fn product(name: &str) -> Product {
         .unwrap()
 }
 
-/// Panics where a component is read otherwise.
+/// Panics where the two read a component differently.
 fn compare_tcb(what: &str, ours: TcbVersion, theirs: TheirTcb) {
     let theirs = [
         (Component::Fmc, theirs.fmc),
@@ -57,7 +58,7 @@ fn compare_tcb(what: &str, ours: TcbVersion, theirs: TheirTcb) {
     }
 }
 
-/// Panics where a field that ours reads is read otherwise.
+/// Panics where the two read a field differently.
 fn compare(what: &str, ours: &Report, theirs: &AttestationReport, product: Product) {
     assert_eq!(ours.version(), theirs.version, "{what}");
     assert_eq!(ours.guest_svn(), theirs.guest_svn, "{what}");
@@ -118,7 +119,7 @@ fn compare(what: &str, ours: &Report, theirs: &AttestationReport, product: Produ
     compare_tcb(what, ours.launch_tcb(product), theirs.launch_tcb);
 }
 
-/// What both make of bytes; none where they refuse them.
+/// Reads bytes with both; none where the crate refuses them.
 fn read(bytes: &[u8]) -> (Report, Option<AttestationReport>) {
     (
         Report::try_from(bytes).unwrap(),
@@ -130,7 +131,7 @@ fn read(bytes: &[u8]) -> (Report, Option<AttestationReport>) {
 fn every_report_of_a_real_machine_is_read_alike() {
     for (name, bytes) in reports() {
         let (ours, theirs) = read(&bytes);
-        // Another case says why they cannot read some.
+        // Another test shows why they cannot read some.
         if bytes[CHIP_ID..][..CHIP_ID_BYTES] == [0; CHIP_ID_BYTES] {
             continue;
         }
@@ -207,7 +208,8 @@ fn they_read_a_version_that_nobody_has_specified_as_the_last_one() {
     assert_eq!(theirs.unwrap().version, 6, "{name}");
 }
 
-/// The layout of version 2 comes from the certificate, not from a guess by a field that the host can have masked.
+/// The layout of version 2 comes from the certificate, not from a guess by a field that the host
+/// can have masked.
 #[test]
 fn they_cannot_read_version_2_of_a_machine_that_hides_its_identifier() {
     let (name, mut bytes) = reports()
@@ -221,8 +223,9 @@ fn they_cannot_read_version_2_of_a_machine_that_hides_its_identifier() {
     assert_eq!(ours.as_bytes().len(), REPORT_BYTES);
 }
 
-/// The certificate table is written by the host (GHCB, SNP Extended Guest Request): what it says of offsets is followed
-/// wherever it leads. Here it leads past the end of the table, into bytes that this test owns too.
+/// The certificate table is written by the host (GHCB, SNP Extended Guest Request): what it says of
+/// offsets is followed wherever it leads. Here it leads past the end of the table, into bytes that
+/// this test owns too.
 #[test]
 fn they_read_certificates_from_outside_the_table() {
     /// An entry: GUID, offset, length; a last one of zeros ends the list.

@@ -1,5 +1,5 @@
-//! Does the service stay as it is, for as long as it is used? Minutes, so only `scripts/soak` runs it, on the binary that
-//! is shipped.
+//! Does the service stay small and fast in long use? This takes minutes, so only `scripts/soak`
+//! runs it, on the binary that is shipped.
 #![cfg(feature = "host")]
 #![allow(clippy::expect_used, clippy::unwrap_used)]
 
@@ -12,37 +12,37 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-/// Clients at once.
+/// The number of clients at once.
 const CLIENTS: usize = 8;
-/// Before the first measurement: what is made once has been made then.
+/// The time before the first measurement, in which everything is created that is created once.
 const WARM_UP: Duration = Duration::from_secs(5);
-/// Until connections that were left open have run into their limits.
+/// The time until connections that were left open have reached their limits.
 const REST: Duration = Duration::from_secs(25);
 /// How much memory may have grown at the end, and how much there may have been at any time.
 const MAX_GROWTH_KIB: u64 = 4 << 10;
 const MAX_PEAK_KIB: u64 = 64 << 10;
-/// How many descriptors more there may be: those of a job that is over.
+/// How many more descriptors there may be: those of a job that is over.
 const MAX_MORE_DESCRIPTORS: usize = 4;
-/// How many of the requests may go wrong for want of a connection.
+/// How many requests may fail because there was no connection.
 const MAX_ERRORS_PER_THOUSAND: usize = 1;
-/// Of the answers of `/health` beside a build, 99 of 100 come so soon.
+/// The time in which 99 of 100 responses of `/health` come beside a build.
 const MAX_P99: Duration = Duration::from_millis(50);
 /// How long each state of the service is measured.
 const IDLE: Duration = Duration::from_secs(5);
 const BUSY: Duration = Duration::from_secs(30);
-/// A log is full after some seconds.
+/// The time for which a build prints: a log is full after some seconds.
 const PRINTING: Duration = Duration::from_secs(10);
 const PATIENCE: Duration = Duration::from_secs(60);
 
 struct Server {
     process: Child,
     port: u16,
-    folder: tempfile::TempDir,
+    directory: tempfile::TempDir,
 }
 
 impl Server {
     fn start() -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().unwrap();
         let binary = std::env::var_os("KETTLE_SOAK_BINARY")
             .unwrap_or_else(|| env!("CARGO_BIN_EXE_kettle-host").into());
         let mut process = Command::new(binary)
@@ -54,10 +54,10 @@ impl Server {
                 "127.0.0.1:0",
                 "--work",
             ])
-            .arg(folder.path().join("work"))
+            .arg(directory.path().join("work"))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(fs::File::create(folder.path().join("log")).unwrap())
+            .stderr(fs::File::create(directory.path().join("log")).unwrap())
             .spawn()
             .unwrap();
         let mut lines = BufReader::new(process.stdout.take().unwrap())
@@ -72,11 +72,11 @@ impl Server {
         Self {
             process,
             port: port.expect("it listens"),
-            folder,
+            directory,
         }
     }
 
-    /// A member of `/proc/PID/status`, in KiB.
+    /// Returns a member of `/proc/PID/status`, in KiB.
     fn memory(&self, member: &str) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
         let line = status
@@ -101,7 +101,7 @@ impl Server {
         Ok(stream)
     }
 
-    /// Status and body of the answer to one request on a connection of its own.
+    /// Returns status and body of the response to one request on its own connection.
     fn ask(&self, head: &str, body: &[u8]) -> io::Result<(u16, Vec<u8>)> {
         let mut stream = self.connect()?;
         let length = body.len();
@@ -109,7 +109,7 @@ impl Server {
             "{head}\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n"
         );
         stream.write_all(head.as_bytes())?;
-        // Who is refused early need not send it all.
+        // A client that is refused early need not send it all.
         let _ = stream.write_all(body);
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer)?;
@@ -136,7 +136,7 @@ impl Drop for Server {
         if std::thread::panicking() {
             eprintln!(
                 "{}",
-                fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+                fs::read_to_string(self.directory.path().join("log")).unwrap_or_default()
             );
         }
     }
@@ -177,7 +177,7 @@ fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).map_or(default, |text| text.parse().expect("a number"))
 }
 
-/// What came of the requests, by kind.
+/// The results of the requests, by kind.
 #[derive(Default)]
 struct Tally(Mutex<BTreeMap<String, usize>>);
 
@@ -187,7 +187,7 @@ impl Tally {
     }
 }
 
-/// One request of the mixture. `job` is there once there is one.
+/// Sends one request of the mixture; `job` is set once there is a job.
 fn one(server: &Server, round: usize, job: Option<&str>, waste: &[u8]) -> Result<(), String> {
     let expect = |head: String, body: &[u8], expected: u16| match server.ask(&head, body) {
         Ok((status, _)) if status == expected => Ok(()),
@@ -210,7 +210,7 @@ fn one(server: &Server, round: usize, job: Option<&str>, waste: &[u8]) -> Result
         6 => get(format!("/build/{round:032x}/events"), 404),
         7 => expect(JSON.to_owned(), b"{\"nonce\": \"zz\"}", taken(400)),
         8 => expect(FORM.to_owned(), &form(waste), taken(422)),
-        // Connections that are left: in the header, in the body, at once.
+        // Connections that are abandoned: in the header, in the body, at once.
         9 => server
             .connect()
             .and_then(|mut it| it.write_all(b"GET /hea"))
@@ -238,7 +238,7 @@ fn one(server: &Server, round: usize, job: Option<&str>, waste: &[u8]) -> Result
     }
 }
 
-/// Requests until the time or their number is up; gives how many.
+/// Sends requests until the time or their number is used up; returns how many.
 fn besiege(
     server: &Server,
     until: Instant,
@@ -342,7 +342,7 @@ fn memory_and_descriptors_stay_as_they_are() {
 
 #[test]
 #[ignore = "takes all processors: scripts/soak runs it"]
-fn health_answers_while_a_build_takes_all_processors() {
+fn health_responds_while_a_build_takes_all_processors() {
     println!(
         "{:<30} {:>8} {:>8} {:>8} {:>8}",
         "/health", "answers", "p50 ms", "p99 ms", "max ms"
@@ -379,7 +379,7 @@ fn health_answers_while_a_build_takes_all_processors() {
     }
 }
 
-/// Prints a row; gives the 99th percentile.
+/// Prints a row; returns the 99th percentile.
 fn report(name: &str, times: &[Duration]) -> Duration {
     let at = |share: usize| times[(times.len() - 1) * share / 100];
     let millis = |share| at(share).as_secs_f64() * 1000.0;
@@ -393,7 +393,8 @@ fn report(name: &str, times: &[Duration]) -> Duration {
     at(99)
 }
 
-/// A build script that keeps twice as many threads as there are processors busy, for longer than is measured.
+/// Returns a build script that keeps twice as many threads as there are processors busy, for longer
+/// than the measurement.
 fn spinning() -> String {
     let seconds = 2 * BUSY.as_secs();
     format!(
@@ -409,13 +410,13 @@ fn spinning() -> String {
 const LOCKFILE_OF_TWO: &str = "version = 4\n\n[[package]]\nname = \"prints\"\nversion = \"0.1.0\"\n\n[[package]]\n\
                                name = \"soak\"\nversion = \"0.1.0\"\ndependencies = [\n \"prints\",\n]\n";
 const PRINTS_MANIFEST: &str = "[package]\nname = \"prints\"\nversion = \"0.1.0\"\nedition = \"2024\"\n[lib]\nproc-macro = true\n";
-/// As fast as somebody reads it, up to where the log has no more room.
+/// A macro that prints as fast as its output is read, until the log is full.
 const PRINTS: &str = "use std::io::Write;\n#[proc_macro]\n\
     pub fn print(_: proc_macro::TokenStream) -> proc_macro::TokenStream {\n    \
     let lines = \"sixty-three characters of output are a line of an ordinary build\\n\".repeat(1000);\n    \
     while std::io::stderr().write_all(lines.as_bytes()).is_ok() {}\n    Default::default()\n}\n";
 
-/// Times from the wish to connect to the whole answer, sorted.
+/// Returns the times from the start of a connection to the whole response, sorted.
 fn latencies(server: &Server, time: Duration) -> Vec<Duration> {
     let (mut times, end) = (Vec::new(), Instant::now() + time);
     while Instant::now() < end {

@@ -1,5 +1,5 @@
-//! What does `receive` do with a whole request: which refusal has which status, what is on disk afterwards, and how
-//! long does it wait?
+//! What does `receive` do with a whole request? Which refusal has which status, which files are
+//! left, and how long does it wait?
 #![cfg(feature = "appliance")]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -39,7 +39,7 @@ use tokio::time::{Instant, Sleep, sleep};
 const JSON: &str = "application/json";
 const FORM: &str = "multipart/form-data; boundary=XX";
 
-/// What a body does next.
+/// The next step of a body.
 enum Act {
     Send(Bytes),
     Wait(Duration),
@@ -92,21 +92,21 @@ impl Body for Script {
     }
 }
 
-/// An intake in a folder that goes away with the test.
+/// An intake in a directory that is removed after the test.
 struct Place {
-    folder: TempDir,
+    directory: TempDir,
     intake: Intake,
 }
 
 impl Place {
     fn new() -> Self {
-        let folder = TempDir::new().unwrap();
-        let intake = Intake::open(folder.path().join("uploads")).unwrap();
-        Self { folder, intake }
+        let directory = TempDir::new().unwrap();
+        let intake = Intake::open(directory.path().join("uploads")).unwrap();
+        Self { directory, intake }
     }
 
     fn uploads(&self) -> usize {
-        fs::read_dir(self.folder.path().join("uploads"))
+        fs::read_dir(self.directory.path().join("uploads"))
             .unwrap()
             .count()
     }
@@ -119,10 +119,10 @@ impl Place {
         let error = self.receive(parts, body).await.unwrap_err();
         let detail = error.to_string();
         assert!(
-            !detail.contains(self.folder.path().to_str().unwrap()),
+            !detail.contains(self.directory.path().to_str().unwrap()),
             "a path of ours in {detail}"
         );
-        assert_eq!(self.uploads(), 0, "something stayed behind after {detail}");
+        assert_eq!(self.uploads(), 0, "something is left after {detail}");
         (error.status(), error.code())
     }
 }
@@ -195,8 +195,8 @@ fn tree_of(request: &Request) -> &SourceTree {
     }
 }
 
-fn files_below(folder: &Path) -> usize {
-    let entries = fs::read_dir(folder)
+fn files_below(directory: &Path) -> usize {
+    let entries = fs::read_dir(directory)
         .unwrap()
         .map(|entry| entry.unwrap().path());
     entries
@@ -229,7 +229,7 @@ fn unpacks_an_archive_and_leaves_only_its_tree() {
             assert_eq!(
                 (
                     place.uploads(),
-                    files_below(&place.folder.path().join("uploads"))
+                    files_below(&place.directory.path().join("uploads"))
                 ),
                 (1, 3)
             );
@@ -397,10 +397,10 @@ fn refuses_bad_uploads_and_leaves_nothing() {
 }
 
 #[test]
-fn a_folder_that_is_gone_is_a_fault_of_ours() {
+fn a_missing_directory_is_an_internal_error() {
     run(async {
         let place = Place::new();
-        fs::remove_dir(place.folder.path().join("uploads")).unwrap();
+        fs::remove_dir(place.directory.path().join("uploads")).unwrap();
         let error = place
             .receive(&chunked(JSON), Script::whole(json_of(&project())))
             .await
@@ -501,7 +501,7 @@ fn a_request_that_goes_away_leaves_nothing() {
                 empties(&place).await;
             }
         }
-        // Every permit came back: this many uploads can still be under way at once.
+        // Every permit was returned: this many uploads can still run at once.
         let parts = chunked(JSON);
         let start = r#"{"source_data":""#;
         let mut uploads = Vec::new();
@@ -529,7 +529,7 @@ fn a_request_that_goes_away_leaves_nothing() {
     });
 }
 
-/// Waits for the blocking pool to notice that nobody wants its result.
+/// Waits for the blocking pool to notice that its result is not needed.
 async fn empties(place: &Place) {
     for _ in 0..1000 {
         if place.uploads() == 0 {
@@ -539,10 +539,10 @@ async fn empties(place: &Place) {
             .await
             .unwrap();
     }
-    panic!("something stayed behind");
+    panic!("something is left");
 }
 
-/// Serves one connection and gives what became of its request.
+/// Serves one connection and returns the outcome of its request.
 async fn over_a_socket(
     place: &Place,
     request: &[u8],
@@ -613,7 +613,8 @@ fn reads_hypers_bodies() {
             tree_of(&request);
             place.intake.discard(request);
             empties(&place).await;
-            // An epilogue may be missing, so a body that is cut is refused by its framing, not by its content.
+            // An epilogue may be missing, so a body that is cut is refused by its framing, not by
+            // its content.
             let cut = &whole[..whole.len() - 2];
             assert_eq!(
                 over_a_socket(&place, cut, Ending::HangUp)

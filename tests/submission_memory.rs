@@ -1,4 +1,5 @@
-//! Does memory follow the size of an upload? A process of its own, so that its peak means something.
+//! Does memory grow with the size of an upload? This test is its own process, so that its peak
+//! means something.
 #![cfg(feature = "appliance")]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -11,10 +12,10 @@ use hyper::Request as HttpRequest;
 use hyper::body::{Body, Bytes, Frame};
 use kettle::api::submission::{Intake, receive};
 
-/// What each upload weighs.
+/// The size of each upload.
 const UPLOAD_BYTES: usize = 64 << 20;
 
-/// What the peak may grow by: buffers, not uploads.
+/// How much the peak may grow: by buffers, not by uploads.
 const MAX_GROWTH_KIB: u64 = 8 << 10;
 
 /// One frame of the flood, a whole number of base64 quads.
@@ -62,8 +63,8 @@ fn peak_kib() -> u64 {
 
 #[test]
 fn the_peak_does_not_follow_the_size_of_uploads() {
-    let folder = tempfile::TempDir::new().unwrap();
-    let intake = Intake::open(folder.path().join("uploads")).unwrap();
+    let directory = tempfile::TempDir::new().unwrap();
+    let intake = Intake::open(directory.path().join("uploads")).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -81,7 +82,7 @@ fn the_peak_does_not_follow_the_size_of_uploads() {
             "--XX\r\nContent-Disposition: form-data; name=source\r\n\r\n",
             "\r\n--XX--\r\n",
         ),
-        // What no field takes has to be refused while it comes, not kept.
+        // Data that no field accepts has to be refused while it comes, not kept.
         ("application/json", r#"{"nonce":"00"#, r#""}"#),
         (
             "multipart/form-data; boundary=XX",

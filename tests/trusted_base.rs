@@ -1,6 +1,7 @@
-//! Is `src/DEPENDENCIES.md` the list of what kettle-init is made of? Every crate that is compiled into it, or runs while it is
-//! compiled, has its row with what it is for and how often its source says `unsafe`; so has every file of ours that says it.
-//! And is the published bill of materials that of what is locked?
+//! Does `src/DEPENDENCIES.md` list everything in kettle-init? Every crate that is compiled into it,
+//! or runs while it is compiled, has its row with its purpose and how often its source has
+//! `unsafe`; so has every file of ours with `unsafe`. And does the published bill of materials
+//! agree with the locks?
 
 #![allow(clippy::unwrap_used)] // A test of files: one that cannot be read fails it.
 
@@ -17,7 +18,7 @@ use tokens::tokens;
 
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 
-/// Folders of a package that are compiled into nothing of ours.
+/// Directories of a package that are not compiled into our programs.
 const NOT_COMPILED: [&str; 4] = ["benches", "examples", "fuzz", "tests"];
 
 /// A crate's name and version.
@@ -98,7 +99,7 @@ fn the_published_bill_is_of_the_locks_and_of_the_measured_files() {
     }
 }
 
-/// Name, version and digest of what takes part in kettle-init's compilation, by `Cargo.lock`.
+/// Returns name, version and digest of the crates in kettle-init's compilation, from `Cargo.lock`.
 fn locked_crates() -> BTreeSet<(String, String, String)> {
     let lock = fs::read_to_string(root().join("Cargo.lock")).unwrap();
     let member = |package: &str, name: &str| {
@@ -118,7 +119,7 @@ fn locked_crates() -> BTreeSet<(String, String, String)> {
         .collect()
 }
 
-/// Name, version and digest of the packages that the image has something of.
+/// Returns name, version and digest of the packages that are used for the image.
 fn locked_packages() -> BTreeSet<(String, String, String)> {
     let lock = fs::read_to_string(root().join("image/packages.lock")).unwrap();
     let rows = lock
@@ -130,17 +131,17 @@ fn locked_packages() -> BTreeSet<(String, String, String)> {
         .collect()
 }
 
-/// The rows below a heading are these packages, each with the right number.
+/// Asserts that the rows below a heading are these packages, each with the right number.
 fn compare(heading: &str, packages: BTreeSet<Package>) {
-    let folders = folders();
+    let directories = directories();
     let mut counted = BTreeMap::new();
     for (name, version) in packages {
-        let folder = &folders[&(name.clone(), version)];
-        let count: usize = rust_files(folder)
+        let directory = &directories[&(name.clone(), version)];
+        let count: usize = rust_files(directory)
             .iter()
             .map(|path| unsafe_in(&String::from_utf8_lossy(&fs::read(path).unwrap())))
             .sum();
-        // Two versions of one crate would be two lines of trust, and get one row: the number says so.
+        // Two versions of one crate get one row: the number counts both.
         *counted.entry(name).or_insert(0) += count;
     }
     let listed = rows(heading);
@@ -167,7 +168,8 @@ fn compare(heading: &str, packages: BTreeSet<Package>) {
     );
 }
 
-/// The first two columns of the table below a heading. Each row has a third that says something.
+/// Returns the first two columns of the table below a heading. Asserts that each row has a third
+/// one with text.
 fn rows(heading: &str) -> BTreeMap<String, usize> {
     let text = fs::read_to_string(root().join("src/DEPENDENCIES.md")).unwrap();
     let (_, rest) = text
@@ -189,7 +191,8 @@ fn rows(heading: &str) -> BTreeMap<String, usize> {
     found
 }
 
-/// The packages that are linked into kettle-init, and all that take part in its compilation; without ours.
+/// Returns the packages that are linked into kettle-init, and all that take part in its
+/// compilation, without our own.
 fn crates() -> (BTreeSet<Package>, BTreeSet<Package>) {
     (tree("normal,no-proc-macro"), tree("normal,build"))
 }
@@ -216,8 +219,8 @@ fn tree(edges: &str) -> BTreeSet<Package> {
         .collect()
 }
 
-/// Where the source of every package is.
-fn folders() -> BTreeMap<Package, PathBuf> {
+/// Returns the directory of the source of every package.
+fn directories() -> BTreeMap<Package, PathBuf> {
     let printed = cargo(&[
         "metadata",
         "--format-version",
@@ -228,7 +231,7 @@ fn folders() -> BTreeMap<Package, PathBuf> {
     let metadata: Value = serde_json::from_str(&printed).unwrap();
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     let packages = metadata["packages"].as_array().unwrap().iter();
-    let folder = |package: &Value| {
+    let directory = |package: &Value| {
         Path::new(&text(&package["manifest_path"]))
             .parent()
             .unwrap()
@@ -238,7 +241,7 @@ fn folders() -> BTreeMap<Package, PathBuf> {
         .map(|package| {
             (
                 (text(&package["name"]), text(&package["version"])),
-                folder(package),
+                directory(package),
             )
         })
         .collect()
@@ -266,13 +269,13 @@ fn unsafe_in(text: &str) -> usize {
         .count()
 }
 
-fn rust_files(folder: &Path) -> Vec<PathBuf> {
-    let (mut found, mut folders) = (Vec::new(), vec![folder.to_owned()]);
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(&folder).unwrap() {
+fn rust_files(directory: &Path) -> Vec<PathBuf> {
+    let (mut found, mut directories) = (Vec::new(), vec![directory.to_owned()]);
+    while let Some(directory) = directories.pop() {
+        for entry in fs::read_dir(&directory).unwrap() {
             let path = entry.unwrap().path();
             if path.is_dir() && !NOT_COMPILED.iter().any(|name| path.ends_with(name)) {
-                folders.push(path);
+                directories.push(path);
             } else if path.extension().is_some_and(|ending| ending == "rs") {
                 found.push(path);
             }

@@ -1,9 +1,10 @@
-//! Do reports of real hardware, and hostile ones, get their verdicts? Runs the vectors of this repository, and a larger set
-//! where there is one beside it.
+//! Do reports of real hardware, and hostile ones, get their verdicts? Runs the vectors of this
+//! repository, and a larger set where there is one beside it.
 //!
-//! Evidence of Azure's machines (`azure-*`) has no statement: what is verified is everything but that, and that its quote is
-//! about the nonce that the set names. Its firmware is old, and what it booted nobody published. Two of the four real ones have
-//! the form of another program.
+//! Evidence of Azure's machines (`azure-*`) has no statement: what is verified is everything but
+//! that, and that its quote is about the nonce that the set names. Its firmware is old, and the
+//! measurement of its boot is not published. Two of the four real ones have the form of another
+//! program.
 #![cfg(feature = "cli")]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -24,7 +25,8 @@ use serde_json::Value;
 /// The moment of interest where a vector names none: 2026-09-01T00:00:00Z.
 const DEFAULT_MOMENT: u64 = 1_788_220_800;
 
-/// Good under a policy that takes every VMPL. This verifier takes reports that were requested at VMPL 0 only.
+/// Reports that are good under a policy that accepts every VMPL. This verifier accepts only reports
+/// that were requested at VMPL 0.
 const AT_ANOTHER_VMPL: [&str; 4] = [
     "report-milan-v5-vcek-19a94fdb",
     "report-milan-v2-vcek-6be90869",
@@ -32,22 +34,24 @@ const AT_ANOTHER_VMPL: [&str; 4] = [
     "report-milan-v3-vlek-decdab94",
 ];
 
-/// Good, and at the floor that is compiled in. Whatever else is good has older firmware: the set was collected while it was
-/// current, most of it from clouds, and is judged with any firmware taken, as `--min-tcb none` does.
+/// Reports that are good, and at the compiled-in floor. All other good ones have older firmware:
+/// the set was collected while it was current, most of it from clouds, and is verified with any
+/// firmware accepted, as `--min-tcb none` does.
 const AT_THE_FLOOR: [&str; 3] = [
     "report-genoa-v5-vcek-7ea4daeb",
     "report-genoa-v5-vcek-8fd94192",
     "report-turin-v5-vcek-85da705e",
 ];
 
-/// What is hostile is the chain that is offered. A bundle's is ignored, so it is made the trusted one.
+/// Entries in which the offered chain is hostile. A bundle's chain is ignored, so it is made the
+/// trusted one.
 const HOSTILE_CHAIN: [&str; 3] = [
     "hostile-cert-open-genoa-with-milan-chain",
     "hostile-cert-open-vlek-with-ask",
     "hostile-cert-open-chain-order-reversed",
 ];
 
-/// What the set calls a reason, and our codes for it.
+/// The set's name for a reason, and our codes for it.
 const REASONS: [(&str, &[&str]); 29] = [
     (
         "signature-invalid",
@@ -105,18 +109,18 @@ const REASONS: [(&str, &[&str]); 29] = [
     ("ecdsa-malleability", &["signature-invalid", "vmpl"]),
 ];
 
-/// A folder with a manifest.
+/// A directory with a manifest.
 struct Set {
-    folder: PathBuf,
+    directory: PathBuf,
     entries: Vec<Value>,
 }
 
 impl Set {
-    fn read(folder: PathBuf) -> Self {
+    fn read(directory: PathBuf) -> Self {
         let manifest: Value =
-            serde_json::from_slice(&fs::read(folder.join("MANIFEST.json")).unwrap()).unwrap();
+            serde_json::from_slice(&fs::read(directory.join("MANIFEST.json")).unwrap()).unwrap();
         Self {
-            folder,
+            directory,
             entries: manifest["entries"].as_array().unwrap().clone(),
         }
     }
@@ -131,7 +135,7 @@ impl Set {
                 .join(format!("src/snp/roots/{product}-{role}"));
             return fs::read(ours).unwrap();
         }
-        fs::read(self.folder.join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+        fs::read(self.directory.join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
     }
 
     fn of_kind<'a>(&'a self, kind: &'a str) -> impl Iterator<Item = &'a Value> {
@@ -140,7 +144,8 @@ impl Set {
             .filter(move |entry| entry["kind"] == kind)
     }
 
-    /// The chain of an entry as a trust root: its ARK, then what the ARK vouches for.
+    /// Returns the chain of an entry as a trust root: its ARK, then the certificate that the ARK
+    /// vouches for.
     fn offered_chain(&self, entry: &Value) -> TrustRoots {
         let files: Vec<_> = entry["chain_files"]
             .as_array()
@@ -185,7 +190,8 @@ fn seconds(entry: &Value) -> u64 {
     moment.unix_timestamp().try_into().unwrap()
 }
 
-/// Appraises a report with its own measurement as the reference value, taking any firmware: what is left is AMD's side of it.
+/// Appraises a report with its own measurement as the reference value, accepting any firmware: only
+/// AMD's part is left to check.
 fn appraise(
     report: &[u8],
     certificate: Option<Vec<u8>>,
@@ -240,7 +246,7 @@ impl Verdict {
     }
 }
 
-/// What is wrong with a verdict, if anything.
+/// Returns how a verdict is wrong, if it is.
 fn complaint(id: &str, expected: &Value, verdict: &Verdict) -> Option<String> {
     let codes = verdict.codes();
     let reason = expected["reason_code"].as_str();
@@ -312,14 +318,14 @@ fn reports_get_their_verdicts_under_amds_roots() {
         assert!(
             complaints.is_empty(),
             "{}:\n{}",
-            set.folder.display(),
+            set.directory.display(),
             complaints.join("\n")
         );
     }
 }
 
 #[test]
-fn what_another_vmpl_requested_is_otherwise_in_order() {
+fn reports_for_another_vmpl_are_otherwise_in_order() {
     for set in sets() {
         for id in AT_ANOTHER_VMPL {
             let entry = set.entries.iter().find(|entry| entry["id"] == id).unwrap();
@@ -430,14 +436,15 @@ fn reports_get_their_verdicts_under_the_test_root() {
         assert!(
             complaints.is_empty(),
             "{}:\n{}",
-            set.folder.display(),
+            set.directory.display(),
             complaints.join("\n")
         );
     }
 }
 
-/// What the set calls a reason for evidence of Azure's machines, our code for it, and the check that it has to come from. An
-/// earlier check may reject too: what is broken breaks more than one thing.
+/// The set's name for a reason in evidence of Azure's machines, our codes for it, and the check
+/// that has to report it. An earlier check may also reject: such evidence breaks more than one
+/// rule.
 const AZURE_REASONS: [(&str, &[&str], Check); 9] = [
     ("nonce-mismatch", &["extra-data"], Check::ReportData),
     (
@@ -462,7 +469,8 @@ const AZURE_REASONS: [(&str, &[&str], Check); 9] = [
     ("hcl-parse", &["hcl-malformed"], Check::Bundle),
 ];
 
-/// Evidence in our form or, for two of the real ones, in another program's; or the code of its refusal.
+/// Reads evidence in our form or, for two of the real ones, in another program's; or returns the
+/// code of its refusal.
 fn read_azure(bytes: &[u8]) -> Result<Evidence, &'static str> {
     Evidence::read(bytes).or_else(|refusal| match refusal.code() {
         "evidence-of-another-builder" => {
@@ -472,7 +480,7 @@ fn read_azure(bytes: &[u8]) -> Result<Evidence, &'static str> {
     })
 }
 
-/// Everything but the statement: the rejections with their checks, the first first.
+/// Appraises everything but the statement; returns the rejections with their checks, in order.
 fn appraise_azure(evidence: &Evidence, nonce: &[u8], at: u64) -> Vec<(Check, &'static str)> {
     let mut expectations =
         Expectations::new(TrustRoots::amd().unwrap(), at, ReferenceValues::default());
@@ -637,7 +645,7 @@ fn genuine_parts_of_two_machines_are_no_evidence_together() {
 }
 
 #[test]
-fn a_certificate_as_hosts_hand_it_over_verifies_its_report() {
+fn a_certificate_in_the_form_that_hosts_pass_verifies_its_report() {
     for set in sets() {
         let entry = set
             .of_kind("snp-extended-report-cert-table")
@@ -697,7 +705,7 @@ fn every_kind_of_entry_is_run() {
             let kind = entry["kind"].as_str().unwrap();
             assert!(
                 HERE.contains(&kind) || kind == IN_MEASUREMENT,
-                "{}: nobody runs {kind}",
+                "{}: no test runs {kind}",
                 entry["id"]
             );
         }
@@ -715,7 +723,7 @@ fn every_exception_is_an_entry_of_the_set() {
             assert!(
                 set.entries.iter().any(|entry| entry["id"] == *id),
                 "{id} is not in {}",
-                set.folder.display()
+                set.directory.display()
             );
         }
     }
@@ -792,7 +800,7 @@ fn an_independent_verifier_accepts_what_we_accept() {
 fn amds_certificates_are_those_of_the_set() {
     for set in sets() {
         for entry in set.of_kind("amd-ca-cert") {
-            let theirs = fs::read(set.folder.join(entry["file"].as_str().unwrap())).unwrap();
+            let theirs = fs::read(set.directory.join(entry["file"].as_str().unwrap())).unwrap();
             assert_eq!(set.file(&entry["file"]), theirs, "{}", entry["id"]);
         }
     }

@@ -1,6 +1,6 @@
-//! PID 1 that does nothing: the machine restarts as soon as its kernel is up, which ends QEMU with `-no-reboot`. What the image's
-//! boot is compared with. Power-off would need ACPI, which the image's kernel has disabled by then.
-//! `rustc -C target-feature=+crt-static`.
+//! A PID 1 that does nothing: the machine restarts as soon as its kernel has started, which ends
+//! QEMU with `-no-reboot`. `scripts/bench-image` compares the image's boot with it. Power-off would
+//! need ACPI, which the image's kernel has disabled by then. `rustc -C target-feature=+crt-static`.
 
 use std::os::raw::c_int;
 
@@ -12,6 +12,6 @@ unsafe extern "C" {
 }
 
 fn main() {
-    // SAFETY: takes no pointer; as PID 1 of a machine of its own it ends that machine.
+    // SAFETY: takes no pointer; as PID 1 of its own machine it ends that machine.
     unsafe { reboot(RESTART) };
 }

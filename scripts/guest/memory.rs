@@ -1,7 +1,8 @@
-//! PID 1 for a moment, in an initrd segment behind the image's: leaves a child that prints the machine's memory to the console
-//! every second, and becomes the image's own PID 1, `/image-init`. `rustc -C target-feature=+crt-static`.
+//! PID 1 for a moment, in an initrd segment after the image's: leaves a child that prints the
+//! machine's memory to the console every second, and becomes the image's own PID 1, `/image-init`.
+//! `rustc -C target-feature=+crt-static`.
 //!
-//! A line: `memory: total T available A free F pid1 R`, in KiB.
+//! Each line is `memory: total T available A free F pid1 R`, in KiB.
 
 use std::ffi::{CString, c_char, c_int, c_ulong, c_void};
 use std::fs::File;
@@ -46,7 +47,7 @@ fn main() {
         0
     );
     let files = ["/memory/meminfo", "/memory/1/status"].map(|path| File::open(path).unwrap());
-    // SAFETY: as above. What is open stays open; the image mounts its own.
+    // SAFETY: as above. Open files stay open; the image mounts its own file systems.
     assert_eq!(unsafe { umount2(place.as_ptr(), DETACH) }, 0);
     // SAFETY: there is one thread.
     if unsafe { fork() } == 0 {

@@ -70,11 +70,11 @@ def firmware_source:
     };
 
 # What a file was compiled from: a source as it was published, and patches, each a file of this repository with its digest.
-def pedigree($source; $folder):
+def pedigree($source; $directory):
     {
         ancestors: [$source | del(.scope)],
         patches: [
-            lines($patches) | capture("^(?<sum>[0-9a-f]{64})  (?<path>.+)$") | select(.path | startswith($folder))
+            lines($patches) | capture("^(?<sum>[0-9a-f]{64})  (?<path>.+)$") | select(.path | startswith($directory))
             | {type: "unofficial", diff: {url: .path}, resolves: []} | del(.resolves)
         ]
     };

@@ -1,9 +1,9 @@
 # shellcheck shell=bash disable=SC2153,SC2154
-# The bill of materials of the image, CycloneDX 1.6: what is in it, with digests. It follows from the outputs and the locks and has
-# no time and no number of its own, so that it is the same wherever the image is; nothing that is measured depends on it.
-# Sourced by build-image.
+# The bill of materials of the image, CycloneDX 1.6: its content, with digests. It follows from the
+# outputs and the locks and has no time and no random number, so that it is the same wherever the
+# image is; nothing that is measured depends on it. Sourced by build-image.
 
-# The tree of crates, a line each: depth, name and version, licence.
+# Prints the tree of crates, a line each: depth, name and version, licence.
 crate_tree() { # BUILD-ROOT SCRATCH EDGES
     run_cargo "$1" "$2" tree fat tree \
         --no-default-features \
@@ -13,8 +13,8 @@ crate_tree() { # BUILD-ROOT SCRATCH EDGES
         --format '|{p}|{l}'
 }
 
-# Makes OUT/image.cdx.json, from the locks and the digests of the image with the own kernel. Debian's kernel, which the variant has in
-# its place, is in it as kernel-debian.
+# Makes OUT/image.cdx.json, from the locks and the digests of the image with our own kernel.
+# Debian's kernel, which the variant has in its place, is in it as kernel-debian.
 bill() { # BUILD-ROOT SCRATCH FIRMWARE ROOT-LAYER STAGE OUT
     local work=$2/bill
     mkdir -p -- "$work"

@@ -1,23 +1,25 @@
 # shellcheck shell=bash disable=SC2034,SC2153,SC2154
-# The programs: kettle-init as the image has it, and kettle. Sourced by build-image.
+# Compiles the programs: kettle-init as the image has it, and kettle. Sourced by build-image.
 
 readonly TARGET=x86_64-unknown-linux-gnu
 # Static and position independent; the rest of the profile is in Cargo.toml.
 readonly RUST_FLAGS='-C target-feature=+crt-static'
 
-# Changes when anything changes that the programs are made of, but the published reference values.
+# Prints the key of the programs, which changes when any of their inputs changes, except the
+# published reference values.
 programs_key() {
     { root_key && files_key src Cargo.toml Cargo.lock scripts/image/compile.sh scripts/image/fetch.sh; } | digest
 }
 
-# Copies what may influence the programs, and nothing else, to SCRATCH; compiles there kettle-init, once for each kernel, and a kettle
-# without reference values, which measures. Dependencies that were compiled before by the same toolchain are taken again, our own
-# code never.
+# Copies the inputs of the programs, and nothing else, to SCRATCH; compiles there kettle-init, once
+# for each kernel, and a kettle without reference values, which measures. Dependencies that the same
+# toolchain compiled before are reused, our own code never is.
 compile() { # BUILD-ROOT CRATES SCRATCH OUT
     say "compiling kettle-init and kettle"
     copy_source "$2" "$3"
-    # Side by side: for most of its time, kettle-init is one process that optimises the whole program. kettle, which is
-    # compiled twice, is not optimised as a whole: a third of the time, half a megabyte more.
+    # Side by side: for most of its time, kettle-init is one process that optimises the whole
+    # program. kettle, which is compiled twice, is not optimised as a whole: a third of the time,
+    # half a megabyte more.
     compile_one "$1" "$3" kettle-init appliance,modules fat "$4/kettle-init-modules" &
     compile_one "$1" "$3" kettle-init appliance fat "$4/kettle-init"
     wait $!
@@ -37,8 +39,9 @@ directory = "/build/vendor"
 END
 }
 
-# The kettle that is published: the same, knowing the reference values of its release, old ones too. An image of other packages
-# than the locked ones is not that release, and published nowhere: its kettle knows what is published, and not the image.
+# Compiles the published kettle: the same with the reference values of its release and of old ones.
+# An image of other packages than the locked ones is not that release, and not published: its kettle
+# has the published values, and not those of the image.
 compile_verifier() { # BUILD-ROOT CRATES SCRATCH MEASUREMENTS OUT
     copy_source "$2" "$3"
     cp -r --no-preserve=all -- "$ROOT/measurements" "$3/source"
@@ -46,12 +49,12 @@ compile_verifier() { # BUILD-ROOT CRATES SCRATCH MEASUREMENTS OUT
     compile_one "$1" "$3" kettle cli off "$5/kettle"
 }
 
-run_cargo() { # BUILD-ROOT SCRATCH TARGET-FOLDER LTO COMMAND ARGUMENT…
-    local root=$1 scratch=$2 folder=$3 lto=$4 command=$5
+run_cargo() { # BUILD-ROOT SCRATCH TARGET-DIRECTORY LTO COMMAND ARGUMENT…
+    local root=$1 scratch=$2 directory=$3 lto=$4 command=$5
     shift 5
     enter "$root" "$scratch" /usr/bin/env \
         CARGO_HOME=/build/cargo \
-        CARGO_TARGET_DIR="/build/target/$folder" \
+        CARGO_TARGET_DIR="/build/target/$directory" \
         CARGO_PROFILE_RELEASE_LTO="$lto" \
         CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS="$RUST_FLAGS" \
         /usr/bin/cargo "$command" \
@@ -64,14 +67,14 @@ run_cargo() { # BUILD-ROOT SCRATCH TARGET-FOLDER LTO COMMAND ARGUMENT…
 }
 
 compile_one() { # BUILD-ROOT SCRATCH BINARY FEATURES LTO OUT-FILE
-    local folder=$3-${4//,/-}
+    local directory=$3-${4//,/-}
     # cargo compares times, and a copy may be as old as what it replaces.
-    run_cargo "$1" "$2" "$folder" "$5" clean --release --package kettle
-    run_cargo "$1" "$2" "$folder" "$5" build \
+    run_cargo "$1" "$2" "$directory" "$5" clean --release --package kettle
+    run_cargo "$1" "$2" "$directory" "$5" build \
         --release \
         --jobs "$jobs" \
         --bin "$3" \
         --no-default-features \
         --features "$4"
-    install -m 0755 -- "$2/target/$folder/$TARGET/release/$3" "$6"
+    install -m 0755 -- "$2/target/$directory/$TARGET/release/$3" "$6"
 }

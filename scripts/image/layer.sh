@@ -1,10 +1,11 @@
 # shellcheck shell=bash disable=SC2034,SC2154
-# Layers: what is expensive to make, kept outside of the checkout by the digest of what it was made of. Sourced by build-image.
+# Layers: expensive parts, kept outside the checkout by the digest of their inputs. Sourced by
+# build-image.
 
 # How many layers of one name are kept, the newest first.
 readonly KEPT_LAYERS=3
 
-# Where layers are kept unless --cache says so.
+# The directory that keeps layers unless --cache names another one.
 readonly DEFAULT_CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/kettle-image
 
 # Runs a step outside of any condition, and says how long it took.
@@ -14,7 +15,7 @@ phase() { # FUNCTION ARGUMENT…
     ((SECONDS - start < 2)) || say "  $1: $((SECONDS - start)) s"
 }
 
-# Only one build at a time uses a cache.
+# Locks the cache: only one build at a time uses it.
 lock_cache() { # CACHE
     exec {CACHE_LOCK}>"$1/lock"
     flock --nonblock "$CACHE_LOCK" || {
@@ -23,8 +24,9 @@ lock_cache() { # CACHE
     }
 }
 
-# A folder of the cache that FUNCTION fills, given to it as its last argument. It is made once for each KEY. What is there already is
-# taken if the files at its top still have their digests; folders in it, such as an unpacked root, are taken as they are. Sets LAYER.
+# Makes a directory of the cache, which FUNCTION gets as its last argument and fills. It is made
+# once for each KEY. An existing one is used if the files at its top still have their digests;
+# directories in it, such as an unpacked root, are not checked. Sets LAYER.
 layer() { # NAME KEY FUNCTION ARGUMENT…
     local name=$1 key=$2 new=$cache/$1.new
     shift 2
@@ -56,7 +58,8 @@ drop_old_layers() { # NAME
     ((${#old[@]} == 0)) || rm -rf -- "${old[@]}"
 }
 
-# The digest of files of this repository, by name and content; folders stand for all files in them but documents.
+# Prints the digest of files of this repository, by name and content; a directory stands for all
+# files in it except documents.
 files_key() { # PATH…
     (cd "$ROOT" && find "$@" -type f ! -name '*.md' -print0 | LC_ALL=C sort -z | xargs -0 sha256sum | digest)
 }

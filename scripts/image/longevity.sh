@@ -1,8 +1,9 @@
 # shellcheck shell=bash disable=SC2034,SC2153,SC2154
-# What is done when a mirror has replaced packages of the lock: say so and what helps, or build from what there is. Sourced by
-# build-image, after fetch.sh and resolve.sh.
+# Handles a mirror that has replaced packages of the lock: says so and what helps, or builds from
+# the available packages. Sourced by build-image, after fetch.sh and resolve.sh.
 
-# Where an archive by date is, as apt knows it: a template with @SNAPSHOTID@, or nothing.
+# Prints the address of an archive by date, as apt knows it: a template with @SNAPSHOTID@, or
+# nothing.
 known_archive() {
     local lists host template
     lists=$(apt-config shell lists Dir::State::lists/d 2>/dev/null | sed "s/^lists='\(.*\)'$/\1/")
@@ -14,7 +15,7 @@ known_archive() {
     printf '%s\n' "$template"
 }
 
-# Ends the build: what is gone, and what helps.
+# Ends the build; prints what is gone, and what helps.
 explain_gone() { # LIST
     local archive
     archive=$(known_archive)
@@ -30,7 +31,8 @@ explain_gone() { # LIST
     exit "$EXIT_GONE"
 }
 
-# A lock of what there is, made when packages are gone, and what it stands for.
+# A lock of the available packages, made when packages are gone, and the digest that it was made
+# for.
 available_lock_fits() { # FILE CACHE
     local sum
     [[ -e $1 && $(sed -n 's/^# instead of //p' "$1") == "$(digest <"$IMAGE/packages.lock")" ]] || return
@@ -39,14 +41,15 @@ available_lock_fits() { # FILE CACHE
     done < <(entries "$1")
 }
 
-# Resolves image/packages against what the mirror has today, and makes that the lock of this build. The committed one stays.
+# Resolves image/packages against the mirror's present state, and makes that the lock of this build.
+# The committed one stays.
 take_available() { # CACHE
     local file=$1/available.lock committed status
     committed=$(digest <"$LOCK")
     if ! available_lock_fits "$file" "$1"; then
         apt=$(mktemp -d "${TMPDIR:-/tmp}/kettle-lock.XXXXXX")
-        # In a process of its own: APT_CONFIG and the trap are not for the rest of the build. Outside of any condition, so that
-        # `set -e` holds inside.
+        # In a separate process: APT_CONFIG and the trap are not for the rest of the build. Outside
+        # of any condition, so that `set -e` holds inside.
         set +e
         (
             set -e
@@ -64,12 +67,12 @@ take_available() { # CACHE
     fetch_packages "$1"
 }
 
-# Fetches the packages of the lock. Where some are gone: takes what there is if AVAILABLE, else ends. Writes what is gone to
-# OUT/replaced, which is empty for the published image.
+# Fetches the packages of the lock. Where some are gone, uses the available ones if AVAILABLE is
+# set, else ends. Writes the lost packages to OUT/replaced, which is empty for the published image.
 choose_packages() { # CACHE OUT AVAILABLE
     fetch_missing "$1"
     [[ ! -s $1/gone || -n $3 ]] || explain_gone "$1/gone"
-    # An image that was made before is not what this says.
+    # This file does not describe an image that was made before.
     cmp --quiet -- "$1/gone" "$2/replaced" || rm -f -- "$2/key"
     cp -- "$1/gone" "$2/replaced"
     [[ -s $2/replaced ]] || return 0
@@ -77,7 +80,7 @@ choose_packages() { # CACHE OUT AVAILABLE
     say_replaced "$2"
 }
 
-# One line: what this is not, and why.
+# Prints one line: that this is not the published image, and why.
 say_replaced() { # OUT
     say "NOT THE PUBLISHED IMAGE: the mirror lost $(wc -l <"$1/replaced") of its packages ($(paste -sd , "$1/replaced" | sed 's/,/, /g')), so this one is" \
         "built from what there is"

@@ -1,9 +1,10 @@
 # shellcheck shell=bash disable=SC2034,SC2153,SC2154
-# What follows the root image: kettle-init, initrd, command line, manifest, reference values. Sourced by build-image.
+# The outputs after the root image: kettle-init, initrd, command line, manifest, reference values.
+# Sourced by build-image.
 
 image_version() { sed -n '0,/^version = "\(.*\)"$/s//\1/p' "$ROOT/Cargo.toml"; }
 
-# Changes when anything that the root image is made of changes.
+# Prints the key of the root image, which changes when any of its inputs changes.
 root_key() {
     {
         cat -- "$LOCK"
@@ -12,14 +13,14 @@ root_key() {
     } | digest | cut -c 1-16
 }
 
-# LAYER/firmware.fd, and LAYER/firmware.modules with what is in it.
+# Makes LAYER/firmware.fd, and LAYER/firmware.modules with its content.
 make_firmware_layer() { # BUILD-ROOT SOURCES SCRATCH LAYER
     say "making the firmware"
     make_firmware "$1" "$2" "$3" "$4/firmware.fd"
     mv -- "$4/firmware.fd.modules" "$4/firmware.modules"
 }
 
-# Debian's kernel as packaged: OUT/kernel, and its modules below OUT/package.
+# Unpacks Debian's kernel: OUT/kernel, and its modules below OUT/package.
 unpack_debian_kernel() { # PACKAGES OUT
     local kernel
     mkdir -p -- "$2/package"
@@ -30,18 +31,19 @@ unpack_debian_kernel() { # PACKAGES OUT
 
 debian_kernel_key() { { entries "$LOCK" | grep '^kernel ' && files_key scripts/image/{root.sh,outputs.sh}; } | digest | cut -c 1-16; }
 
-# The one kernel package's folder of modules.
-module_folder() { # UNPACKED
-    local folders=("$1"/usr/lib/modules/*/kernel)
-    printf '%s\n' "${folders[0]}"
+# Prints the directory of modules in the kernel package.
+module_directory() { # UNPACKED
+    local directories=("$1"/usr/lib/modules/*/kernel)
+    printf '%s\n' "${directories[0]}"
 }
 
-# Decompresses the modules, numbered in load order; refuses a list in which something comes before what it needs.
+# Decompresses the modules, numbered in load order; refuses a list in which something comes before
+# what it needs.
 add_modules() { # PACKAGE INITRD
     local name rest file needed number=0 loaded=' '
     mkdir -p -- "$2/modules"
     while read -r name rest; do
-        file=$(find "$(module_folder "$1")" -name "$name.ko.xz")
+        file=$(find "$(module_directory "$1")" -name "$name.ko.xz")
         [[ -n $file ]] || die "$EXIT_FAILED" "image/debian-kernel/modules: the kernel has no module $name"
         printf -v target '%s/modules/%02d-%s.ko' "$2" "$number" "$name"
         xz -dc -- "$file" >"$target"
@@ -55,20 +57,20 @@ add_modules() { # PACKAGE INITRD
     chmod 0444 "$2"/modules/*
 }
 
-# An archive in which order, times, owners and inode numbers are fixed.
+# Writes an archive in which order, times, owners and inode numbers are fixed.
 make_initrd() { # BUILD-ROOT INIT SCRATCH OUT-FILE [MODULES-PACKAGE]
-    local kind path mode rest folder=$3/initrd
-    rm -rf -- "$folder"
-    mkdir -p -- "$folder"
+    local kind path mode rest directory=$3/initrd
+    rm -rf -- "$directory"
+    mkdir -p -- "$directory"
     while read -r kind path mode rest; do
         case $kind in
-        dir) install -d -m "$mode" "$folder/$path" ;;
-        init) install -m "$mode" "$2" "$folder/$path" ;;
+        dir) install -d -m "$mode" "$directory/$path" ;;
+        init) install -m "$mode" "$2" "$directory/$path" ;;
         *) die "$EXIT_FAILED" "image/initrd: unknown kind $kind" ;;
         esac
     done < <(entries "$IMAGE/initrd")
-    [[ -z ${5-} ]] || add_modules "$5" "$folder"
-    find "$folder" -exec touch -h -d "@$EPOCH" {} +
+    [[ -z ${5-} ]] || add_modules "$5" "$directory"
+    find "$directory" -exec touch -h -d "@$EPOCH" {} +
     # zstd: half the size, which the firmware copies and hashes, for some unpacking.
     # shellcheck disable=SC2016 # expanded in the root
     enter "$1" "$3" /usr/bin/sh -euc '
@@ -79,16 +81,17 @@ make_initrd() { # BUILD-ROOT INIT SCRATCH OUT-FILE [MODULES-PACKAGE]
     install -m 0644 -- "$3/initrd.img" "$4"
 }
 
-# The words of image/cmdline, with those of the variant in their place, or none.
-command_line() { # FOLDER ROOT-HASH DATA SALT [VARIANT-FILE]
-    local folder=$1 hash=$2 data=$3 salt=$4 variant=
+# Writes the words of image/cmdline, with or without those of the variant.
+command_line() { # DIRECTORY ROOT-HASH DATA SALT [VARIANT-FILE]
+    local directory=$1 hash=$2 data=$3 salt=$4 variant=
     [[ -z ${5-} ]] || variant=$(entries "$5" | paste -sd ' ')
     entries "$IMAGE/cmdline" | sed "s/^@VARIANT@$/$variant/" | sed '/^$/d' | paste -sd ' ' | tr -d '\n' | sed "s/@VERSION@/$(image_version)/
-        s/@KERNEL@/$(file_digest "$folder/kernel")/; s/@INITRD@/$(file_digest "$folder/initrd")/
+        s/@KERNEL@/$(file_digest "$directory/kernel")/; s/@INITRD@/$(file_digest "$directory/initrd")/
         s/@ROOT_HASH@/$hash/; s/@ROOT_DATA@/$data/; s/@ROOT_SALT@/$salt/"
 }
 
-# What a host boots, once for each kernel: STAGE/own and STAGE/debian with kernel, initrd, cmdline and kettle-init.
+# Assembles the files that a host boots, once for each kernel: STAGE/own and STAGE/debian with
+# kernel, initrd, cmdline and kettle-init.
 assemble() { # ROOT-LAYER PROGRAMS KERNEL DEBIAN-KERNEL STAGE
     local verity
     say "assembling"
@@ -115,13 +118,14 @@ deliver() { # ROOT-LAYER FIRMWARE KERNEL STAGE WHICH-KERNEL OUT
     echo "$5" >"$6/kernel-kind"
 }
 
-# The sha256 of every output, as sha256sum checks it: of the files beside them that tests use, none.
+# Writes the sha256 of every output, as sha256sum checks it, without the files that only tests use.
 manifest() { # OUT
     (cd "$1" && sha256sum -- cmdline firmware.fd initrd kernel kettle kettle-init root.img >manifest.sha256)
     cat "$1/manifest.sha256" >&2
 }
 
-# A digest for every step on the way to the outputs, innermost first: where two builds part is where to look.
+# Writes a digest for every step on the way to the outputs, innermost first: the first difference of
+# two builds is the place to look.
 layers() { # ROOT-LAYER FIRMWARE KERNEL STAGE OUT
     local root_hash root_data rest
     read -r root_hash root_data rest <"$1/root.verity"
@@ -146,7 +150,8 @@ layers() { # ROOT-LAYER FIRMWARE KERNEL STAGE OUT
 
 file_digest() { digest <"$1"; }
 
-# Makes the reference values of this image and its variant, by the `kettle` that was just built: OUT/measurements.json.
+# Makes the reference values of this image and its variant, by the `kettle` that was just built:
+# OUT/measurements.json.
 measure() { # ROOT-LAYER FIRMWARE PROGRAMS STAGE OUT
     local root_hash rest kernel
     read -r root_hash rest <"$1/root.verity"
@@ -180,11 +185,13 @@ measure() { # ROOT-LAYER FIRMWARE PROGRAMS STAGE OUT
     measure_variant "$3/kettle" "$4/debian" debian-kernel "$5"
 }
 
-# Compact JSON with a line for each chain and each variant: small, and a difference is still readable.
+# Prints compact JSON with a line for each chain and each variant: small, and a difference is still
+# readable.
 by_line() { sed 's/{"vcpu_type"/\n&/g; s/"variants"/\n&/; s/{"name"/\n&/g'; }
 
-# What a launch of FOLDER's firmware, kernel, initrd and command line measures, for every vCPU type.
-measure_chains() { # KETTLE FOLDER
+# Prints the measurements of a launch of DIRECTORY's firmware, kernel, initrd and command line, for
+# every vCPU type.
+measure_chains() { # KETTLE DIRECTORY
     local types=()
     mapfile -t types < <(printf -- '--vcpu-type\n%s\n' "${VCPU_TYPES[@]}")
     "$1" measure \
@@ -199,9 +206,9 @@ measure_chains() { # KETTLE FOLDER
         jq -e '.chains |= map({vcpu_type, vcpu_signature, launch_digest, bsp_vmsa, ap_vmsa})'
 }
 
-# Adds an image with another kernel to measurements.json of OUT. FOLDER has that variant's kernel, initrd and cmdline, and
-# the same firmware as OUT.
-measure_variant() { # KETTLE FOLDER NAME OUT
+# Adds an image with another kernel to measurements.json of OUT. DIRECTORY has that variant's
+# kernel, initrd and cmdline, and the same firmware as OUT.
+measure_variant() { # KETTLE DIRECTORY NAME OUT
     cmp -- "$2/firmware.fd" "$4/firmware.fd" >&2 || die "$EXIT_FAILED" "variant $3 has another firmware than the image"
     measure_chains "$1" "$2" >"$4/measurements.variant"
     jq -e --compact-output --arg name "$3" --slurpfile measured "$4/measurements.variant" '
@@ -216,14 +223,16 @@ measure_variant() { # KETTLE FOLDER NAME OUT
     rm -- "$4/measurements.variant"
 }
 
-# Publishes the reference values in measurements/, or says in what they differ from those that are there.
+# Publishes the reference values in measurements/, or reports how they differ from those that are
+# there.
 publish() { # OUT CHECK
     local published
-    # choose_packages has said what this is instead.
+    # choose_packages has reported that this is another image.
     [[ ! -s $1/replaced ]] || return 0
     published=$ROOT/measurements/$(image_version)
     if [[ -z $2 ]]; then
-        # Its values stay as they were published: who looks for them has to find that they are withdrawn.
+        # Its values stay as they were published: a reader who looks for them has to find that they
+        # are withdrawn.
         [[ ! -e $published.json ]] || ! jq -e 'has("withdrawn")' "$published.json" >/dev/null ||
             die "$EXIT_FAILED" "measurements/${published##*/}.json is withdrawn: another image is another version," \
                 "so change 'version' in Cargo.toml"

@@ -1,19 +1,21 @@
 # shellcheck shell=bash disable=SC2034,SC2153,SC2154
-# Resolves image/packages against what a Debian mirror has today. Sourced by scripts/refresh-lock, and by longevity.sh. The
-# functions work in the directory $apt, an apt root with nothing installed that knows nothing of this machine but its mirror.
+# Resolves image/packages against the present state of a Debian mirror. Sourced by
+# scripts/refresh-lock, and by longevity.sh. The functions work in the directory $apt, an apt root
+# with nothing installed that uses nothing of this machine but its mirror.
 
 readonly STABLE=trixie
-# Debian's next release. Only the packages that image/packages names with the role next come from there.
+# Debian's next release. Only the packages that image/packages names with the role next come from
+# there.
 readonly NEXT=forky
-# From newest to oldest trust: where two suites have the same version, the lock names the first.
+# The suites in order of preference: where two have the same version, the lock names the first.
 readonly SUITES=("$STABLE" "$STABLE-updates" "$STABLE-security" "$STABLE-backports" "$NEXT")
 readonly KEYRING=/usr/share/keyrings/debian-archive-keyring.gpg
 # libc, and the libraries of the compiler: everything else is linked to them.
 readonly ONLY_STABLE='^pool/main/g/(glibc|gcc-[0-9.]+|gcc-defaults)/'
-# An archive by date has what an index names a few hours after that index was made.
+# The hours after which an archive by date has the packages of an index.
 readonly ARCHIVE_DELAY='6 hours'
 
-# The names of image/packages with a role.
+# Prints the names of image/packages with a role.
 names() { # ROLE
     entries "$IMAGE/packages" | awk -v role="$1" '$1 == role { print $2 }'
 }
@@ -40,13 +42,14 @@ pin() { # SUITE NAME…
     (($# == 0)) || printf 'Package: %s\nPin: release n=%s\nPin-Priority: 990\n\n' "$*" "$suite"
 }
 
-# What apt takes for installed: the packages that others are taken instead of.
+# Writes the packages that apt takes for installed: those that image/packages replaces by others.
 installed() {
     entries "$IMAGE/packages" | awk '$1 == "instead" {
         print "Package: " $2 "\nStatus: install ok installed\nArchitecture: amd64\nVersion: 999\n" }'
 }
 
-# Writes the configuration of the private apt, and reads the indexes. Sets APT_CONFIG for all that follows.
+# Writes the configuration of the private apt, and reads the indexes. Sets APT_CONFIG for all that
+# follows.
 private_apt() {
     local backports next
     mapfile -t backports < <(names backports)
@@ -82,7 +85,7 @@ END
     apt-get update -qq --error-on=any >&2 || die "$EXIT_SETUP" "apt could not read the archive"
 }
 
-# A field of a suite's Release file, or nothing.
+# Prints a field of a suite's Release file, or nothing.
 release_field() { # SUITE FIELD
     local file
     for file in "$apt"/state/lists/*_dists_"$1"_{InRelease,Release}; do
@@ -90,7 +93,7 @@ release_field() { # SUITE FIELD
     done
 }
 
-# The time at which an archive by date shows a suite as it was read now.
+# Prints the time at which an archive by date has a suite as it was read now.
 archive_date() { # SUITE
     local date
     date=$(release_field "$1" Date)
@@ -98,9 +101,10 @@ archive_date() { # SUITE
     TZ=UTC date -d "$date + $ARCHIVE_DELAY" +%Y%m%dT%H%M%SZ
 }
 
-# A signature says who made an index, and not that it is the newest. So an index is refused that is older than the one that
-# the lock was made of, and one that its publisher calls outdated, unless it is only said: the next release's, because that
-# suite's mirrors lag, and all of them where anything is better than nothing.
+# A signature says who made an index, but not that it is the newest. So an index is refused that is
+# older than the one that the lock was made from. One that its publisher calls outdated is also
+# refused, with two exceptions that are only reported: the next release's, because that suite's
+# mirrors lag, and all of them with --available.
 check_indexes() { # LOCK STRICT
     local suite date until
     for suite in "${SUITES[@]}"; do
@@ -117,7 +121,7 @@ check_indexes() { # LOCK STRICT
     done
 }
 
-# Every package of the archive as the lock has it, without its role.
+# Prints every package of the archive in the form of the lock, without its role.
 known() {
     # shellcheck disable=SC2016 # apt's variables
     apt-get indextargets --format '$(CODENAME) $(FILENAME)' 'Created-By: Packages' | while read -r suite index; do
@@ -129,17 +133,18 @@ known() {
     done
 }
 
-# What apt would install, as "NAME VERSION".
+# Prints the packages that apt would install, as "NAME VERSION".
 closure() { # NAME…
     apt-get install -s -o Debug::NoLocking=1 "$@" | sed -n 's/^Inst \([^ ]*\) (\([^ ]*\) .*/\1 \2/p'
 }
 
-# What a metapackage names, as "NAME VERSION".
+# Prints the packages that a metapackage names, as "NAME VERSION".
 named_by() { # PATTERN NAME
     closure "$2" | grep -E "^$1 "
 }
 
-# The lines of the archive for "NAME VERSION" from standard input, under a role. A version is in the first suite that has it.
+# Prints the lines of the archive for "NAME VERSION" from standard input, with a role. A version is
+# in the first suite that has it.
 locked() { # ROLE
     awk -v role="$1" -v OFS=' ' '
         NR == FNR { if (!(($2, $3) in line)) line[$2, $3] = $0; next }
@@ -159,7 +164,8 @@ resolve() {
     named_by 'linux-source-[0-9].*' "$(names source)" | locked source
 }
 
-# Fails unless what is not stable's is what image/packages names as that, and all of it.
+# Fails unless the packages that are not from stable are exactly those that image/packages names as
+# such.
 check_origins() { # LINES
     local wrong unused
     wrong=$(awk -v only_stable="$ONLY_STABLE" -v stable="$STABLE" -v backports="$STABLE-backports" -v next_release="$NEXT" '
@@ -179,7 +185,7 @@ check_origins() { # LINES
     }
 }
 
-# Writes a whole lock to a file. Nothing is written unless everything is found.
+# Writes a whole lock to a file, or nothing unless everything is found.
 write_lock() { # FILE
     local suite
     known >"$apt/known"
@@ -200,7 +206,7 @@ write_lock() { # FILE
     mv -- "$1.new" "$1"
 }
 
-# What two locks have differently, a line each.
+# Prints the differences of two locks, a line each.
 lock_changes() { # OLD NEW
     join -a 1 -a 2 -e - -o 0,1.2,2.2 \
         <(entries "$1" | awk '{ print $1 "/" $3, $4 }' | LC_ALL=C sort -k 1,1) \

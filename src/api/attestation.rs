@@ -1,5 +1,9 @@
-//! `GET /attestation`: evidence about this machine before any build. Comes in: a nonce. Goes out: a report about the TLS key
-//! and the nonce. Never: more than one request of clients in the secure processor, where a build waits for its own.
+//! Answers `GET /attestation`: evidence about this machine before any build.
+//!
+//! * In: a nonce.
+//! * Out: a report about the TLS key and the nonce.
+//! * Never: more than one request of clients in the secure processor at once, since a build waits
+//!   there for its own.
 
 use std::io;
 use std::sync::Arc;
@@ -10,7 +14,6 @@ use hyper::http::request::Parts;
 use hyper::{Response, StatusCode};
 use serde::Serialize;
 use tokio::sync::Semaphore;
-use tokio::task::spawn_blocking;
 
 use super::Service;
 use super::limits::MAX_SESSION_REQUESTS;
@@ -18,14 +21,18 @@ use super::problem::Problem;
 use super::query;
 use super::respond::{self, Body};
 use crate::attester::{AttestError, Attester, Envelope, Evidence};
+use crate::blocking::blocking;
 use crate::causes::Chain;
 use crate::job::SlotState;
 use crate::provenance::{Nonce, session_report_data};
 
-/// What the caller reads when the attester failed, whatever the reason.
+/// The message for the caller when the attester failed, whatever the reason.
 const NO_EVIDENCE: &str = "the appliance got no evidence; the cause is in its log";
 
-/// What evidence about the TLS key is made from.
+/// The words in the log for an internal error before or after the request to the attester.
+const WAITING: &str = "waiting for evidence";
+
+/// Makes evidence about the TLS key of this machine.
 pub struct Session {
     attester: Arc<dyn Attester>,
     public_key: Vec<u8>,
@@ -33,7 +40,7 @@ pub struct Session {
 }
 
 #[derive(Serialize)]
-struct Document<'a> {
+struct SessionDocument<'a> {
     #[serde(flatten)]
     envelope: Envelope<'a>,
     tls_public_key: String,
@@ -41,7 +48,7 @@ struct Document<'a> {
 }
 
 impl Session {
-    /// For the TLS key with this DER SubjectPublicKeyInfo.
+    /// Returns a session for the TLS key with this DER SubjectPublicKeyInfo.
     pub fn new(attester: Arc<dyn Attester>, public_key: Vec<u8>) -> Self {
         Self {
             attester,
@@ -51,43 +58,34 @@ impl Session {
     }
 
     async fn attest(&self, nonce: &Nonce) -> Result<Evidence, Problem> {
-        let waiting = |error: &(dyn std::error::Error + 'static)| {
-            Problem::internal("waiting for evidence", error)
-        };
         let turn = Arc::clone(&self.turn)
             .acquire_owned()
             .await
-            .map_err(|error| waiting(&error))?;
+            .map_err(|error| Problem::internal(WAITING, &error))?;
         let report_data = session_report_data(&self.public_key, nonce);
         let attester = Arc::clone(&self.attester);
-        // The turn ends with the request to the secure processor, also when the client is gone before.
-        let ask = move || {
+        let evidence = blocking(move || {
+            // The turn ends with the request to the secure processor, also when the client has left
+            // before.
             let _turn = turn;
-            attester.attest(&report_data)
-        };
-        let evidence = spawn_blocking(ask).await;
+            Ok(attester.attest(&report_data))
+        });
         evidence
-            .map_err(|error| waiting(&io::Error::other(error)))?
+            .await
+            .map_err(|error: io::Error| Problem::internal(WAITING, &error))?
             .map_err(|error| failed(&error))
     }
 }
 
-/// Answers with evidence.
+/// Returns the response with evidence.
 ///
 /// # Errors
-/// The nonce is wrong (400), there is no attester (503), or it failed (500).
+/// 400: the nonce is missing or malformed. 503: there is no attester. 500: it failed.
 pub async fn answer(service: &Service, parts: &Parts) -> Result<Response<Body>, Problem> {
     let nonce = nonce(parts)?;
-    let session = service.session.as_ref();
-    let session = session.ok_or_else(|| {
-        Problem::new(
-            503,
-            "attestation-unavailable",
-            "this platform offers no attestation",
-        )
-    })?;
+    let session = service.session.as_ref().ok_or_else(unavailable)?;
     let evidence = session.attest(&nonce).await?;
-    let document = Document {
+    let document = SessionDocument {
         envelope: evidence.envelope(),
         tls_public_key: STANDARD.encode(&session.public_key),
         state: match service.slot.state() {
@@ -99,15 +97,20 @@ pub async fn answer(service: &Service, parts: &Parts) -> Result<Response<Body>, 
     Ok(respond::json(StatusCode::OK, "application/json", &document))
 }
 
-fn failed(error: &AttestError) -> Problem {
-    log::error!("no evidence for a client: {}", Chain(error));
-    Problem::new(500, "attestation-failed", NO_EVIDENCE)
-}
-
 fn nonce(parts: &Parts) -> Result<Nonce, Problem> {
     let text = query::parameter(parts.uri.query(), "nonce")?
         .ok_or_else(|| Problem::new(400, "nonce-missing", "the parameter nonce is needed"))?;
     Nonce::parse(&text).map_err(|error| Problem::new(400, "nonce-invalid", error))
+}
+
+fn unavailable() -> Problem {
+    let detail = "this platform offers no attestation";
+    Problem::new(503, "attestation-unavailable", detail)
+}
+
+fn failed(error: &AttestError) -> Problem {
+    log::error!("no evidence for a client: {}", Chain(error));
+    Problem::new(500, "attestation-failed", NO_EVIDENCE)
 }
 
 #[cfg(test)]
@@ -120,7 +123,7 @@ mod tests {
     use crate::snp::report::{REPORT_BYTES, Report};
     use std::sync::atomic::{AtomicUsize, Ordering};
 
-    /// Makes reports that nobody signed, and counts who is in it at once.
+    /// Makes reports that nobody signed, and counts the callers that are in it at once.
     #[derive(Default)]
     struct Counting {
         inside: AtomicUsize,
@@ -131,7 +134,7 @@ mod tests {
         fn attest(&self, report_data: &[u8; 64]) -> Result<Evidence, AttestError> {
             let inside = self.inside.fetch_add(1, Ordering::SeqCst) + 1;
             self.most.fetch_max(inside, Ordering::SeqCst);
-            // Long enough for another one to come in.
+            // Long enough for another caller to come in.
             (0..10_000).for_each(|_| std::thread::yield_now());
             self.inside.fetch_sub(1, Ordering::SeqCst);
             let mut report = [0; REPORT_BYTES];

@@ -1,25 +1,25 @@
-//! Decides who may ask: a program that was given this appliance's name or address, and no web page
-//! of somebody else.
+//! Decides which callers may ask: a program that was given this appliance's name or address, but no
+//! web page of another site.
 //!
-//! A browser sends requests to any address for any page: forms without asking, and with a DNS name
-//! that changes its address it takes the answers for the page's own. What it cannot be made to
-//! leave out is `Origin`, `Sec-Fetch-Site` and the name in `Host`.
+//! A browser sends requests to any address for any page. It sends forms without asking, and where a
+//! DNS name changes its address, it takes the responses for the page's own. No page can make it
+//! leave out `Origin`, `Sec-Fetch-Site` or the name in `Host`.
 //!
-//! - Comes in: a request's target and header fields, the scheme of its port, and the names of this
+//! * In: a request's target and header fields, the scheme of its port, and the names of this
 //!   appliance.
-//! - Goes out: host and port as the client has them, or a refusal.
-//! - Never: a permission for another origin, by any header field of a response.
+//! * Out: host and port as the client has them, or a refusal.
+//! * Never: a permission for another origin, by any header field of a response.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use hyper::header::{self, HeaderName};
+use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::http::request::Parts;
 
 use super::problem::Problem;
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
-/// Which of the two ports a request came in by.
+/// The port of the two by which a request came in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scheme {
     /// The request came in by the plaintext port.
@@ -51,8 +51,8 @@ pub struct HostName(String);
 
 #[cfg(any(test, feature = "host"))]
 impl HostName {
-    /// Takes letters, digits, `-`, `.`, `_` and `~`; an address is no name. Returns `None` for
-    /// anything else.
+    /// Reads letters, digits, `-`, `.`, `_` and `~`. Returns `None` for anything else, and for an
+    /// address.
     pub fn parse(text: &str) -> Option<Self> {
         match Host::parse(text)? {
             Host::Name(name) => Some(Self(name)),
@@ -61,7 +61,7 @@ impl HostName {
     }
 }
 
-/// The names that `Host` may have beside an address.
+/// The names that `Host` may have, beside an address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HostNames {
     /// Any name is answered, because the machine does not know what it is called.
@@ -85,7 +85,7 @@ impl HostNames {
     }
 }
 
-/// A host as clients write it.
+/// A host, as clients write it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Host {
     Address(IpAddr),
@@ -144,18 +144,18 @@ impl Authority {
     }
 }
 
-/// Checks who asks, and returns what the client calls this appliance.
+/// Checks the caller, and returns the name or address by which it calls this appliance.
 ///
 /// # Errors
-/// Returns a problem with status 400 when `Host` is malformed, or is not the host of the target; with
-/// status 403 when a web page of another origin asks, or `Host` has a name that is not one of
-/// `names`.
+/// 400: `Host` is malformed, or is not the host of the target. 403: a web page of another origin
+/// asks, or `Host` has a name that is not one of `names`.
 pub fn check(parts: &Parts, scheme: Scheme, names: &HostNames) -> Result<Authority, Problem> {
-    let authority = asked_host(parts, scheme)?;
+    let authority = requested_host(parts, scheme)?;
     if !names.include(&authority.host) {
         let name = authority.host();
         return Err(cross_origin(format!(
-            "{name} is not a name of this appliance: ask by its address or as localhost, or start it with --host {name}"
+            "{name} is not a name of this appliance: ask by its address or as localhost, \
+             or start it with --host {name}"
         )));
     }
     check_site(parts)?;
@@ -163,44 +163,46 @@ pub fn check(parts: &Parts, scheme: Scheme, names: &HostNames) -> Result<Authori
     Ok(authority)
 }
 
-/// Reads `Host` (RFC 9112, section 3.2), which has to agree with a target that names a host itself. A
-/// request with none or with several was refused (`host-missing`) when its header block came in; if
-/// one came here all the same, no value of it would be believed.
-fn asked_host(parts: &Parts, scheme: Scheme) -> Result<Authority, Problem> {
-    let mut values = parts.headers.get_all(header::HOST).iter();
-    let only = values.next().filter(|_| values.next().is_none());
-    let authority = only
-        .and_then(|value| Authority::parse(value.to_str().ok()?, scheme))
-        .ok_or_else(|| {
-            Problem::new(
-                400,
-                "host-invalid",
-                "Host is not a name or an address with an optional port",
-            )
-        })?;
-    let same_scheme = parts
-        .uri
-        .scheme_str()
-        .is_none_or(|asked| asked == scheme.as_str());
-    let same_host = match parts.uri.authority() {
+/// Reads `Host` (RFC 9112, section 3.2), which has to agree with a target that names a host itself.
+fn requested_host(parts: &Parts, scheme: Scheme) -> Result<Authority, Problem> {
+    let authority = host_field(parts, scheme)
+        .ok_or_else(|| invalid_host("Host is not a name or an address with an optional port"))?;
+    let has_scheme = match parts.uri.scheme_str() {
         None => true,
-        Some(asked) => Authority::parse(asked.as_str(), scheme).as_ref() == Some(&authority),
+        Some(target) => target == scheme.as_str(),
     };
-    if same_scheme && same_host {
-        return Ok(authority);
+    let has_host = match parts.uri.authority() {
+        None => true,
+        Some(target) => Authority::parse(target.as_str(), scheme).as_ref() == Some(&authority),
+    };
+    if !has_scheme || !has_host {
+        return Err(invalid_host(
+            "the target of the request is not at the host that Host names",
+        ));
     }
-    Err(Problem::new(
-        400,
-        "host-invalid",
-        "the target of the request is not at the host that Host names",
-    ))
+    Ok(authority)
 }
 
-/// Checks what a browser says about the page that asks (Fetch Metadata, section 2.4):
-/// `same-origin`, or `none` for what a person typed.
+/// Reads the one `Host` field. A request with none or with several was refused (`host-missing`,
+/// `host-repeated`) when its header block came in; if one came here all the same, no value of it
+/// would be believed.
+fn host_field(parts: &Parts, scheme: Scheme) -> Option<Authority> {
+    let mut values = parts.headers.get_all(header::HOST).iter();
+    let (Some(value), None) = (values.next(), values.next()) else {
+        return None;
+    };
+    Authority::parse(value.to_str().ok()?, scheme)
+}
+
+fn invalid_host(detail: &str) -> Problem {
+    Problem::new(400, "host-invalid", detail)
+}
+
+/// Checks `Sec-Fetch-Site`, in which a browser tells about the page that asks (Fetch Metadata,
+/// section 2.4): `same-origin`, or `none` for an address that a person typed.
 fn check_site(parts: &Parts) -> Result<(), Problem> {
-    let own = |value: &header::HeaderValue| matches!(value.as_bytes(), b"same-origin" | b"none");
-    if parts.headers.get_all(SEC_FETCH_SITE).iter().all(own) {
+    let is_own = |value: &HeaderValue| matches!(value.as_bytes(), b"same-origin" | b"none");
+    if parts.headers.get_all(SEC_FETCH_SITE).iter().all(is_own) {
         return Ok(());
     }
     Err(cross_origin(
@@ -212,17 +214,13 @@ fn check_site(parts: &Parts) -> Result<(), Problem> {
 /// Checks the origin of the page that asks (RFC 6454, section 7): it has to be this appliance's
 /// own. `null` never is.
 fn check_origin(parts: &Parts, scheme: Scheme, authority: &Authority) -> Result<(), Problem> {
-    let own = |value: &header::HeaderValue| {
+    let origin_of = |value: &HeaderValue| {
         let text = value.to_str().ok()?;
         let rest = text.strip_prefix(scheme.as_str())?.strip_prefix("://")?;
-        Authority::parse(rest, scheme).filter(|origin| origin == authority)
+        Authority::parse(rest, scheme)
     };
-    if parts
-        .headers
-        .get_all(header::ORIGIN)
-        .iter()
-        .all(|value| own(value).is_some())
-    {
+    let is_own = |value| origin_of(value).as_ref() == Some(authority);
+    if parts.headers.get_all(header::ORIGIN).iter().all(is_own) {
         return Ok(());
     }
     Err(cross_origin(

@@ -1,10 +1,10 @@
 //! Stands between a connection and the HTTP library, and lets only requests through that can be
 //! read in one way.
 //!
-//! - Comes in: the bytes of a connection, decrypted where it is one with TLS.
-//! - Goes out: to the HTTP library, one request at a time, the header block and exactly the body
+//! * In: the bytes of a connection, decrypted where it has TLS.
+//! * Out: to the HTTP library, one request at a time, the header block and exactly the body
 //!   that it announces; to the service, beside each request, what was found in its header block.
-//! - Never: a byte of a header block that was refused, or of anything after it.
+//! * Never: a byte of a header block that was refused, or of anything after it.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -18,26 +18,26 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::flush::Flushes;
 use super::header_block::{BodyFraming, HeaderBlock, HeaderError, Scanner};
 
-/// Bytes that are read at a time while a header block is not complete.
+/// The number of bytes that are read at a time while a header block is not complete.
 const READ_BYTES: usize = 4 * 1024;
 
-/// What the HTTP library gets in place of a request that is refused, so that it asks for a response
-/// and for nothing else.
+/// The request that the HTTP library gets in place of a refused one, so that it requests a response
+/// and nothing else.
 const STAND_IN: &[u8] = b"GET / HTTP/1.1\r\nHost: refused\r\nConnection: close\r\n\r\n";
 
-/// What the HTTP library gets in its place where no body may follow the response.
+/// The request in place of a refused one to whose response no body may belong.
 const STAND_IN_FOR_HEAD: &[u8] = b"HEAD / HTTP/1.1\r\nHost: refused\r\nConnection: close\r\n\r\n";
 
-/// What was found in one header block.
+/// The result of reading one header block.
 pub type Finding = Result<BodyFraming, HeaderError>;
 
-/// What was found in each header block, in the order of the requests. The service takes one entry
+/// The results of reading header blocks, in the order of the requests. The service takes one entry
 /// for each request.
 #[derive(Clone, Debug, Default)]
 pub struct Findings(Rc<RefCell<VecDeque<Finding>>>);
 
 impl Findings {
-    /// Returns what was found about the next request; `None` for a request that was never checked.
+    /// Takes the finding about the next request; `None` for a request that was never checked.
     pub fn take(&self) -> Option<Finding> {
         self.0.borrow_mut().pop_front()
     }
@@ -47,14 +47,14 @@ impl Findings {
     }
 }
 
-/// A connection whose header blocks are checked. What is written passes through; who waits for that learns when it is
-/// done.
+/// A connection whose header blocks are checked. Writes pass through, and [`Flushes`] learns when
+/// they are done.
 #[derive(Debug)]
 pub struct CheckedStream<S> {
     inner: S,
-    /// Bytes that came and were not passed on.
+    /// The bytes that were received and not passed on yet.
     incoming: Vec<u8>,
-    /// Bytes that are still to be passed on before the next header block begins.
+    /// The number of bytes to pass on before the next header block begins.
     passing: u64,
     scanner: Scanner,
     refused: bool,
@@ -63,7 +63,7 @@ pub struct CheckedStream<S> {
 }
 
 impl<S> CheckedStream<S> {
-    /// Checks what comes from `inner`, from the start of a request on.
+    /// Returns a stream that checks `inner`, which is at the start of a request.
     pub fn new(inner: S) -> Self {
         Self {
             inner,
@@ -76,17 +76,17 @@ impl<S> CheckedStream<S> {
         }
     }
 
-    /// Returns the place where the service finds what is found here.
+    /// Returns the queue from which the service takes the findings.
     pub fn findings(&self) -> Findings {
         self.findings.clone()
     }
 
-    /// Returns the place where a body learns that what it gave is on its way.
+    /// Returns the state by which a body learns that its last piece is on its way.
     pub fn flushes(&self) -> Flushes {
         self.flushes.clone()
     }
 
-    /// Returns the connection. What came of the next request is lost.
+    /// Returns the connection. Received bytes of a next request are lost.
     pub fn into_inner(self) -> S {
         self.inner
     }
@@ -98,7 +98,7 @@ impl<S> CheckedStream<S> {
         self.passing = match block.body {
             BodyFraming::Absent => block_bytes,
             BodyFraming::Length(length) => block_bytes.saturating_add(length),
-            // Where chunks end is for the HTTP library to find: such a request is the last of its
+            // Only the HTTP library finds where chunks end: such a request is the last of its
             // connection.
             BodyFraming::Chunked => u64::MAX,
         };
@@ -106,15 +106,15 @@ impl<S> CheckedStream<S> {
     }
 
     fn refuse(&mut self, error: HeaderError) {
-        let head = self.incoming.trim_ascii_start().starts_with(b"HEAD ");
-        let stand_in = if head { STAND_IN_FOR_HEAD } else { STAND_IN };
+        let is_head = self.incoming.trim_ascii_start().starts_with(b"HEAD ");
+        let stand_in = if is_head { STAND_IN_FOR_HEAD } else { STAND_IN };
         self.incoming = stand_in.to_vec();
         self.passing = stand_in.len() as u64;
         self.refused = true;
         self.findings.add(Err(error));
     }
 
-    /// Passes on bytes that came already.
+    /// Passes on bytes that were received already.
     fn pass_incoming(&mut self, buffer: &mut ReadBuf<'_>) {
         let passing = usize::try_from(self.passing).unwrap_or(usize::MAX);
         let count = self.incoming.len().min(passing).min(buffer.remaining());
@@ -134,7 +134,7 @@ impl<S: AsyncRead + Unpin> CheckedStream<S> {
         Poll::Ready(Ok(buffer.filled().len()))
     }
 
-    /// Passes on what comes, up to the end of the request.
+    /// Passes on bytes as they are received, up to the end of the request.
     fn poll_passing(
         &mut self,
         cx: &mut Context<'_>,
@@ -229,7 +229,7 @@ mod tests {
 
     use super::*;
 
-    /// Gives its pieces one read at a time, and no more of each than there is room for.
+    /// Returns its pieces one read at a time, and of each at most what there is room for.
     struct Pieces(VecDeque<Vec<u8>>);
 
     impl AsyncRead for Pieces {
@@ -250,8 +250,8 @@ mod tests {
         }
     }
 
-    /// Everything that passes, by reads of `room` bytes, and the findings; and that no read goes
-    /// beyond one request.
+    /// Returns all bytes that pass, by reads of `room` bytes, and the findings. Checks that no read
+    /// goes beyond one request.
     fn passed(pieces: &[&[u8]], room: usize) -> (Vec<u8>, Vec<Finding>) {
         let pieces = pieces
             .iter()

@@ -1,30 +1,34 @@
-//! Documents about a job: the answer to a submission, and the job itself.
+//! Builds the documents about a job: the response to an accepted submission, and the job document.
+//!
+//! * In: a job, as it is now.
+//! * Out: responses with JSON.
+//! * Never: a path of this machine.
 
 use hyper::header;
 use hyper::{Response, StatusCode};
 use serde::Serialize;
 
 use super::links;
+use super::problem::Problem;
 use super::respond::{self, Body};
-use super::result::ResultDocuments;
+use super::result::Results;
 use crate::job::{Job, Outcome, Phase};
 use crate::provenance::NonceSource;
 
-/// The answer to an accepted submission.
 #[derive(Serialize)]
-struct Accepted {
+struct AcceptedDocument {
     job_id: String,
     nonce: String,
-    /// Only where the client did not choose the nonce itself.
+    /// Present only where the client did not choose the nonce itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     nonce_source: Option<NonceSource>,
     events: String,
     result: String,
 }
 
-/// `GET /build/{id}`, but for `result`, which is JSON already.
+/// The job document without its last member, `result`, which is JSON already.
 #[derive(Serialize)]
-struct Document {
+struct JobDocument {
     job_id: String,
     build_id: String,
     state: &'static str,
@@ -36,14 +40,36 @@ struct Document {
     result_url: String,
 }
 
-/// 202 for a job that was accepted just now.
+impl JobDocument {
+    fn of(job: &Job) -> Self {
+        let (id, ended) = (job.id(), job.ended());
+        let state = match ended.map(|ended| &ended.outcome) {
+            None => "running",
+            Some(Outcome::Succeeded(_)) => "succeeded",
+            Some(Outcome::Failed { .. }) => "failed",
+        };
+        Self {
+            job_id: id.to_string(),
+            build_id: id.to_string(),
+            state,
+            phase: phase_word(job.phase()),
+            nonce: job.nonce().to_string(),
+            accepted_at: job.accepted_at().to_string(),
+            finished_at: ended.map(|ended| ended.finished_at.to_string()),
+            events: links::events(id),
+            result_url: links::result(id),
+        }
+    }
+}
+
+/// Returns the response 202 for a job that was accepted just now.
 pub fn accepted(job: &Job) -> Response<Body> {
     let id = job.id();
-    let document = Accepted {
+    let source = job.nonce_source();
+    let document = AcceptedDocument {
         job_id: id.to_string(),
         nonce: job.nonce().to_string(),
-        nonce_source: (job.nonce_source() == NonceSource::Appliance)
-            .then_some(NonceSource::Appliance),
+        nonce_source: (source == NonceSource::Appliance).then_some(source),
         events: links::events(id),
         result: links::result(id),
     };
@@ -53,38 +79,18 @@ pub fn accepted(job: &Job) -> Response<Body> {
 }
 
 /// Returns the job document: the job as it is now, with the result document once it has ended.
-pub fn job(job: &Job, result: Option<&ResultDocuments>) -> Response<Body> {
-    let (id, ended) = (job.id(), job.ended());
-    let document = Document {
-        job_id: id.to_string(),
-        build_id: id.to_string(),
-        state: match ended.map(|ended| &ended.outcome) {
-            None => "running",
-            Some(Outcome::Succeeded(_)) => "succeeded",
-            Some(Outcome::Failed { .. }) => "failed",
-        },
-        phase: phase_word(job.phase()),
-        nonce: job.nonce().to_string(),
-        accepted_at: job.accepted_at().to_string(),
-        finished_at: ended.map(|ended| ended.finished_at.to_string()),
-        events: links::events(id),
-        result_url: links::result(id),
-    };
-    let text = match serde_json::to_string(&document) {
-        Ok(text) => text,
-        Err(error) => {
-            return super::problem::Problem::internal("the job document", &error).into_response();
-        }
-    };
-    let result = result.map_or("null", |documents| documents.full.as_str());
+///
+/// # Errors
+/// 500: the document cannot be written as JSON.
+pub fn job(job: &Job, results: &Results) -> Result<Response<Body>, Problem> {
+    let text = serde_json::to_string(&JobDocument::of(job))
+        .map_err(|error| Problem::internal("the job document", &error))?;
     let members = text.strip_suffix('}').unwrap_or(&text);
-    let mut response = respond::whole(
-        StatusCode::OK,
-        "application/json",
-        format!("{members},\"result\":{result}}}"),
-    );
+    let result = results.of(job).map_or("null", |documents| &documents.full);
+    let document = format!("{members},\"result\":{result}}}");
+    let mut response = respond::whole(StatusCode::OK, "application/json", document);
     respond::set(response.headers_mut(), header::CACHE_CONTROL, "no-cache");
-    response
+    Ok(response)
 }
 
 /// Returns the word for a phase: the `type` of the events that belong to it.

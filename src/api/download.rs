@@ -1,5 +1,8 @@
-//! Downloads. Comes in: what a finished job recorded about a file, and request headers. Goes out: the file or a part
-//! of it, read in bounded pieces. Never: a path from a request, or bytes of another length than was recorded.
+//! Sends a recorded file or document to a client, as a whole or in part.
+//!
+//! * In: what a finished job recorded about a file, and request headers.
+//! * Out: the file or a part of it, read in pieces of bounded size.
+//! * Never: a path from a request, or bytes of another length than was recorded.
 
 use std::fs::File;
 use std::io;
@@ -8,35 +11,35 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use http_body_util::BodyExt as _;
-use hyper::body::{Body as HttpBody, Bytes, Frame, SizeHint};
+use hyper::body::Bytes;
 use hyper::header::{self, HeaderName};
 use hyper::{HeaderMap, Method, Response, StatusCode};
-use tokio::task::JoinHandle;
 
 use super::links;
+use super::piece_body::{self, Pieces};
 use super::problem::Problem;
 use super::range::Selection;
 use super::respond::{self, Body};
+use crate::blocking::blocking;
 use crate::digest::Sha256Digest;
 
-/// Bytes that are read at a time.
+/// The number of bytes that are read at a time.
 const PIECE_BYTES: usize = 64 * 1024;
 
 const REPR_DIGEST: HeaderName = HeaderName::from_static("repr-digest");
 
-/// Something that can be downloaded.
+/// A file or a document that can be downloaded.
 #[derive(Debug)]
 pub struct Download {
     source: Source,
     size: u64,
     sha256: Sha256Digest,
     content_type: &'static str,
-    /// What the client should call it, where it should be kept as a file.
+    /// The name that the client gives the file; `None` for a document that is not kept as a file.
     file_name: Option<String>,
 }
 
@@ -47,24 +50,14 @@ enum Source {
 }
 
 impl Download {
-    /// A file of ours, of which size and digest are on record.
+    /// Opens a file of this machine, whose size and digest are on record.
     ///
     /// # Errors
     /// 500: the file cannot be opened, or has another size.
     pub async fn of_file(path: &Path, size: u64, sha256: Sha256Digest) -> Result<Self, Problem> {
-        let opened = async {
-            let file = tokio::fs::File::open(path).await?;
-            let actual = file.metadata().await?.len();
-            if actual != size {
-                return Err(io::Error::other(format!(
-                    "{size} bytes are on record, the file has {actual}"
-                )));
-            }
-            Ok(file.into_std().await)
-        };
-        let file = opened
+        let file = open(path, size)
             .await
-            .map_err(|error: io::Error| Problem::internal("a file to be downloaded", &error))?;
+            .map_err(|error| Problem::internal("a file to be downloaded", &error))?;
         Ok(Self {
             source: Source::File(Arc::new(file)),
             size,
@@ -74,7 +67,7 @@ impl Download {
         })
     }
 
-    /// A document in memory.
+    /// Returns the download of a document in memory.
     pub fn of_bytes(bytes: Bytes, content_type: &'static str) -> Self {
         let (size, sha256) = (bytes.len() as u64, Sha256Digest::of(&bytes));
         Self {
@@ -86,7 +79,7 @@ impl Download {
         }
     }
 
-    /// The same, to be kept as a file.
+    /// Returns the same download, with the name under which the client keeps the file.
     pub fn named(self, content_type: &'static str, file_name: String) -> Self {
         Self {
             content_type,
@@ -95,27 +88,17 @@ impl Download {
         }
     }
 
-    /// The answer to a request for it.
+    /// Returns the response to a request for the download.
     ///
     /// # Errors
     /// 416: no byte of the range exists.
-    pub fn answer(self, method: &Method, headers: &HeaderMap) -> Result<Response<Body>, Problem> {
+    pub fn response(self, method: &Method, headers: &HeaderMap) -> Result<Response<Body>, Problem> {
         let etag = format!("\"{}\"", self.sha256);
         let mut response = match Selection::of(method, headers, self.size, &etag) {
             Selection::Unsatisfiable => return Err(self.unsatisfiable()),
             Selection::NotModified => respond::empty(StatusCode::NOT_MODIFIED),
-            Selection::Whole => self.part(StatusCode::OK, 0..self.size),
-            Selection::Part(range) => {
-                let content_range =
-                    format!("bytes {}-{}/{}", range.start, range.end - 1, self.size);
-                let mut response = self.part(StatusCode::PARTIAL_CONTENT, range);
-                respond::set(
-                    response.headers_mut(),
-                    header::CONTENT_RANGE,
-                    &content_range,
-                );
-                response
-            }
+            Selection::Whole => self.bytes(StatusCode::OK, 0..self.size),
+            Selection::Part(range) => self.part(range),
         };
         let headers = response.headers_mut();
         respond::set(headers, header::ETAG, &etag);
@@ -128,114 +111,115 @@ impl Download {
         Ok(response)
     }
 
-    fn part(&self, status: StatusCode, range: Range<u64>) -> Response<Body> {
-        let length = range.end - range.start;
-        let body = FileBody {
+    fn part(&self, range: Range<u64>) -> Response<Body> {
+        let content_range = format!("bytes {}-{}/{}", range.start, range.end - 1, self.size);
+        let mut response = self.bytes(StatusCode::PARTIAL_CONTENT, range);
+        let headers = response.headers_mut();
+        respond::set(headers, header::CONTENT_RANGE, &content_range);
+        response
+    }
+
+    fn bytes(&self, status: StatusCode, range: Range<u64>) -> Response<Body> {
+        let length = (range.end - range.start).to_string();
+        let body = piece_body::body(FilePieces {
             source: self.source.clone(),
             range,
             reading: None,
-        };
-        let mut response = respond::response(status, self.content_type, body.boxed_unsync());
-        respond::set(
-            response.headers_mut(),
-            header::CONTENT_LENGTH,
-            &length.to_string(),
-        );
+        });
+        let mut response = respond::response(status, self.content_type, body);
+        respond::set(response.headers_mut(), header::CONTENT_LENGTH, &length);
         response
     }
 
     fn unsatisfiable(&self) -> Problem {
-        let detail = format!(
-            "the range begins behind the end: there are {} bytes",
-            self.size
-        );
+        let size = self.size;
+        let detail = format!("the range begins after the end: there are {size} bytes");
         Problem::new(416, "range-not-satisfiable", detail)
-            .with(header::CONTENT_RANGE, &format!("bytes */{}", self.size))
+            .with(header::CONTENT_RANGE, &format!("bytes */{size}"))
     }
 }
 
-/// Content-Disposition (RFC 6266): the last component of the name, in ASCII and, where that is not all of it, encoded.
+async fn open(path: &Path, size: u64) -> io::Result<File> {
+    let file = tokio::fs::File::open(path).await?;
+    let actual = file.metadata().await?.len();
+    if actual != size {
+        return Err(io::Error::other(format!(
+            "{size} bytes are on record, the file has {actual}"
+        )));
+    }
+    Ok(file.into_std().await)
+}
+
+/// Returns the value of Content-Disposition (RFC 6266): the last component of the name in ASCII,
+/// and percent-encoded too where it has other characters.
 fn attachment(name: &str) -> String {
     let name = name.rsplit('/').next().unwrap_or_default();
-    let plain = |c: char| c.is_ascii_alphanumeric() || "._-+ ".contains(c);
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "._-+ ".contains(c);
     let ascii: String = name
         .chars()
-        .map(|c| if plain(c) { c } else { '_' })
+        .map(|c| if is_plain(c) { c } else { '_' })
         .collect();
     if ascii == name {
-        format!("attachment; filename=\"{ascii}\"")
-    } else {
-        format!(
-            "attachment; filename=\"{ascii}\"; filename*=UTF-8''{}",
-            links::encode(name)
-        )
+        return format!("attachment; filename=\"{ascii}\"");
     }
+    let encoded = links::encode(name);
+    format!("attachment; filename=\"{ascii}\"; filename*=UTF-8''{encoded}")
 }
 
-/// A part of a file, read piece by piece as the client takes it.
-struct FileBody {
+/// One read of a file, on another thread.
+type Reading = Pin<Box<dyn Future<Output = io::Result<Bytes>> + Send>>;
+
+/// Part of a file or document, read piece by piece as the client takes it.
+struct FilePieces {
     source: Source,
+    /// The bytes that are still to come.
     range: Range<u64>,
-    reading: Option<JoinHandle<io::Result<Bytes>>>,
+    reading: Option<Reading>,
 }
 
-impl FileBody {
-    /// Returns how many bytes are still to come.
-    fn remaining(&self) -> u64 {
-        self.range.end - self.range.start
-    }
-
-    /// Polls for the next piece.
-    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
-        let length = usize::try_from(self.remaining())
-            .unwrap_or(usize::MAX)
-            .min(PIECE_BYTES);
-        if length == 0 {
-            return Poll::Ready(None);
-        }
-        let start = self.range.start;
-        let piece = match &self.source {
+impl FilePieces {
+    fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        start: u64,
+        length: usize,
+    ) -> Poll<io::Result<Bytes>> {
+        let file = match &self.source {
+            Source::File(file) => file,
             Source::Memory(bytes) => {
                 // Documents in memory are shorter than the address space.
                 let start = start as usize;
-                Ok(bytes.slice(start..start + length))
-            }
-            Source::File(file) => {
-                let reading = self.reading.get_or_insert_with(|| {
-                    let file = Arc::clone(file);
-                    tokio::task::spawn_blocking(move || read_piece(&file, start, length))
-                });
-                let piece = std::task::ready!(Pin::new(reading).poll(cx));
-                self.reading = None;
-                piece.unwrap_or_else(|error| Err(io::Error::other(error)))
+                return Poll::Ready(Ok(bytes.slice(start..start + length)));
             }
         };
+        let reading = self.reading.get_or_insert_with(|| {
+            let file = Arc::clone(file);
+            Box::pin(blocking(move || read_piece(&file, start, length)))
+        });
+        let piece = ready!(reading.as_mut().poll(cx));
+        self.reading = None;
+        Poll::Ready(piece)
+    }
+}
+
+impl Pieces for FilePieces {
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
+        let Range { start, end } = self.range;
+        let remaining = usize::try_from(end - start).unwrap_or(usize::MAX);
+        let length = remaining.min(PIECE_BYTES);
+        if length == 0 {
+            return Poll::Ready(None);
+        }
+        let piece = ready!(self.poll_read(cx, start, length));
         match &piece {
             Ok(bytes) => self.range.start += bytes.len() as u64,
             Err(error) => log::error!("a download is cut off: {error}"),
         }
         Poll::Ready(Some(piece))
     }
-}
 
-impl HttpBody for FileBody {
-    type Data = Bytes;
-    type Error = io::Error;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
-        let piece = self.get_mut().poll_next(cx);
-        piece.map(|next| next.map(|bytes| bytes.map(Frame::data)))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.remaining() == 0
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.remaining())
+    fn remaining(&self) -> Option<u64> {
+        Some(self.range.end - self.range.start)
     }
 }
 

@@ -1,14 +1,16 @@
-//! Progress as Server-Sent Events, and as plain text. Comes in: a job and a place in its log. Goes out: its events from
-//! there on, in one of the views, until the job is over. Never: a queue; each reader reads the log for itself, at its
-//! own pace. Nor a piece that begins or ends within an event.
+//! Sends a job's progress as Server-Sent Events, and as plain text.
+//!
+//! * In: a job, and the position in its log from which a reader wants it.
+//! * Out: its events from there on, in one of the views, until the job is over.
+//! * Never: a queue (each reader reads the log for itself, at its own pace), or a piece that begins
+//!   or ends within an event.
 
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
-use http_body_util::BodyExt as _;
-use hyper::body::{Body as HttpBody, Bytes, Frame};
+use hyper::body::Bytes;
 use hyper::header::{self, HeaderName};
 use hyper::http::request::Parts;
 use hyper::{Response, StatusCode};
@@ -16,6 +18,7 @@ use tokio::time::{Instant, Sleep, sleep};
 
 use super::flush::Flushes;
 use super::limits::EVENT_HEARTBEAT;
+use super::piece_body::{self, Pieces};
 use super::problem::Problem;
 use super::query;
 use super::respond::{self, Body};
@@ -23,15 +26,17 @@ use super::result::Results;
 use super::view::View;
 use crate::job::{Chunk, Cursor, Job};
 
-/// Most bytes of a piece of the stream; only an event that is longer alone is a longer piece. With the framing of HTTP, and
-/// with the header block before the first one, a piece fits into a record of TLS, which holds 16 KiB.
+/// The most bytes of a piece of the stream; only an event that is longer by itself is a longer
+/// piece. With the framing of HTTP, and with the header block before the first one, a piece fits
+/// into a record of TLS, which has 16 KiB.
 const PIECE_BYTES: usize = 15 * 1024;
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
-/// Answers a request for a job's events, in the typed view: the stream, or 204 for a reader that has the last event
-/// already. A browser's `EventSource` asks again after every stream that ends, until it gets a 204 (HTML, section 9.2.3).
+/// Answers a request for a job's events in the typed view: with the stream, or with 204 for a
+/// reader that has the last event already. A browser's `EventSource` asks again after every stream
+/// that ends, until it gets a 204 (HTML, section 9.2.3).
 ///
 /// # Errors
 /// 400: a number is malformed. 500: the log cannot be read.
@@ -40,21 +45,21 @@ pub fn answer(
     results: Arc<Results>,
     parts: &Parts,
 ) -> Result<Response<Body>, Problem> {
-    let wanted = Wanted::read(parts)?;
+    let position = RequestedPosition::read(parts)?;
     let log = job.log();
-    if log.closed() && wanted.last_seen == Some(log.events()) {
+    if log.is_closed() && position.last_seen == Some(log.event_count()) {
         return Ok(respond::empty(StatusCode::NO_CONTENT));
     }
-    stream(job, results, View::Typed, wanted.first(), parts)
+    stream(job, results, View::Typed, position.first(), parts)
 }
 
-/// The place in a job's events that a reader asks for.
-struct Wanted {
+/// The position in a job's events that a reader requests.
+struct RequestedPosition {
     from: Option<u64>,
     last_seen: Option<u64>,
 }
 
-impl Wanted {
+impl RequestedPosition {
     /// Returns the number of the first event: the one after `Last-Event-ID`, else `from`, else 0.
     fn first(&self) -> u64 {
         self.last_seen
@@ -64,30 +69,27 @@ impl Wanted {
     }
 
     /// # Errors
-    /// 400: one of the two is no number.
+    /// 400: one of the two is not a number.
     fn read(parts: &Parts) -> Result<Self, Problem> {
-        let number = |what: &str, text: Option<&str>| {
-            text.and_then(query::number).ok_or_else(|| {
-                Problem::new(
-                    400,
-                    "event-number-invalid",
-                    format!("{what} is not a decimal number"),
-                )
-            })
-        };
-        let from = query::parameter(parts.uri.query(), "from")?
-            .map(|text| number("from", Some(&text)))
-            .transpose()?;
-        let last_seen = parts
-            .headers
-            .get(LAST_EVENT_ID)
-            .map(|value| number("Last-Event-ID", value.to_str().ok()))
-            .transpose()?;
-        Ok(Self { from, last_seen })
+        let from = query::parameter(parts.uri.query(), "from")?;
+        let last_seen = parts.headers.get(LAST_EVENT_ID);
+        let from = from.map(|text| event_number("from", Some(&text)));
+        let last_seen = last_seen.map(|value| event_number("Last-Event-ID", value.to_str().ok()));
+        Ok(Self {
+            from: from.transpose()?,
+            last_seen: last_seen.transpose()?,
+        })
     }
 }
 
-/// The stream of a job's events from the one with the number `first` on.
+fn event_number(name: &str, text: Option<&str>) -> Result<u64, Problem> {
+    text.and_then(query::number).ok_or_else(|| {
+        let detail = format!("{name} is not a decimal number");
+        Problem::new(400, "event-number-invalid", detail)
+    })
+}
+
+/// Returns the stream of a job's events, from the event with the number `first` on.
 ///
 /// # Errors
 /// 500: the log cannot be read.
@@ -98,15 +100,16 @@ pub fn stream(
     first: u64,
     parts: &Parts,
 ) -> Result<Response<Body>, Problem> {
-    let body = EventBody::new(job, results, view, first);
-    let mut response = response(body, parts, "text/event-stream")?;
+    let pieces = EventPieces::new(job, results, view, first);
+    let mut response = response(pieces, parts, "text/event-stream")?;
     let headers = response.headers_mut();
     respond::set(headers, header::CACHE_CONTROL, "no-cache");
     respond::set(headers, X_ACCEL_BUFFERING, "no");
     Ok(response)
 }
 
-/// The output of a job's build so far, as plain text, whether the job runs, has failed or has succeeded.
+/// Returns the output of a job's build so far as plain text, whether the job runs, has failed or
+/// has succeeded.
 ///
 /// # Errors
 /// 500: the log cannot be read.
@@ -115,30 +118,27 @@ pub fn build_log(
     results: Arc<Results>,
     parts: &Parts,
 ) -> Result<Response<Body>, Problem> {
-    let body = EventBody::new(job, results, View::Log, 0);
-    let mut response = response(body, parts, "text/plain; charset=utf-8")?;
+    let pieces = EventPieces::new(job, results, View::Log, 0);
+    let mut response = response(pieces, parts, "text/plain; charset=utf-8")?;
     respond::set(response.headers_mut(), header::CACHE_CONTROL, "no-cache");
     Ok(response)
 }
 
 fn response(
-    body: io::Result<EventBody>,
+    pieces: io::Result<EventPieces>,
     parts: &Parts,
     content_type: &'static str,
 ) -> Result<Response<Body>, Problem> {
-    let mut body = body.map_err(|error| Problem::internal("the event log", &error))?;
-    body.flushes = parts.extensions.get().cloned();
-    Ok(respond::response(
-        StatusCode::OK,
-        content_type,
-        body.boxed_unsync(),
-    ))
+    let mut pieces = pieces.map_err(|error| Problem::internal("the event log", &error))?;
+    pieces.flushes = parts.extensions.get().cloned();
+    let body = piece_body::body(pieces);
+    Ok(respond::response(StatusCode::OK, content_type, body))
 }
 
 type Waiting = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// One reader.
-struct EventBody {
+/// One reader of a job's events.
+struct EventPieces {
     job: Arc<Job>,
     results: Arc<Results>,
     view: View,
@@ -148,16 +148,16 @@ struct EventBody {
     pending: Vec<u8>,
     waiting: Option<Waiting>,
     heartbeat: Pin<Box<Sleep>>,
-    /// Nothing is to be added to `pending` any more.
+    /// Whether nothing is added to `pending` any more.
     ended: bool,
     flushes: Option<Flushes>,
 }
 
-impl EventBody {
+impl EventPieces {
     fn new(job: Arc<Job>, results: Arc<Results>, view: View, first: u64) -> io::Result<Self> {
         let log = job.log();
         // The terminal event has the number after the last in the log. Beyond it nothing comes.
-        let ended = log.closed() && first > log.events();
+        let ended = log.is_closed() && first > log.event_count();
         let cursor = if first == 0 {
             log.start()
         } else {
@@ -178,19 +178,7 @@ impl EventBody {
         })
     }
 
-    /// Polls for the next piece of the stream: some events, or a comment. Waits before each until the connection has
-    /// taken the one before.
-    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
-        if let Some(flushes) = &self.flushes {
-            std::task::ready!(flushes.poll_done(cx));
-        }
-        let next = self.poll_piece(cx);
-        if let (Some(flushes), Poll::Ready(Some(Ok(_)))) = (&self.flushes, &next) {
-            flushes.begin();
-        }
-        next
-    }
-
+    /// Polls for some events, or for a comment when nothing happens for too long.
     fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
         loop {
             if self.ended && self.pending.is_empty() {
@@ -198,20 +186,17 @@ impl EventBody {
             }
             if let Some(waiting) = &mut self.waiting {
                 if waiting.as_mut().poll(cx).is_pending() {
-                    std::task::ready!(self.heartbeat.as_mut().poll(cx));
-                    self.rest();
+                    ready!(self.heartbeat.as_mut().poll(cx));
+                    self.reset_heartbeat();
                     return Poll::Ready(Some(Ok(Bytes::from_static(b": still there\n\n"))));
                 }
                 self.waiting = None;
             }
             match self.piece() {
                 Ok(piece) if piece.is_empty() && self.ended => return Poll::Ready(None),
-                Ok(piece) if piece.is_empty() => {
-                    self.chunk.release();
-                    self.waiting = Some(Box::pin(Arc::clone(self.job.log()).grown(self.cursor)));
-                }
+                Ok(piece) if piece.is_empty() => self.wait_for_growth(),
                 Ok(piece) => {
-                    self.rest();
+                    self.reset_heartbeat();
                     return Poll::Ready(Some(Ok(piece.into())));
                 }
                 Err(error) => {
@@ -224,40 +209,72 @@ impl EventBody {
         }
     }
 
-    fn rest(&mut self) {
-        self.heartbeat
-            .as_mut()
-            .reset(Instant::now() + EVENT_HEARTBEAT);
+    fn wait_for_growth(&mut self) {
+        self.chunk.release();
+        let log = Arc::clone(self.job.log());
+        self.waiting = Some(Box::pin(log.grown(self.cursor)));
     }
 
-    /// Events that are there, as many as [`PIECE_BYTES`] hold; the terminal one after all others.
+    fn reset_heartbeat(&mut self) {
+        let next = Instant::now() + EVENT_HEARTBEAT;
+        self.heartbeat.as_mut().reset(next);
+    }
+
+    /// Returns events that have happened, at most [`PIECE_BYTES`] of them; empty where there are
+    /// none yet.
     fn piece(&mut self) -> io::Result<Vec<u8>> {
         while self.pending.len() < PIECE_BYTES && !self.ended {
-            let out = &mut self.pending;
-            if let Some((number, record)) = self.chunk.next(&mut self.cursor)? {
-                self.view.record(&self.job, number, record, out);
-                continue;
-            }
-            let closed = self.job.log().closed();
-            if self.job.log().read(self.cursor, &mut self.chunk)? {
-                continue;
-            }
-            if !self.view.follows() {
-                self.ended = true;
+            if !self.take_event()? {
                 break;
             }
-            let (true, Some(documents)) = (closed, self.results.of(&self.job)) else {
-                break;
-            };
-            let number = self.job.log().events();
-            self.view.complete(&self.job, number, documents, out);
-            self.ended = true;
         }
         Ok(take_piece(&mut self.pending))
     }
+
+    /// Takes a step towards the next event: adds a record, reads more of the log, or ends. The
+    /// terminal event comes after all others. Returns whether there was anything to do.
+    fn take_event(&mut self) -> io::Result<bool> {
+        let out = &mut self.pending;
+        if let Some((number, record)) = self.chunk.next(&mut self.cursor)? {
+            self.view.record(&self.job, number, record, out);
+            return Ok(true);
+        }
+        let log = self.job.log();
+        // Before the read: a log that is closed here has nothing after what is read now.
+        let is_closed = log.is_closed();
+        if log.read(self.cursor, &mut self.chunk)? {
+            return Ok(true);
+        }
+        if !self.view.follows() {
+            self.ended = true;
+        } else if is_closed && let Some(documents) = self.results.of(&self.job) {
+            self.view.complete(log.event_count(), documents, out);
+            self.ended = true;
+        }
+        Ok(self.ended)
+    }
 }
 
-/// Takes whole events, as many as fit into a piece and at least one. An event ends with an empty line, and has no other.
+impl Pieces for EventPieces {
+    /// Waits before each piece until the connection has taken the one before.
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
+        if let Some(flushes) = &self.flushes {
+            ready!(flushes.poll_done(cx));
+        }
+        let next = self.poll_piece(cx);
+        if let (Some(flushes), Poll::Ready(Some(Ok(_)))) = (&self.flushes, &next) {
+            flushes.begin();
+        }
+        next
+    }
+
+    fn remaining(&self) -> Option<u64> {
+        None
+    }
+}
+
+/// Takes whole events, at least one and as many as fit into a piece. An event ends with an empty
+/// line, and contains no other.
 fn take_piece(pending: &mut Vec<u8>) -> Vec<u8> {
     if pending.len() <= PIECE_BYTES {
         return std::mem::take(pending);
@@ -267,19 +284,6 @@ fn take_piece(pending: &mut Vec<u8>) -> Vec<u8> {
     let last = fitting.or_else(|| pending.windows(2).position(is_end));
     let rest = pending.split_off(last.map_or(pending.len(), |end| end + 2));
     std::mem::replace(pending, rest)
-}
-
-impl HttpBody for EventBody {
-    type Data = Bytes;
-    type Error = io::Error;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
-        let piece = self.get_mut().poll_next(cx);
-        piece.map(|next| next.map(|bytes| bytes.map(Frame::data)))
-    }
 }
 
 #[cfg(test)]

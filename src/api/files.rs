@@ -1,58 +1,60 @@
-//! What a finished job hands out. Comes in: a job, and names from a request. Goes out: downloads of what was recorded
-//! under exactly these names. Never: a name that reaches the file system.
+//! Finds what a finished job offers for download.
+//!
+//! * In: a job, and a name from a request.
+//! * Out: the download of what was recorded under exactly this name.
+//! * Never: a name that reaches the file system.
 
 use std::sync::Arc;
+
+use hyper::body::Bytes;
 
 use super::download::Download;
 use super::problem::Problem;
 use crate::job::{Finished, Job, Outcome};
 
-/// The bundle.
+/// Returns the download of the bundle.
 ///
 /// # Errors
-/// 500: the file is not as recorded.
-pub async fn bundle(finished: &Finished) -> Result<Download, Problem> {
+/// 404: the job runs, or has failed. 500: the file is not as recorded.
+pub async fn bundle(job: &Job) -> Result<Download, Problem> {
+    let finished = finished(job)?;
     let file = &finished.bundle;
     let download = Download::of_file(&file.path, file.size, file.sha256).await?;
     Ok(download.named("application/gzip", format!("{}.tar.gz", finished.project)))
 }
 
-/// One artifact.
+/// Returns the download of one artifact.
 ///
 /// # Errors
-/// 404: none of this name. 500: the file is not as recorded.
-pub async fn artifact(finished: &Finished, name: &str) -> Result<Download, Problem> {
-    let artifact = finished
-        .artifacts
-        .iter()
-        .find(|artifact| artifact.name == name);
-    let artifact = artifact
+/// 404: the job runs or has failed, or there is no artifact of this name. 500: the file is not as
+/// recorded.
+pub async fn artifact(job: &Job, name: &str) -> Result<Download, Problem> {
+    let mut artifacts = finished(job)?.artifacts.iter();
+    let artifact = artifacts
+        .find(|artifact| artifact.name == name)
         .ok_or_else(|| Problem::new(404, "artifact-unknown", "the build made no such artifact"))?;
     let download = Download::of_file(&artifact.path, artifact.size, artifact.sha256).await?;
     Ok(download.named("application/octet-stream", artifact.name.clone()))
 }
 
-/// The lockfile.
+/// Returns the download of the lockfile, the one build configuration file.
 ///
 /// # Errors
-/// 404: another name.
+/// 404: the job runs or has failed, or the lockfile has another name.
 pub fn build_config(job: &Arc<Job>, name: &str) -> Result<Download, Problem> {
     if finished(job)?.build_config.name != name {
-        return Err(Problem::new(
-            404,
-            "build-config-unknown",
-            "the build used no such file",
-        ));
+        let detail = "the build used no such file";
+        return Err(Problem::new(404, "build-config-unknown", detail));
     }
     Ok(document(job, "text/plain; charset=utf-8", |finished| {
         Some(&finished.build_config.bytes)
     }))
 }
 
-/// `provenance.json`.
+/// Returns the download of `provenance.json`.
 ///
 /// # Errors
-/// 404: not finished, or failed.
+/// 404: the job runs, or has failed.
 pub fn provenance(job: &Arc<Job>) -> Result<Download, Problem> {
     finished(job)?;
     Ok(document(job, "application/json", |finished| {
@@ -63,7 +65,7 @@ pub fn provenance(job: &Arc<Job>) -> Result<Download, Problem> {
 /// Returns the download of `sbom.cdx.json`.
 ///
 /// # Errors
-/// 404: not finished, or failed.
+/// 404: the job runs or has failed.
 pub fn sbom(job: &Arc<Job>) -> Result<Download, Problem> {
     finished(job)?;
     Ok(document(job, "application/json", |finished| {
@@ -74,7 +76,7 @@ pub fn sbom(job: &Arc<Job>) -> Result<Download, Problem> {
 /// Returns the download of `provenance.sigstore.json`.
 ///
 /// # Errors
-/// 404: not finished, or failed.
+/// 404: the job runs or has failed.
 pub fn envelope(job: &Arc<Job>) -> Result<Download, Problem> {
     finished(job)?;
     Ok(document(job, "application/json", |finished| {
@@ -82,28 +84,25 @@ pub fn envelope(job: &Arc<Job>) -> Result<Download, Problem> {
     }))
 }
 
-/// `evidence.json`.
+/// Returns the download of `evidence.json`.
 ///
 /// # Errors
-/// 404: not finished, failed, or there is no platform.
+/// 404: the job runs or has failed, or there is no platform.
 pub fn evidence(job: &Arc<Job>) -> Result<Download, Problem> {
     if finished(job)?.evidence.is_none() {
-        return Err(Problem::new(
-            404,
-            "evidence-unavailable",
-            "this platform gives no evidence",
-        ));
+        let detail = "this platform gives no evidence";
+        return Err(Problem::new(404, "evidence-unavailable", detail));
     }
     Ok(document(job, "application/json", |finished| {
         finished.evidence.as_deref()
     }))
 }
 
-/// What a job made.
+/// Returns what a job produced.
 ///
 /// # Errors
-/// 404: it runs, or has failed.
-pub fn finished(job: &Job) -> Result<&Finished, Problem> {
+/// 404: the job runs, or has failed.
+fn finished(job: &Job) -> Result<&Finished, Problem> {
     let detail = match job.ended().map(|ended| &ended.outcome) {
         Some(Outcome::Succeeded(finished)) => return Ok(finished),
         Some(Outcome::Failed { .. }) => "the build failed: there is no result",
@@ -112,29 +111,25 @@ pub fn finished(job: &Job) -> Result<&Finished, Problem> {
     Err(Problem::new(404, "result-unavailable", detail))
 }
 
-type Pick = fn(&Finished) -> Option<&[u8]>;
+fn document(job: &Arc<Job>, content_type: &'static str, select: Select) -> Download {
+    let bytes = BytesOfJob {
+        job: Arc::clone(job),
+        select,
+    };
+    Download::of_bytes(Bytes::from_owner(bytes), content_type)
+}
 
-/// Bytes that stay where they are: in the job.
-struct Held {
+type Select = fn(&Finished) -> Option<&[u8]>;
+
+/// Bytes that stay in the job while they are sent.
+struct BytesOfJob {
     job: Arc<Job>,
-    pick: Pick,
+    select: Select,
 }
 
-impl AsRef<[u8]> for Held {
+impl AsRef<[u8]> for BytesOfJob {
     fn as_ref(&self) -> &[u8] {
-        finished(&self.job)
-            .ok()
-            .and_then(self.pick)
-            .unwrap_or_default()
+        let finished = finished(&self.job).ok();
+        finished.and_then(self.select).unwrap_or_default()
     }
-}
-
-fn document(job: &Arc<Job>, content_type: &'static str, pick: Pick) -> Download {
-    Download::of_bytes(
-        hyper::body::Bytes::from_owner(Held {
-            job: Arc::clone(job),
-            pick,
-        }),
-        content_type,
-    )
 }

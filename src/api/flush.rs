@@ -1,14 +1,15 @@
-//! Lets a body wait until the connection has taken what it gave before.
+//! Lets a body wait until the connection has taken the piece before.
 //!
-//! - Comes in: from a body, that it gave a piece; from the connection, that everything is on its way.
-//! - Goes out: when the body may give the next piece.
-//! - Never: two pieces in one write. A write of TLS is cut into records of 16 KiB, so a piece that is written alone and
-//!   is shorter never lies across the end of a record.
+//! * In: from a body, that it has given a piece; from the connection, that everything is on its
+//!   way.
+//! * Out: when the body may give the next piece.
+//! * Never: two pieces in one write. A write of TLS is cut into records of 16 KiB, so a piece that
+//!   is written alone and is shorter never crosses the end of a record.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-/// What a connection and the body that is sent on it know of each other.
+/// The state that a connection and the body that is sent on it share.
 #[derive(Clone, Debug, Default)]
 pub struct Flushes(Arc<Mutex<State>>);
 
@@ -23,7 +24,7 @@ impl Flushes {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The body gives a piece.
+    /// Reports that the body gives a piece.
     pub fn begin(&self) {
         self.state().outstanding = true;
     }
@@ -38,7 +39,7 @@ impl Flushes {
         Poll::Pending
     }
 
-    /// The connection has taken everything that was written to it.
+    /// Reports that the connection has taken everything that was written to it.
     pub fn done(&self) {
         let mut state = self.state();
         state.outstanding = false;

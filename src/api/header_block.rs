@@ -1,32 +1,32 @@
 //! Reads the header block of a request as bytes, before the HTTP library sees it.
 //!
-//! - Comes in: the bytes of a connection from the start of a request on.
-//! - Goes out: where the header block ends and which body follows it, or why it is refused.
-//! - Never: a block that two readers could end in different places or read different fields from.
-//!   What RFC 9112 lets a recipient forgive (bare line feeds, folded lines, a repeated length) is
-//!   refused here.
+//! * In: the bytes of a connection from the start of a request on.
+//! * Out: where the header block ends and which body follows it, or why it is refused.
+//! * Never: a block that two readers could end in different places or read different fields from.
+//!   Deviations that RFC 9112 lets a recipient forgive (bare line feeds, folded lines, a repeated
+//!   length) are refused here.
 
 use super::limits::{MAX_HEADER_BYTES, MAX_HEADERS};
 
 /// The body that follows a header block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BodyFraming {
-    /// No body follows.
+    /// No body follows the header block.
     Absent,
     /// A body of this many bytes follows, at least one.
     Length(u64),
-    /// A chunked body follows.
+    /// A chunked body follows the header block.
     Chunked,
 }
 
 /// A complete header block within the bytes that were scanned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HeaderBlock {
-    /// Offset of the request line, after empty lines.
+    /// The offset of the request line, after empty lines.
     pub start: usize,
-    /// Offset after the empty line that ends the block.
+    /// The offset after the empty line that ends the block.
     pub end: usize,
-    /// What follows at `end`.
+    /// The body that follows at `end`.
     pub body: BodyFraming,
 }
 
@@ -36,7 +36,8 @@ pub struct HeaderBlock {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HeaderError {
     #[error(
-        "a line of the header ends with a bare line feed; lines end with a carriage return and a line feed"
+        "a line of the header ends with a bare line feed; \
+         lines end with a carriage return and a line feed"
     )]
     BareLineFeed,
     #[error("a carriage return in the header is not followed by a line feed")]
@@ -120,16 +121,16 @@ impl HeaderError {
 /// Reads one header block, whichever pieces it comes in.
 #[derive(Debug, Default)]
 pub struct Scanner {
-    /// Bytes that have been looked at.
+    /// The number of bytes that have been looked at.
     scanned: usize,
-    /// Offset of the line that is being read.
+    /// The offset of the line that is being read.
     line_start: usize,
-    /// Offset of the request line, once there is one.
+    /// The offset of the request line, once there is one.
     block_start: Option<usize>,
     fields: Fields,
 }
 
-/// What the lines so far say about where the request ends.
+/// The facts in the lines so far that decide where the request ends.
 #[derive(Debug, Default)]
 struct Fields {
     old_version: bool,
@@ -144,7 +145,7 @@ impl Scanner {
     /// of the request. Returns `None` while the block is not complete.
     ///
     /// # Errors
-    /// The block is refused, as soon as the bytes that came show it.
+    /// The block is refused, at the first byte that shows why.
     pub fn scan(&mut self, bytes: &[u8]) -> Result<Option<HeaderBlock>, HeaderError> {
         while let Some(&byte) = bytes.get(self.scanned) {
             if self.scanned == MAX_HEADER_BYTES {
@@ -180,8 +181,8 @@ impl Scanner {
         Ok(None)
     }
 
-    /// Says what is too long: the target, where the request line got beyond its method and did not
-    /// end (RFC 9112, section 3).
+    /// Returns which part is too long: the target, where the request line got beyond its method and
+    /// did not end (RFC 9112, section 3).
     fn too_long(&self, bytes: &[u8]) -> HeaderError {
         let limit = MAX_HEADER_BYTES;
         let line = &bytes[self.line_start..self.scanned];
@@ -193,8 +194,8 @@ impl Scanner {
     }
 }
 
-/// Checks one byte of a header block. A tab and bytes from 0x80 on may be in values; where else
-/// they are, the line's own check refuses them.
+/// Checks one byte of a header block. A tab and bytes from 0x80 on may be in values; everywhere
+/// else, the check of the line refuses them.
 fn check_byte(byte: u8, after_carriage_return: bool) -> Result<(), HeaderError> {
     match (byte, after_carriage_return) {
         (b'\n', true) | (b'\r' | b'\t', false) => Ok(()),
@@ -205,7 +206,7 @@ fn check_byte(byte: u8, after_carriage_return: bool) -> Result<(), HeaderError> 
     }
 }
 
-/// Checks a request line (RFC 9112, section 3), and returns whether it is of HTTP/1.0.
+/// Checks a request line (RFC 9112, section 3), and returns whether its version is HTTP/1.0.
 fn request_line(line: &[u8]) -> Result<bool, HeaderError> {
     let mut words = line.split(|byte| *byte == b' ');
     let (Some(method), Some(target), Some(version), None) =
@@ -224,7 +225,7 @@ fn request_line(line: &[u8]) -> Result<bool, HeaderError> {
 }
 
 impl Fields {
-    /// Takes in one field line (RFC 9112, section 5).
+    /// Checks and adds one field line (RFC 9112, section 5).
     fn add(&mut self, line: &[u8]) -> Result<(), HeaderError> {
         if matches!(line.first(), Some(b' ' | b'\t')) {
             return Err(HeaderError::FoldedLine);
@@ -255,12 +256,7 @@ impl Fields {
         if self.length.is_some() {
             return Err(HeaderError::LengthRepeated);
         }
-        let digits = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
-        let number = std::str::from_utf8(value)
-            .ok()
-            .filter(|_| digits)
-            .and_then(|text| text.parse().ok());
-        self.length = Some(number.ok_or(HeaderError::LengthInvalid)?);
+        self.length = Some(decimal(value).ok_or(HeaderError::LengthInvalid)?);
         Ok(())
     }
 
@@ -287,6 +283,14 @@ impl Fields {
             (Some(length), false) => Ok(BodyFraming::Length(length)),
         }
     }
+}
+
+/// Reads decimal digits and nothing else.
+fn decimal(bytes: &[u8]) -> Option<u64> {
+    if !bytes.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    std::str::from_utf8(bytes).ok()?.parse().ok()
 }
 
 /// Returns whether this is a token (RFC 9110, section 5.6.2).

@@ -1,4 +1,8 @@
-//! The production reader of submissions.
+//! Connects the reader of submissions to the service.
+//!
+//! * In: the reader of `submission`.
+//! * Out: a [`Receive`] whose errors are problem documents.
+//! * Never: the cause of an internal error in a problem document.
 
 use hyper::body::Incoming;
 use hyper::http::request::Parts;

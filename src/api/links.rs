@@ -1,5 +1,5 @@
-//! Where a job's things are found: one function for each path of the table of routes that
-//! documents name.
+//! Builds the URL paths that documents contain: one function for each path of the table of routes
+//! that a document names.
 
 use super::route;
 use crate::job::JobId;

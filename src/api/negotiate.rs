@@ -1,104 +1,106 @@
-//! What a submission wants back. Comes in: the request's headers. Goes out: a [`Wish`]. Accept is read as RFC 9110,
-//! section 12.5.1; Prefer as RFC 7240.
+//! Decides what kind of response an accepted submission gets.
+//!
+//! * In: the header fields of the request. Accept is read by RFC 9110, section 12.5.1; Prefer by
+//!   RFC 7240.
+//! * Out: a [`ResponseKind`].
+//! * Never: a refusal: a client that accepts nothing of the three gets the job.
 
 use hyper::HeaderMap;
 use hyper::header::{self, HeaderName};
 
-/// What the answer to an accepted submission is.
+/// The kind of response to an accepted submission.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wish {
-    /// 202 at once.
+pub enum ResponseKind {
+    /// The response is 202 at once.
     Job {
-        /// Because of `Prefer: respond-async`.
+        /// Whether `Prefer: respond-async` is the reason.
         preferred: bool,
     },
-    /// The bundle, once it is there.
+    /// The response is the bundle, once the job has ended.
     Bundle,
-    /// The progress stream.
+    /// The response is the progress stream.
     Stream,
 }
 
 const PREFER: HeaderName = HeaderName::from_static("prefer");
 
-impl Wish {
-    /// What `headers` ask for, of `POST /build`.
+impl ResponseKind {
+    /// Returns the kind of response that these header fields of `POST /build` request.
     pub fn of(headers: &HeaderMap) -> Self {
         if prefers_async(headers) {
             return Self::Job { preferred: true };
         }
         let accept = Accept::of(headers);
-        let job = (
-            Self::Job { preferred: false },
-            accept.liking("application", "json"),
-        );
-        let stream = (Self::Stream, accept.liking("text", "event-stream"));
-        // The first of equals wins: what the content type stands for, unless something is asked for by name.
-        let mut candidates = vec![job, stream];
+        let job = Self::Job { preferred: false };
+        let mut candidates = vec![
+            (job, accept.acceptability("application", "json")),
+            (Self::Stream, accept.acceptability("text", "event-stream")),
+        ];
         if is_form(headers) {
-            candidates.insert(0, (Self::Bundle, accept.liking("application", "gzip")));
+            let bundle = accept.acceptability("application", "gzip");
+            candidates.insert(0, (Self::Bundle, bundle));
         }
-        let mut best = None;
-        for (wish, liking) in candidates {
-            if liking > best.map_or(Liking::default(), |(_, liking)| liking) {
-                best = Some((wish, liking));
+        // The first of equals wins: the default for the content type, unless another type is named
+        // more exactly.
+        let (mut best, mut most) = (job, Acceptability::default());
+        for (kind, acceptability) in candidates {
+            if acceptability > most {
+                (best, most) = (kind, acceptability);
             }
         }
-        best.map_or(job.0, |(wish, _)| wish)
+        best
     }
 }
 
-/// How much a media type is liked: first by weight, then by how exactly it is named.
+/// How acceptable a media type is: first by weight, then by how exactly it is named. The default is
+/// "not at all".
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-struct Liking {
-    /// In thousandths.
+struct Acceptability {
+    /// The weight (`q`) in thousandths.
     weight: u16,
     exactness: u8,
 }
 
-struct Range {
+/// The media ranges of Accept.
+struct Accept(Vec<MediaRange>);
+
+struct MediaRange {
     kind: String,
     subtype: String,
     weight: u16,
 }
 
-struct Accept(Vec<Range>);
-
 impl Accept {
     fn of(headers: &HeaderMap) -> Self {
-        let mut ranges: Vec<_> = list(headers, header::ACCEPT)
-            .filter_map(Range::parse)
-            .collect();
         if !headers.contains_key(header::ACCEPT) {
-            ranges.push(Range {
-                kind: "*".to_owned(),
-                subtype: "*".to_owned(),
-                weight: 1000,
-            });
+            return Self(vec![MediaRange::any()]);
         }
-        Self(ranges)
+        let ranges = list(headers, header::ACCEPT).filter_map(MediaRange::parse);
+        Self(ranges.collect())
     }
 
-    /// The most exact range decides.
-    fn liking(&self, kind: &str, subtype: &str) -> Liking {
-        let exactness = |range: &Range| match (range.kind.as_str(), range.subtype.as_str()) {
-            ("*", "*") => Some(1),
-            (k, "*") if k == kind => Some(2),
-            (k, s) if k == kind && s == subtype => Some(3),
-            _ => None,
-        };
-        let decisive = self
-            .0
-            .iter()
-            .filter_map(|range| Some((exactness(range)?, range.weight)))
-            .max();
-        match decisive {
-            Some((exactness, weight)) if weight > 0 => Liking { weight, exactness },
-            _ => Liking::default(),
+    /// Returns how acceptable a media type is. The most exact range decides, and of equally exact
+    /// ones the heaviest.
+    fn acceptability(&self, kind: &str, subtype: &str) -> Acceptability {
+        let ranges = self.0.iter();
+        let matching =
+            ranges.filter_map(|range| Some((range.exactness(kind, subtype)?, range.weight)));
+        match matching.max() {
+            Some((exactness, weight)) if weight > 0 => Acceptability { weight, exactness },
+            _ => Acceptability::default(),
         }
     }
 }
 
-impl Range {
+impl MediaRange {
+    fn any() -> Self {
+        Self {
+            kind: "*".to_owned(),
+            subtype: "*".to_owned(),
+            weight: 1000,
+        }
+    }
+
     fn parse(text: &str) -> Option<Self> {
         let mut parts = text.split(';').map(str::trim);
         let (kind, subtype) = parts.next()?.split_once('/')?;
@@ -111,8 +113,20 @@ impl Range {
             weight,
         })
     }
+
+    /// Returns how exactly the range names a media type, or `None` where it does not contain the
+    /// type.
+    fn exactness(&self, kind: &str, subtype: &str) -> Option<u8> {
+        match (self.kind.as_str(), self.subtype.as_str()) {
+            ("*", "*") => Some(1),
+            (k, "*") if k == kind => Some(2),
+            (k, s) if k == kind && s == subtype => Some(3),
+            _ => None,
+        }
+    }
 }
 
+/// Returns the weight in thousandths, if the parameter is `q`.
 fn weight((name, value): (&str, &str)) -> Option<u16> {
     if !name.trim().eq_ignore_ascii_case("q") {
         return None;
@@ -123,13 +137,8 @@ fn weight((name, value): (&str, &str)) -> Option<u16> {
 }
 
 fn prefers_async(headers: &HeaderMap) -> bool {
-    let mut preferences = list(headers, PREFER);
-    preferences.any(|preference| {
-        preference
-            .split(';')
-            .next()
-            .is_some_and(|name| name.trim().eq_ignore_ascii_case("respond-async"))
-    })
+    let mut names = list(headers, PREFER).map(before_parameters);
+    names.any(|name| name.eq_ignore_ascii_case("respond-async"))
 }
 
 fn is_form(headers: &HeaderMap) -> bool {
@@ -137,8 +146,11 @@ fn is_form(headers: &HeaderMap) -> bool {
         .get(header::CONTENT_TYPE)
         .and_then(|value| value.to_str().ok())
         .unwrap_or_default();
-    let essence = content_type.split(';').next().unwrap_or_default();
-    essence.trim().eq_ignore_ascii_case("multipart/form-data")
+    before_parameters(content_type).eq_ignore_ascii_case("multipart/form-data")
+}
+
+fn before_parameters(text: &str) -> &str {
+    text.split(';').next().unwrap_or_default().trim()
 }
 
 fn list(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
@@ -153,9 +165,9 @@ fn list(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
 mod tests {
     use super::*;
 
-    const JOB: Wish = Wish::Job { preferred: false };
+    const JOB: ResponseKind = ResponseKind::Job { preferred: false };
 
-    fn wish(headers: &[(&str, &str)]) -> Wish {
+    fn kind(headers: &[(&str, &str)]) -> ResponseKind {
         let mut map = HeaderMap::new();
         for (name, value) in headers {
             map.append(
@@ -163,30 +175,30 @@ mod tests {
                 value.parse().unwrap(),
             );
         }
-        Wish::of(&map)
+        ResponseKind::of(&map)
     }
 
     #[test]
     fn forms_wait_unless_they_ask_for_something_else() {
         let form = ("content-type", "Multipart/Form-Data; boundary=x");
-        assert_eq!(wish(&[form]), Wish::Bundle);
+        assert_eq!(kind(&[form]), ResponseKind::Bundle);
         for (accept, expected) in [
-            ("*/*", Wish::Bundle),
-            ("application/gzip", Wish::Bundle),
-            ("application/*", Wish::Bundle),
+            ("*/*", ResponseKind::Bundle),
+            ("application/gzip", ResponseKind::Bundle),
+            ("application/*", ResponseKind::Bundle),
             ("application/json", JOB),
             ("application/json, */*", JOB),
             ("application/json, */*;q=0.8", JOB),
-            ("application/gzip, application/json", Wish::Bundle),
+            ("application/gzip, application/json", ResponseKind::Bundle),
             ("application/gzip;q=0.5, application/json", JOB),
-            ("application/json;q=0.5, */*", Wish::Bundle),
+            ("application/json;q=0.5, */*", ResponseKind::Bundle),
             ("application/gzip;q=0, */*", JOB),
-            ("text/event-stream", Wish::Stream),
-            ("TEXT/Event-Stream; Q=0.9, */*;q=0.1", Wish::Stream),
+            ("text/event-stream", ResponseKind::Stream),
+            ("TEXT/Event-Stream; Q=0.9, */*;q=0.1", ResponseKind::Stream),
             ("text/html", JOB),
             ("", JOB),
         ] {
-            assert_eq!(wish(&[form, ("accept", accept)]), expected, "{accept}");
+            assert_eq!(kind(&[form, ("accept", accept)]), expected, "{accept}");
         }
     }
 
@@ -196,12 +208,12 @@ mod tests {
         for (accept, expected) in [
             ("*/*", JOB),
             ("application/gzip", JOB),
-            ("text/event-stream", Wish::Stream),
-            ("text/*", Wish::Stream),
+            ("text/event-stream", ResponseKind::Stream),
+            ("text/*", ResponseKind::Stream),
             ("text/event-stream, application/json", JOB),
             ("text/event-stream;q=0", JOB),
         ] {
-            assert_eq!(wish(&[json, ("accept", accept)]), expected, "{accept}");
+            assert_eq!(kind(&[json, ("accept", accept)]), expected, "{accept}");
         }
     }
 
@@ -214,8 +226,8 @@ mod tests {
             "respond-async; foo=bar",
         ] {
             let headers = [form, ("accept", "text/event-stream"), ("prefer", prefer)];
-            assert_eq!(wish(&headers), Wish::Job { preferred: true });
+            assert_eq!(kind(&headers), ResponseKind::Job { preferred: true });
         }
-        assert_eq!(wish(&[form, ("prefer", "wait=5")]), Wish::Bundle);
+        assert_eq!(kind(&[form, ("prefer", "wait=5")]), ResponseKind::Bundle);
     }
 }

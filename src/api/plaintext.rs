@@ -1,12 +1,12 @@
-//! What the plaintext port of the image serves: what is no secret, and nothing that takes a source
-//! or a job.
+//! Limits what the plaintext port of the image serves: endpoints without secrets, and none that
+//! takes a source or is about a job.
 //!
-//! The host and the network read and change everything on that port. A source that was posted there
-//! would be theirs, and the slot would be taken before the client learned it.
+//! The host and the network read and change everything on that port. They would learn a source that
+//! was posted there, and the slot would be taken before the client noticed.
 //!
-//! - Comes in: the endpoint of a request, or that there is none.
-//! - Goes out: whether the plaintext port answers it, and the refusal that says how to ask by TLS.
-//! - Never: an answer that depends on the body of a request, or on whether a job exists.
+//! * In: the endpoint of a request, or that there is none.
+//! * Out: whether the plaintext port serves it, and the refusal, which tells how to ask by TLS.
+//! * Never: a response that depends on the body of a request, or on whether a job exists.
 
 use hyper::header;
 
@@ -14,7 +14,7 @@ use super::caller::Authority;
 use super::problem::Problem;
 use super::route::Endpoint;
 
-/// Returns whether an endpoint is served in plaintext too.
+/// Returns whether an endpoint is served in plaintext, too.
 pub fn is_public(endpoint: Endpoint) -> bool {
     match endpoint {
         Endpoint::Health | Endpoint::Ready | Endpoint::Attestation | Endpoint::OpenApi => true,
@@ -33,9 +33,9 @@ pub fn is_public(endpoint: Endpoint) -> bool {
     }
 }
 
-/// Returns the refusal: 426 (RFC 9110, section 15.5.22), with the commands that ask for evidence,
-/// verify it and pin the key. `authority` is how the client reached the appliance; the port with
-/// TLS may be another one outside.
+/// Returns the refusal: 426 (RFC 9110, section 15.5.22), with the commands that request evidence,
+/// verify it and pin the key. `authority` is the address at which the client reached the appliance;
+/// from outside, the port with TLS may be another one than 443.
 pub fn refusal(authority: &Authority) -> Problem {
     let host = authority.host();
     let detail = format!(

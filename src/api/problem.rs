@@ -1,5 +1,8 @@
-//! Problem documents (RFC 9457). Comes in: a status, a stable code, words for the caller. Goes out: the answer. Never:
-//! an internal path or a cause of ours; those are logged.
+//! Builds every response that is an error: a problem document (RFC 9457).
+//!
+//! * In: a status, a stable code, and words for the caller.
+//! * Out: the response.
+//! * Never: an internal path, or the cause of an internal error: these are logged.
 
 use std::error::Error;
 use std::fmt::Display;
@@ -15,7 +18,7 @@ use crate::error_type::ErrorType;
 use crate::job::JobId;
 use crate::text;
 
-/// An answer that is an error.
+/// A response that is an error.
 #[derive(Debug)]
 pub struct Problem {
     status: StatusCode,
@@ -26,7 +29,7 @@ pub struct Problem {
 }
 
 #[derive(Serialize)]
-struct Document<'a> {
+struct ProblemDocument<'a> {
     r#type: String,
     title: String,
     status: u16,
@@ -38,8 +41,8 @@ struct Document<'a> {
 }
 
 impl Problem {
-    /// Returns a problem with the stable `code`, in kebab-case; `detail` is for the caller, in one line in which
-    /// nothing is hidden, whatever it quotes.
+    /// Returns a problem with the stable `code`, in kebab-case. `detail` is for the caller: one
+    /// line in which nothing is hidden, whatever it quotes.
     pub fn new(status: u16, code: &str, detail: impl Display) -> Self {
         Self {
             status: StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
@@ -50,8 +53,8 @@ impl Problem {
         }
     }
 
-    /// Returns a problem whose detail has several lines. To be used only where no line ending can come from what the
-    /// detail quotes.
+    /// Returns a problem whose detail has several lines. Call it only where no line ending can come
+    /// from what the detail quotes.
     pub fn in_lines(status: u16, code: &str, detail: &str) -> Self {
         let lines: Vec<String> = detail.split('\n').map(text::inert).collect();
         Self {
@@ -60,7 +63,8 @@ impl Problem {
         }
     }
 
-    /// A fault of ours while doing `what`: the cause, and its causes, go to the log.
+    /// Returns the problem for an internal error. The log gets `what` was being done, the cause,
+    /// and its causes.
     pub fn internal(what: &str, cause: &(dyn Error + 'static)) -> Self {
         log::error!("{what}: {}", Chain(cause));
         Self::new(
@@ -70,16 +74,13 @@ impl Problem {
         )
     }
 
-    /// How a failed build looks to a client that waits for the bundle.
+    /// Returns the problem for a client that waits for the bundle of a build that failed.
     pub fn of_failure(error_type: ErrorType, message: &str) -> Self {
-        Self::new(
-            failure_status(error_type),
-            &kebab_case(error_type.as_str()),
-            message,
-        )
+        let code = kebab_case(error_type.as_str());
+        Self::new(failure_status(error_type), &code, message)
     }
 
-    /// The same, about a job.
+    /// Returns the same problem, which names a job.
     pub fn about(self, job: JobId) -> Self {
         Self {
             job: Some(job),
@@ -87,15 +88,15 @@ impl Problem {
         }
     }
 
-    /// The same, with a header.
+    /// Returns the same problem with one more header field.
     pub fn with(mut self, name: HeaderName, value: &str) -> Self {
         self.headers.push((name, value.to_owned()));
         self
     }
 
-    /// The answer.
+    /// Returns the response with the problem document.
     pub fn into_response(self) -> Response<Body> {
-        let document = Document {
+        let document = ProblemDocument {
             r#type: format!("/problems/{}", self.code),
             title: title(&self.code),
             status: self.status.as_u16(),
@@ -147,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn a_status_that_is_none_is_a_fault_of_ours() {
+    fn a_status_that_is_none_is_an_internal_error() {
         assert_eq!(Problem::new(7, "x", "").into_response().status(), 500);
     }
 }

@@ -1,12 +1,17 @@
-//! The query of a URL.
+//! Reads the query of a URL.
+//!
+//! * In: the query, and the name of a parameter.
+//! * Out: the value of the parameter, decoded.
+//! * Never: one of several values.
 
 use super::problem::Problem;
 use super::route::decode;
 
-/// The value of the parameter `name`, decoded as forms are (`+` is a space); `None` where it is absent.
+/// Returns the value of the parameter `name`, decoded as forms are (`+` is a space), or `None`
+/// where it is missing.
 ///
 /// # Errors
-/// It is there twice, or its encoding is malformed.
+/// 400: the parameter is repeated, or its encoding is malformed.
 pub fn parameter(query: Option<&str>, name: &str) -> Result<Option<String>, Problem> {
     let mut found = None;
     for pair in query.unwrap_or_default().split('&') {
@@ -14,25 +19,23 @@ pub fn parameter(query: Option<&str>, name: &str) -> Result<Option<String>, Prob
         if decode(&key.replace('+', " ")).as_deref() != Some(name) {
             continue;
         }
-        let value = decode(&value.replace('+', " ")).ok_or_else(|| {
-            Problem::new(
-                400,
-                "query-invalid",
-                format!("the parameter {name} is not encoded properly"),
-            )
-        })?;
+        let Some(value) = decode(&value.replace('+', " ")) else {
+            return Err(invalid(name, "is not encoded properly"));
+        };
         if found.replace(value).is_some() {
-            return Err(Problem::new(
-                400,
-                "query-invalid",
-                format!("the parameter {name} is given more than once"),
-            ));
+            return Err(invalid(name, "is given more than once"));
         }
     }
     Ok(found)
 }
 
-/// Decimal digits as a number; one that is too big for us is as good as the biggest.
+fn invalid(name: &str, reason: &str) -> Problem {
+    let detail = format!("the parameter {name} {reason}");
+    Problem::new(400, "query-invalid", detail)
+}
+
+/// Reads decimal digits as a number; a number that is too large is read as the largest. Returns
+/// `None` for anything else.
 pub fn number(text: &str) -> Option<u64> {
     let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     digits.then(|| text.parse().unwrap_or(u64::MAX))

@@ -1,26 +1,30 @@
-//! Ranges and conditions (RFC 9110, sections 13 and 14). Comes in: request headers, size and entity tag of what is
-//! asked for. Goes out: what to send of it.
+//! Selects what to send of a download, by ranges and conditions (RFC 9110, sections 13 and 14).
+//!
+//! * In: the header fields of a request, and size and entity tag of the download.
+//! * Out: a [`Selection`].
+//! * Never: more than one range, or an empty one.
 
 use std::ops::Range;
 
 use hyper::header::{self, HeaderName};
 use hyper::{HeaderMap, Method};
 
-/// What to send.
+/// The part of a download that is sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Selection {
-    /// 200.
+    /// The whole is sent, with status 200.
     Whole,
-    /// 206, these bytes, never empty.
+    /// These bytes are sent, with status 206; the range is never empty.
     Part(Range<u64>),
-    /// 304: the client has it.
+    /// Nothing is sent, with status 304: the client has the download already.
     NotModified,
-    /// 416: no byte of the range exists.
+    /// The request is refused with status 416: no byte of the range exists.
     Unsatisfiable,
 }
 
 impl Selection {
-    /// What `headers` ask for. A range that is malformed, of another unit, or of several parts is ignored, as it may be.
+    /// Selects what `headers` request. A range that is malformed, has another unit or has several
+    /// parts is ignored, which the RFC allows.
     pub fn of(method: &Method, headers: &HeaderMap, size: u64, etag: &str) -> Self {
         if matches_any(headers, etag) {
             return Self::NotModified;
@@ -39,9 +43,8 @@ impl Selection {
         };
         let selected = match (first, last) {
             (Some(first), Some(last)) if last < first => return Self::Whole,
-            (Some(first), last) => {
-                first..last.map_or(size, |last| last.saturating_add(1)).min(size)
-            }
+            (Some(first), Some(last)) => first..last.saturating_add(1).min(size),
+            (Some(first), None) => first..size,
             (None, Some(suffix)) => size.saturating_sub(suffix)..size,
             (None, None) => return Self::Whole,
         };
@@ -53,7 +56,7 @@ impl Selection {
     }
 }
 
-/// `bytes=first-last` with at most one of the two left out.
+/// Parses `bytes=first-last`; either of the two may be missing.
 fn bounds(range: &str) -> Option<(Option<u64>, Option<u64>)> {
     let (unit, spec) = range.split_once('=')?;
     let (first, last) = spec.trim().split_once('-')?;
@@ -61,11 +64,13 @@ fn bounds(range: &str) -> Option<(Option<u64>, Option<u64>)> {
         "" => Some(None),
         _ => super::query::number(text).map(Some),
     };
-    let bytes = unit.trim().eq_ignore_ascii_case("bytes");
-    bytes.then_some((bound(first)?, bound(last)?))
+    if !unit.trim().eq_ignore_ascii_case("bytes") {
+        return None;
+    }
+    Some((bound(first)?, bound(last)?))
 }
 
-/// If-None-Match, by the weak comparison.
+/// Returns whether If-None-Match has the entity tag, by the weak comparison.
 fn matches_any(headers: &HeaderMap, etag: &str) -> bool {
     let values = headers
         .get_all(header::IF_NONE_MATCH)
@@ -75,7 +80,8 @@ fn matches_any(headers: &HeaderMap, etag: &str) -> bool {
     tags.any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == etag)
 }
 
-/// If-Range, by the strong comparison; we give no dates, so none can match.
+/// Returns whether If-Range lets the range apply, by the strong comparison. No response has a date,
+/// so no date can match.
 fn range_applies(headers: &HeaderMap, etag: &str) -> bool {
     !headers.contains_key(header::IF_RANGE)
         || text(headers, &header::IF_RANGE).is_some_and(|tag| tag == etag)

@@ -1,5 +1,8 @@
-//! Answers, from small parts. Comes in: values of ours. Goes out: responses with a length, or with a body that is made
-//! while it is read.
+//! Builds responses.
+//!
+//! * In: a status, a content type, and a body or a document.
+//! * Out: responses with a length, or with a body that is produced while it is read.
+//! * Never: a response whose content type a browser guesses.
 
 use std::io;
 
@@ -10,17 +13,17 @@ use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::{HeaderMap, Response, StatusCode};
 use serde::Serialize;
 
-/// Every body that we send: bytes in memory, a part of a file, or events as they happen.
+/// The body of every response: bytes in memory, a part of a file, or events as they happen.
 pub type Body = UnsyncBoxBody<Bytes, io::Error>;
 
-/// Returns a body that is small and in memory.
+/// Returns a body whose bytes are all in memory.
 fn in_memory(bytes: Bytes) -> Body {
     Full::new(bytes)
         .map_err(|never| match never {})
         .boxed_unsync()
 }
 
-/// A response without further headers.
+/// Returns a response with a body and its content type.
 pub fn response(status: StatusCode, content_type: &'static str, body: Body) -> Response<Body> {
     let mut response = Response::new(body);
     *response.status_mut() = status;
@@ -33,7 +36,7 @@ pub fn response(status: StatusCode, content_type: &'static str, body: Body) -> R
     response
 }
 
-/// A response whose body is small and known.
+/// Returns a response whose whole body is in memory.
 pub fn whole(
     status: StatusCode,
     content_type: &'static str,
@@ -42,14 +45,14 @@ pub fn whole(
     response(status, content_type, in_memory(body.into()))
 }
 
-/// Returns a response of a status that has no content: 204, 304.
+/// Returns a response with a status that has no content: 204 or 304.
 pub fn empty(status: StatusCode) -> Response<Body> {
     let mut response = Response::new(in_memory(Bytes::new()));
     *response.status_mut() = status;
     response
 }
 
-/// A JSON document.
+/// Returns a response with a JSON document.
 pub fn json(
     status: StatusCode,
     content_type: &'static str,
@@ -68,7 +71,7 @@ pub fn json(
     }
 }
 
-/// Sets a header to a value of ours. A value that no header can hold is left out, and logged.
+/// Sets a header field. A value that no header field can have is left out, and logged.
 pub fn set(headers: &mut HeaderMap, name: HeaderName, value: &str) {
     match HeaderValue::from_str(value) {
         Ok(value) => drop(headers.insert(name, value)),

@@ -1,56 +1,61 @@
-//! Which request is for whom. Comes in: a method and a path. Goes out: an [`Endpoint`] with the path's variables. The
-//! table is the only list of paths: routing, `Allow` and the comparison with the OpenAPI document are made from it.
+//! Finds the endpoint of a request.
+//!
+//! * In: a method and a path.
+//! * Out: an [`Endpoint`], with the values of the path's variables.
+//! * Never: a path that is not in the table. Routing, `Allow`, links and the comparison with the
+//!   OpenAPI document all use the same table.
 
 use hyper::Method;
 
-/// Prefixes under which every path also answers.
+/// The prefixes under which every path is served too.
 pub const PREFIXES: [&str; 2] = ["/v1", "/api"];
 
-/// Who answers.
+/// The function of the API that a request calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Endpoint {
-    /// Liveness.
+    /// Reports that the service runs.
     Health,
-    /// Whether a submission would be taken.
+    /// Reports whether a submission would be accepted.
     Ready,
-    /// Takes the slot.
+    /// Takes a submission, and with it the slot.
     Submit,
-    /// Takes the slot and streams.
+    /// Takes a submission and streams its progress.
     SubmitAndStream,
-    /// The job document.
+    /// Returns the document about a job.
     Job,
-    /// The typed events.
+    /// Streams the typed events of a job.
     Events,
-    /// The build's output so far.
+    /// Returns the build's output so far.
     BuildLog,
-    /// The bundle.
+    /// Returns the bundle of a job.
     Result,
-    /// The provenance in the bundle.
+    /// Returns the provenance that is in the bundle.
     Provenance,
-    /// The bill of materials in the bundle.
+    /// Returns the bill of materials that is in the bundle.
     Sbom,
-    /// The signed statement in the bundle.
+    /// Returns the signed statement that is in the bundle.
     Envelope,
-    /// The evidence in the bundle.
+    /// Returns the evidence that is in the bundle.
     Evidence,
-    /// One artifact.
+    /// Returns one artifact of a job.
     Artifact,
-    /// The lockfile.
+    /// Returns the lockfile that was used.
     BuildConfig,
-    /// Evidence about this machine before any build.
+    /// Returns evidence about this machine before any build.
     Attestation,
-    /// The contract.
+    /// Returns the contract as OpenAPI.
     OpenApi,
 }
 
-/// One line of the table.
+/// One row of the table.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Route {
-    /// `{id}` stands for one segment, `{name}` for one or more until the end.
+    /// The path, in which `{id}` stands for one segment, and `{name}` for one or more until the
+    /// end.
     pub path: &'static str,
-    /// Every method, as `Allow` lists them.
+    /// The methods that are allowed, as `Allow` lists them.
     pub methods: &'static [Method],
-    /// Who answers.
+    /// The endpoint that the path names.
     pub endpoint: Endpoint,
 }
 
@@ -65,37 +70,37 @@ const fn route(path: &'static str, methods: &'static [Method], endpoint: Endpoin
     }
 }
 
-/// The job document.
+/// The path of the job document.
 pub const JOB: &str = "/build/{id}";
 
-/// The typed events.
+/// The path of the typed events.
 pub const EVENTS: &str = "/build/{id}/events";
 
-/// What tools printed so far.
+/// The path of the build's output so far.
 pub const BUILD_LOG: &str = "/build/{id}/build.log";
 
-/// The statement.
+/// The path of the statement.
 pub const PROVENANCE: &str = "/build/{id}/provenance.json";
 
-/// The bill of materials of the build.
+/// The path of the bill of materials.
 pub const SBOM: &str = "/build/{id}/sbom.cdx.json";
 
-/// The statement, signed by the statement key.
+/// The path of the statement that the statement key has signed.
 pub const ENVELOPE: &str = "/build/{id}/provenance.sigstore.json";
 
-/// What the attester made.
+/// The path of the evidence.
 pub const EVIDENCE: &str = "/build/{id}/evidence.json";
 
-/// The bundle.
+/// The path of the bundle.
 pub const RESULT: &str = "/build/{id}/result";
 
-/// One artifact.
+/// The path of one artifact.
 pub const ARTIFACT: &str = "/builds/{id}/artifacts/{name}";
 
-/// One build configuration file.
+/// The path of one build configuration file.
 pub const BUILD_CONFIG: &str = "/builds/{id}/build-config/{name}";
 
-/// Every path; the first that fits wins.
+/// The table of all paths; the first that matches wins.
 pub static ROUTES: [Route; 16] = [
     route("/health", READ, Endpoint::Health),
     route("/ready", READ, Endpoint::Ready),
@@ -115,38 +120,37 @@ pub static ROUTES: [Route; 16] = [
     route("/openapi.json", READ, Endpoint::OpenApi),
 ];
 
-/// The parts of a path that stand for something, percent-decoded.
+/// The values of the variables of a path, percent-decoded.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Variables {
-    /// For `{id}`.
+    /// The value of `{id}`, empty where the path has none.
     pub id: String,
-    /// For `{name}`: segments joined by `/`. Only ever compared with names that we recorded.
+    /// The value of `{name}`: segments joined by `/`. It is only ever compared with recorded names.
     pub name: String,
 }
 
-/// Why nobody answers.
+/// The reason why a request has no endpoint.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Unroutable {
-    /// No such path.
+    /// There is no such path.
     Unknown,
     /// The path exists with other methods.
     Method {
-        /// Those.
+        /// The methods that are allowed.
         allowed: &'static [Method],
-        /// What stands for `{id}` in the path, where it has one.
+        /// The value of `{id}`, empty where the path has none.
         id: String,
     },
 }
 
-/// Finds who answers.
+/// Finds the endpoint of a request.
 ///
 /// # Errors
-/// The path is unknown, or the method is not for it.
+/// The path is unknown, or does not allow the method.
 pub fn find(method: &Method, path: &str) -> Result<(Endpoint, Variables), Unroutable> {
     let segments = segments(path).ok_or(Unroutable::Unknown)?;
-    let matched = ROUTES
-        .iter()
-        .find_map(|route| Some((route, fit(route.path, &segments)?)));
+    let matching = |route: &'static Route| Some((route, fit(route.path, &segments)?));
+    let matched = ROUTES.iter().find_map(matching);
     let (route, variables) = matched.ok_or(Unroutable::Unknown)?;
     if route.methods.contains(method) {
         Ok((route.endpoint, variables))
@@ -158,15 +162,18 @@ pub fn find(method: &Method, path: &str) -> Result<(Endpoint, Variables), Unrout
     }
 }
 
+/// Splits a path, without its prefix, into decoded segments.
 fn segments(path: &str) -> Option<Vec<String>> {
-    let under = |prefix: &&str| {
-        path.strip_prefix(*prefix)
-            .filter(|rest| rest.starts_with('/'))
+    let without = |prefix: &&str| {
+        let rest = path.strip_prefix(*prefix)?;
+        rest.starts_with('/').then_some(rest)
     };
-    let path = PREFIXES.iter().find_map(under).unwrap_or(path);
-    path.strip_prefix('/')?.split('/').map(decode).collect()
+    let unprefixed = PREFIXES.iter().find_map(without).unwrap_or(path);
+    let segments = unprefixed.strip_prefix('/')?.split('/');
+    segments.map(decode).collect()
 }
 
+/// Matches a path of the table, and returns the values of its variables.
 fn fit(pattern: &str, segments: &[String]) -> Option<Variables> {
     let mut variables = Variables::default();
     let mut rest = segments;
@@ -186,7 +193,8 @@ fn fit(pattern: &str, segments: &[String]) -> Option<Variables> {
     rest.is_empty().then_some(variables)
 }
 
-/// Decodes percent-encoding (RFC 3986, section 2.1). `None` where it is malformed or not UTF-8.
+/// Decodes percent-encoding (RFC 3986, section 2.1). Returns `None` where it is malformed or not
+/// UTF-8.
 pub fn decode(text: &str) -> Option<String> {
     let mut pieces = text.split('%');
     let mut bytes = pieces.next()?.as_bytes().to_vec();

@@ -1,4 +1,4 @@
-//! Spellings of words that the API says in more than one.
+//! Converts between the spellings of a word that occurs in more than one.
 
 /// Returns a word or a sentence with a capital first letter, if that is an ASCII letter.
 pub fn capitalised(word: &str) -> String {

@@ -1,4 +1,8 @@
-//! A connection that does not wait for ever for a peer that takes nothing.
+//! Ends a connection whose peer takes nothing for too long.
+//!
+//! * In: reads and writes of the connection.
+//! * Out: the same, and an error for a write that makes no progress.
+//! * Never: a limit for a peer that reads slowly, or for the time between two writes.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -8,27 +12,29 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
 
-/// Passes everything through; a write that makes no progress for too long is an error.
+/// A connection that passes everything through; a write that makes no progress for too long is an
+/// error.
 #[derive(Debug)]
-pub struct Impatient<S> {
+pub struct StallTimeout<S> {
     inner: S,
-    patience: Duration,
+    limit: Duration,
     deadline: Pin<Box<Sleep>>,
     stalled: bool,
 }
 
-impl<S> Impatient<S> {
-    /// Waits at most `patience` for each write to make progress.
-    pub fn new(inner: S, patience: Duration) -> Self {
+impl<S> StallTimeout<S> {
+    /// Returns the connection with a limit for the time in which a write makes no progress.
+    pub fn new(inner: S, limit: Duration) -> Self {
         Self {
             inner,
-            patience,
-            deadline: Box::pin(sleep(patience)),
+            limit,
+            deadline: Box::pin(sleep(limit)),
             stalled: false,
         }
     }
 
-    fn judge(
+    /// Turns a wait that has lasted too long into an error.
+    fn check(
         &mut self,
         cx: &mut Context<'_>,
         progress: Poll<io::Result<usize>>,
@@ -39,7 +45,7 @@ impl<S> Impatient<S> {
         }
         if !self.stalled {
             self.stalled = true;
-            self.deadline.as_mut().reset(Instant::now() + self.patience);
+            self.deadline.as_mut().reset(Instant::now() + self.limit);
         }
         self.deadline
             .as_mut()
@@ -48,7 +54,7 @@ impl<S> Impatient<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Impatient<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for StallTimeout<S> {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -58,7 +64,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Impatient<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Impatient<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for StallTimeout<S> {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -66,7 +72,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Impatient<S> {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let progress = Pin::new(&mut this.inner).poll_write(cx, bytes);
-        this.judge(cx, progress)
+        this.check(cx, progress)
     }
 
     fn poll_write_vectored(
@@ -76,14 +82,14 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Impatient<S> {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let progress = Pin::new(&mut this.inner).poll_write_vectored(cx, slices);
-        this.judge(cx, progress)
+        this.check(cx, progress)
     }
 
     fn is_write_vectored(&self) -> bool {
         self.inner.is_write_vectored()
     }
 
-    // A socket has nothing to flush, and does not wait with its end.
+    // A socket has nothing to flush, and does not wait before it ends.
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.get_mut().inner).poll_flush(cx)
     }
@@ -99,8 +105,8 @@ mod tests {
 
     use super::*;
 
-    /// The clock stands still while anything can be done, and then goes to the next deadline: how busy the machine is makes no
-    /// difference.
+    /// Runs with a clock that stands still while anything can be done, and then goes to the next
+    /// deadline: how busy the machine is makes no difference.
     fn run<T>(future: impl Future<Output = T>) -> T {
         let mut runtime = tokio::runtime::Builder::new_current_thread();
         runtime
@@ -115,7 +121,7 @@ mod tests {
     fn gives_up_on_a_peer_that_takes_nothing() {
         let error = run(async {
             let (ours, _theirs) = tokio::io::duplex(4);
-            Impatient::new(ours, Duration::from_millis(20))
+            StallTimeout::new(ours, Duration::from_millis(20))
                 .write_all(b"too long")
                 .await
                 .unwrap_err()
@@ -124,10 +130,10 @@ mod tests {
     }
 
     #[test]
-    fn every_bit_of_progress_renews_its_patience() {
+    fn every_bit_of_progress_starts_the_limit_anew() {
         run(async {
             let (ours, mut theirs) = tokio::io::duplex(1);
-            let mut ours = Impatient::new(ours, Duration::from_millis(200));
+            let mut ours = StallTimeout::new(ours, Duration::from_millis(200));
             let reader = async {
                 for _ in 0..20 {
                     tokio::time::sleep(Duration::from_millis(20)).await;

@@ -1,5 +1,8 @@
-//! POST: who gets the slot. Comes in: a request whose body is still on its way. Goes out: the one acceptance, or a
-//! refusal. Never: a body that is read for a slot that is taken, or a job id in a refusal.
+//! Answers submissions: decides which one gets the slot.
+//!
+//! * In: a POST whose body is still on its way.
+//! * Out: the one acceptance, or a refusal.
+//! * Never: a body that is read for a slot that is taken, or a job id in a refusal.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -10,7 +13,7 @@ use hyper::header::{self, HeaderName};
 use hyper::http::request::Parts;
 use hyper::{HeaderMap, Method, Response};
 
-use super::negotiate::Wish;
+use super::negotiate::ResponseKind;
 use super::problem::Problem;
 use super::respond::{self, Body};
 use super::view::View;
@@ -22,50 +25,52 @@ const KETTLE_JOB_ID: HeaderName = HeaderName::from_static("kettle-job-id");
 const KETTLE_NONCE: HeaderName = HeaderName::from_static("kettle-nonce");
 const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 
-/// A future of one runtime's thread.
+/// A future that stays on its runtime's thread.
 pub type LocalFuture<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
 
-/// Reads a submission.
+/// Reads the bodies of submissions.
 pub trait Receive {
-    /// Reads the body and checks everything that can be checked before a build. Dropping the future before its end
-    /// leaves nothing behind.
+    /// Reads the body and checks everything that can be checked before a build. Dropping the future
+    /// before its end leaves nothing behind.
     ///
     /// # Errors
-    /// The refusal, for the client.
+    /// The submission is refused: the problem is for the client.
     fn receive<'a>(
         &'a self,
         parts: &'a Parts,
         body: Incoming,
     ) -> LocalFuture<'a, Result<Request, Problem>>;
 
-    /// Throws away what a valid request brought along, for want of the slot.
+    /// Removes the files of a valid request that did not get the slot.
     fn discard(&self, request: Request);
 }
 
 /// Answers `POST /build` and `POST /build/stream`.
 ///
 /// # Errors
-/// The refusal. The rest of the body may still be on its way then: the connection is of no further use.
+/// The submission is refused. The rest of its body may still be on its way: the connection is
+/// closed.
 pub(super) async fn submit(
     service: &Service,
     parts: &Parts,
     body: Incoming,
-    wish: Wish,
+    kind: ResponseKind,
 ) -> Result<Response<Body>, Problem> {
     match accept(service, parts, body).await {
-        Ok(job) => Ok(answer(service, &job, parts, wish).await),
+        Ok(job) => Ok(answer(service, &job, parts, kind).await),
         Err(problem) => Err(problem.with(header::CONNECTION, "close")),
     }
 }
 
 async fn accept(service: &Service, parts: &Parts, body: Incoming) -> Result<Arc<Job>, Problem> {
-    if service.slot.taken() {
+    if service.slot.is_taken() {
         return Err(slot_taken());
     }
     let receiving = service.receiver.receive(parts, body);
-    let request = unless(service.slot.wait_taken(), receiving)
-        .await
-        .unwrap_or_else(|| Err(slot_taken()))?;
+    let Some(received) = unless(service.slot.wait_taken(), receiving).await else {
+        return Err(slot_taken());
+    };
+    let request = received?;
     match service.slot.claim(&request) {
         Ok(running) => {
             let job = Arc::clone(running.job());
@@ -75,15 +80,19 @@ async fn accept(service: &Service, parts: &Parts, body: Incoming) -> Result<Arc<
         }
         Err(error) => {
             service.receiver.discard(request);
-            Err(match error {
-                ClaimError::Taken => slot_taken(),
-                ClaimError::Setup(cause) => Problem::internal("a job could not be set up", &cause),
-            })
+            Err(unclaimed(error))
         }
     }
 }
 
-/// What `work` gives, unless `stop` is there first.
+fn unclaimed(error: ClaimError) -> Problem {
+    match error {
+        ClaimError::Taken => slot_taken(),
+        ClaimError::Setup(cause) => Problem::internal("a job could not be set up", &cause),
+    }
+}
+
+/// Returns the result of `work`, or `None` when `stop` ends first.
 async fn unless<T>(stop: impl Future<Output = ()>, mut work: LocalFuture<'_, T>) -> Option<T> {
     let mut stop = std::pin::pin!(stop);
     std::future::poll_fn(|cx| match stop.as_mut().poll(cx) {
@@ -94,24 +103,26 @@ async fn unless<T>(stop: impl Future<Output = ()>, mut work: LocalFuture<'_, T>)
 }
 
 fn slot_taken() -> Problem {
-    Problem::new(
-        409,
-        "slot-taken",
-        "this machine builds once, and its build has been accepted already",
-    )
+    let detail = "this machine builds once, and its build has been accepted already";
+    Problem::new(409, "slot-taken", detail)
 }
 
-async fn answer(service: &Service, job: &Arc<Job>, parts: &Parts, wish: Wish) -> Response<Body> {
-    let answer = match wish {
-        Wish::Job { preferred } => Ok(accepted(job, preferred)),
-        Wish::Stream => {
+async fn answer(
+    service: &Service,
+    job: &Arc<Job>,
+    parts: &Parts,
+    kind: ResponseKind,
+) -> Response<Body> {
+    let answered = match kind {
+        ResponseKind::Job { preferred } => Ok(accepted(job, preferred)),
+        ResponseKind::Stream => {
             let results = Arc::clone(&service.results);
             events::stream(Arc::clone(job), results, View::messages(), 0, parts)
         }
-        Wish::Bundle => bundle(job).await,
+        ResponseKind::Bundle => bundle(job).await,
     };
     let mut response =
-        answer.unwrap_or_else(|problem: Problem| problem.about(job.id()).into_response());
+        answered.unwrap_or_else(|problem: Problem| problem.about(job.id()).into_response());
     identify(job, response.headers_mut());
     response
 }
@@ -124,12 +135,14 @@ fn accepted(job: &Job, preferred: bool) -> Response<Body> {
     response
 }
 
-/// The bundle, once it is there. HTTP has no status before that, so a waiting client learns the job's id at the end.
+/// Returns the bundle once the job has ended. HTTP has no status before that, so a waiting client
+/// learns the job's id at the end.
 async fn bundle(job: &Job) -> Result<Response<Body>, Problem> {
     match &job.wait_ended().await.outcome {
-        Outcome::Succeeded(finished) => files::bundle(finished)
-            .await?
-            .answer(&Method::POST, &HeaderMap::new()),
+        Outcome::Succeeded(_) => {
+            let download = files::bundle(job).await?;
+            download.response(&Method::POST, &HeaderMap::new())
+        }
         Outcome::Failed {
             error_type,
             message,

@@ -1,5 +1,9 @@
-//! The TLS key of this machine, made at start and never written anywhere. What vouches for it is not its certificate,
-//! which it signed itself, but the evidence that binds the public key.
+//! Generates the TLS key of this machine. The evidence that binds the public key vouches for the
+//! key; its certificate does not, because the key signed that itself.
+//!
+//! * In: random bytes, at the start.
+//! * Out: a key with its certificate.
+//! * Never: a key that is written to a file.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,28 +16,27 @@ use rustls::time_provider::TimeProvider;
 
 use crate::clock::Date;
 
-/// What the certificate calls the machine; nobody should believe it.
+/// The name of the machine in the certificate; nobody should believe it.
 const COMMON_NAME: &str = "kettle appliance";
 
-/// The time of session tickets. The library's own clock panics before 1970.
+/// The clock for session tickets. The library's own clock panics before 1970.
 #[derive(Debug)]
 struct WallClock;
 
 impl TimeProvider for WallClock {
     fn current_time(&self) -> Option<UnixTime> {
-        Some(UnixTime::since_unix_epoch(Duration::from_secs(
-            Date::now().seconds(),
-        )))
+        let since_epoch = Duration::from_secs(Date::now().seconds());
+        Some(UnixTime::since_unix_epoch(since_epoch))
     }
 }
 
-/// Why there is no TLS key.
+/// The reason why there is no TLS key.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// The key or its certificate could not be made.
-    #[error("the TLS key or its certificate could not be made")]
+    /// The key or its certificate could not be generated.
+    #[error("the TLS key or its certificate could not be generated")]
     Key(#[from] rcgen::Error),
-    /// The TLS library does not take them.
+    /// The TLS library refused the configuration.
     #[error("the TLS configuration was refused")]
     Configuration(#[from] rustls::Error),
 }
@@ -46,10 +49,10 @@ pub struct TlsIdentity {
 }
 
 impl TlsIdentity {
-    /// Makes a key and signs its certificate with it.
+    /// Generates a key, and signs a certificate with it.
     ///
     /// # Errors
-    /// No random bytes.
+    /// There are no random bytes, or the TLS library refuses the configuration.
     pub fn generate() -> Result<Self, TlsError> {
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
         let mut parameters = CertificateParams::new(vec!["localhost".to_owned()])?;
@@ -70,7 +73,7 @@ impl TlsIdentity {
         })
     }
 
-    /// The public key, a DER SubjectPublicKeyInfo (RFC 5280, section 4.1).
+    /// Returns the public key, a DER SubjectPublicKeyInfo (RFC 5280, section 4.1).
     pub fn public_key(&self) -> &[u8] {
         &self.public_key
     }

@@ -1,10 +1,17 @@
-//! How events look. Comes in: neutral records. Goes out: the typed events of `/build/{id}/events`, the messages of
-//! `/build/stream`, or the lines of `build.log`. The first two differ in words only; both carry the number of the typed
-//! event, so that a reader of the stream can resume with the typed events. What is too long for a line of the stream
-//! comes in several messages, of which the last has the number: a reader that lost it resumes with the whole.
+//! Turns the records of a job's log into what readers see.
 //!
-//! In the stream the words alone say who speaks: a message is the appliance's own when it starts
-//! with [`NOTE_MARK`] or is a milestone. Never: a line of output that is either.
+//! * In: neutral records.
+//! * Out: the typed events of `/build/{id}/events`, the messages of `/build/stream`, or the lines
+//!   of `build.log`.
+//! * Never: a line of output that looks like the appliance's own words.
+//!
+//! Typed events and messages differ in words only. Both have the number of the typed event, so that
+//! a reader of the stream can resume with the typed events. A text that is too long for a line of
+//! the stream comes in several messages, of which the last has the number: a reader that lost that
+//! one resumes with the whole text.
+//!
+//! In the stream only the words tell who speaks: a message is the appliance's own when it starts
+//! with [`NOTE_MARK`] or is a milestone.
 
 use std::borrow::Cow;
 use std::io::Write;
@@ -16,33 +23,33 @@ use super::spelling::capitalised;
 use super::stream_line;
 use crate::job::{EventKind, Job, NOTE_MARK, Record};
 
-/// Which of the three.
+/// The form in which a reader gets the records.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum View {
-    /// `type` and `msg`.
+    /// The typed events, with `type` and `msg`.
     Typed,
-    /// `info` and `message`, always from the start.
+    /// The messages, with `info` and `message`, always from the start.
     Messages {
-        /// Kinds whose milestone has been passed.
+        /// The kinds of events whose milestone has been passed.
         passed: Vec<EventKind>,
     },
-    /// What tools printed and our notes, as plain text, up to the last line that there is.
+    /// The output of tools and our notes, as plain text, up to the last line so far.
     Log,
 }
 
-/// How one kind of event looks.
-struct Look {
-    /// The `type` of the typed event; none where there is no such event.
+/// The words for one kind of event.
+struct EventWords {
+    /// The `type` of the typed event; `None` where there is no such event.
     r#type: Option<&'static str>,
-    /// The words by which clients know the milestone in the stream that the first event of this kind is, in lower case.
-    /// Later ones speak for themselves.
+    /// The words of the milestone, in lower case, by which clients of the stream recognise the
+    /// first event of this kind. Later events of the kind have their own text.
     milestone: &'static [&'static str],
 }
 
-/// The table of both views.
-const fn look(kind: EventKind) -> Look {
-    const fn row(r#type: Option<&'static str>, milestone: &'static [&'static str]) -> Look {
-        Look { r#type, milestone }
+/// The table of the words of both views.
+const fn look(kind: EventKind) -> EventWords {
+    const fn row(r#type: Option<&'static str>, milestone: &'static [&'static str]) -> EventWords {
+        EventWords { r#type, milestone }
     }
     match kind {
         EventKind::Queued => row(Some("queued"), &["build accepted"]),
@@ -58,9 +65,9 @@ const fn look(kind: EventKind) -> Look {
 }
 
 #[derive(Serialize)]
-struct Typed<'a> {
+struct TypedEvent<'a> {
     r#type: &'static str,
-    /// Of a queue that never has another job in it.
+    /// The position in a queue that never contains another job.
     #[serde(skip_serializing_if = "Option::is_none")]
     position: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -75,7 +82,7 @@ struct Message<'a> {
     accepted: Option<Accepted>,
 }
 
-/// What the stream's first event says beside its message.
+/// The further members of the stream's first message.
 #[derive(Serialize)]
 struct Accepted {
     job_id: String,
@@ -83,13 +90,24 @@ struct Accepted {
     nonce: String,
 }
 
+impl Accepted {
+    /// Returns the members for the record with which a job is accepted, and `None` for all others.
+    fn in_record(job: &Job, record: Record<'_>) -> Option<Self> {
+        (record.kind == EventKind::Queued).then(|| Self {
+            job_id: job.id().to_string(),
+            build_id: job.id().to_string(),
+            nonce: job.nonce().to_string(),
+        })
+    }
+}
+
 impl View {
-    /// The stream's messages, from the start.
+    /// Returns the view with the messages of the stream.
     pub fn messages() -> Self {
         Self::Messages { passed: Vec::new() }
     }
 
-    /// Whether a reader waits for what comes next.
+    /// Returns whether a reader waits for later records.
     pub fn follows(&self) -> bool {
         *self != Self::Log
     }
@@ -104,37 +122,25 @@ impl View {
             }
             Self::Log => log_line(record, out),
             Self::Messages { passed } => {
-                let number = record.kind.numbered().then_some(number);
-                let milestone = if passed.contains(&record.kind) {
-                    None
-                } else {
-                    milestone(record)
-                };
-                if milestone.is_some() {
-                    passed.push(record.kind);
-                }
-                let accepted = (record.kind == EventKind::Queued).then(|| Accepted {
-                    job_id: job.id().to_string(),
-                    build_id: job.id().to_string(),
-                    nonce: job.nonce().to_string(),
-                });
-                match milestone {
-                    Some(milestone) => message(number, &milestone, accepted, out),
-                    None if record.kind == EventKind::Line => {
-                        let line = without_milestones(record.text);
-                        in_parts(number, &line, without_mark, out);
+                let number = record.kind.is_numbered().then_some(number);
+                let is_first = !passed.contains(&record.kind);
+                match milestone(record) {
+                    Some(milestone) if is_first => {
+                        passed.push(record.kind);
+                        let accepted = Accepted::in_record(job, record);
+                        message(number, &milestone, accepted, out);
                     }
-                    None => in_parts(number, record.text, with_mark, out),
+                    _ => in_parts(number, record, out),
                 }
             }
         }
     }
 
-    /// Appends the terminal event.
-    pub fn complete(&self, job: &Job, number: u64, documents: &ResultDocuments, out: &mut Vec<u8>) {
+    /// Appends the terminal event, if this view has one.
+    pub fn complete(&self, number: u64, documents: &ResultDocuments, out: &mut Vec<u8>) {
         let result = match self {
-            Self::Typed => Cow::Borrowed(documents.typed.as_str()),
-            Self::Messages { .. } => Cow::Owned(stream_line::result(job.id(), &documents.full)),
+            Self::Typed => &documents.typed,
+            Self::Messages { .. } => &documents.stream,
             Self::Log => return,
         };
         // Writing to a vector does not fail.
@@ -159,16 +165,17 @@ fn log_line(record: Record<'_>, out: &mut Vec<u8>) {
     out.push(b'\n');
 }
 
-fn typed(record: Record<'_>) -> Option<Typed<'_>> {
+/// Returns the typed event for a record, if there is one.
+fn typed(record: Record<'_>) -> Option<TypedEvent<'_>> {
     let is_queued = record.kind == EventKind::Queued;
-    Some(Typed {
+    Some(TypedEvent {
         r#type: look(record.kind).r#type?,
         position: is_queued.then_some(0),
         msg: (!is_queued).then_some(record.text),
     })
 }
 
-/// What the stream says when an event of this kind comes for the first time.
+/// Returns the milestone that the first event of this kind is in the stream.
 fn milestone(record: Record<'_>) -> Option<String> {
     match (record.kind, look(record.kind).milestone) {
         (EventKind::Start, _) => Some(format!("Running {}", record.text)),
@@ -177,43 +184,52 @@ fn milestone(record: Record<'_>) -> Option<String> {
     }
 }
 
-/// A line of output, in which the first letter of a milestone's words is escaped wherever they
-/// stand, in upper or lower case: some clients look for them anywhere in a message.
+/// Returns a line of output in which the words of every milestone have their first letter escaped,
+/// wherever they are, in upper or lower case: some clients look for them anywhere in a message.
 fn without_milestones(line: &str) -> Cow<'_, str> {
     let lower = line.to_ascii_lowercase();
     let milestones = EventKind::ALL.iter().flat_map(|kind| look(*kind).milestone);
     let found = milestones.flat_map(|words| lower.match_indices(words));
-    let mut places: Vec<usize> = found.map(|(place, _)| place).collect();
-    if places.is_empty() {
+    let mut offsets: Vec<usize> = found.map(|(offset, _)| offset).collect();
+    if offsets.is_empty() {
         return Cow::Borrowed(line);
     }
-    places.sort_unstable();
+    offsets.sort_unstable();
     let (mut shown, mut rest) = (String::with_capacity(2 * line.len()), 0);
-    for place in places {
-        shown.push_str(&line[rest..place]);
-        // Each of the words begins with a letter of one byte.
-        rest = place + 1;
-        shown.extend(line[place..rest].chars().flat_map(char::escape_unicode));
+    for offset in offsets {
+        shown.push_str(&line[rest..offset]);
+        // The words of each milestone begin with a letter of one byte.
+        rest = offset + 1;
+        let letter = line[offset..rest].chars();
+        shown.extend(letter.flat_map(char::escape_unicode));
     }
     shown.push_str(&line[rest..]);
     Cow::Owned(shown)
 }
 
-/// Appends a text as messages that fit into lines; each part begins as `marked` has it.
-fn in_parts(number: Option<u64>, text: &str, marked: fn(&str) -> Cow<'_, str>, out: &mut Vec<u8>) {
-    let mut parts = stream_line::parts(text).peekable();
+/// Appends the text of a record as messages that each fit into a line; only the last has the
+/// number.
+fn in_parts(number: Option<u64>, record: Record<'_>, out: &mut Vec<u8>) {
+    let is_output = record.kind == EventKind::Line;
+    let text = match is_output {
+        true => without_milestones(record.text),
+        false => Cow::Borrowed(record.text),
+    };
+    let marked = if is_output { without_mark } else { with_mark };
+    let mut parts = stream_line::parts(&text).peekable();
     while let Some(part) = parts.next() {
-        let number = number.filter(|_| parts.peek().is_none());
-        message(number, &marked(part), None, out);
+        let number_of_last = number.filter(|_| parts.peek().is_none());
+        message(number_of_last, &marked(part), None, out);
     }
 }
 
-/// A part of what the appliance says itself.
+/// Returns a part of the appliance's own words, which begins with the mark.
 fn with_mark(part: &str) -> Cow<'_, str> {
     Cow::Owned(format!("{NOTE_MARK} {part}"))
 }
 
-/// A part of a line of output. The line itself does not begin like a note; a part of it that would has its bracket escaped.
+/// Returns a part of a line of output, which does not begin with the mark. The line itself does not
+/// begin like a note; a part of it that would begin like one has its bracket escaped.
 fn without_mark(part: &str) -> Cow<'_, str> {
     let words = part.trim_start();
     let start = words.get(..NOTE_MARK.len()).unwrap_or_default();
@@ -290,7 +306,8 @@ mod tests {
             );
         }
         let line = "\u{f6} GENERATING PROVENANCE, creating attestation; Generating provenance";
-        let shown = "\u{f6} \\u{47}ENERATING PROVENANCE, \\u{63}reating attestation; \\u{47}enerating provenance";
+        let shown = "\u{f6} \\u{47}ENERATING PROVENANCE, \\u{63}reating attestation; \
+            \\u{47}enerating provenance";
         assert_eq!(without_milestones(line), shown);
     }
 

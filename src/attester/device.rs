@@ -1,5 +1,9 @@
-//! The guest device. Comes in: report data. Goes out: evidence from the secure processor, at privilege level 0. Never: an
-//! endless wait, a report that is about other bytes or is not signed, or a device that anybody but PID 1 can open.
+//! Requests evidence through the guest device.
+//!
+//! * In: report data.
+//! * Out: evidence from the secure processor, at privilege level 0.
+//! * Never: an endless wait, a report that is about other bytes or is not signed, or a device that
+//!   another process than PID 1 can open.
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
@@ -14,25 +18,28 @@ use super::table::{Certificates, MAX_TABLE_BYTES};
 use super::{AttestError, Attester, Evidence, ReportData};
 use crate::snp::report::{REPORT_BYTES, Report};
 
-/// Where the kernel's driver has it.
+/// The path of the device node of the kernel's driver.
 const PATH: &str = "/dev/sev-guest";
-/// How often a busy secure processor is asked. The driver itself repeats a request for up to a minute before it says so.
+/// How often a request to a busy secure processor is tried. The driver itself repeats a request for
+/// up to a minute before it reports that.
 pub const MAX_ATTEMPTS: u32 = 5;
-/// Between two attempts: as long as the driver waits between two of its own.
+/// The pause between two attempts: as long as the driver waits between two of its own.
 const PAUSE: Duration = Duration::from_secs(2);
-/// The host's error "not enough room for the certificates" (GHCB specification, SNP extended guest request).
+/// The host's error "not enough room for the certificates" (GHCB specification, SNP extended guest
+/// request).
 const HOST_INVALID_LENGTH: u32 = 1;
 /// The host's error "busy, ask again" (GHCB specification, SNP guest request).
 const HOST_BUSY: u32 = 2;
-/// Before the report in MSG_REPORT_RSP (AMD 56860): status, size of the report, 24 reserved bytes.
+/// The size of the header before the report in MSG_REPORT_RSP (AMD 56860): status, size of the
+/// report, 24 reserved bytes.
 const RESPONSE_HEADER_BYTES: usize = 32;
 
-/// One request to the driver; what tests put something else in the place of.
-trait Door: Send + Sync {
+/// Sends one request to the driver. Tests replace it.
+trait Driver: Send + Sync {
     fn ask(&self, report_data: &ReportData, certificates: &mut [u8]) -> Reply;
 }
 
-impl Door for File {
+impl Driver for File {
     fn ask(&self, report_data: &ReportData, certificates: &mut [u8]) -> Reply {
         extended_report(self, report_data, certificates)
     }
@@ -40,16 +47,16 @@ impl Door for File {
 
 /// The secure processor, through the guest device.
 pub struct GuestDevice {
-    door: Box<dyn Door>,
+    driver: Box<dyn Driver>,
     pause: Duration,
 }
 
 impl GuestDevice {
-    /// Takes the device for this process alone: opens it, to be closed in every program that is started, and removes its
-    /// node. None where the machine has no secure processor for guests.
+    /// Takes the device for this process alone: opens it with close-on-exec, and removes its node.
+    /// Returns none if the machine has no secure processor for guests.
     ///
     /// # Errors
-    /// It is there and cannot be opened, or its node cannot be removed.
+    /// The device exists and cannot be opened, or its node cannot be removed.
     pub fn take() -> Result<Option<Self>, AttestError> {
         Self::take_at(Path::new(PATH))
     }
@@ -60,7 +67,7 @@ impl GuestDevice {
             Ok(device) => {
                 fs::remove_file(path).map_err(AttestError::Device)?;
                 Ok(Some(Self {
-                    door: Box::new(device),
+                    driver: Box::new(device),
                     pause: PAUSE,
                 }))
             }
@@ -69,10 +76,10 @@ impl GuestDevice {
         }
     }
 
-    /// One request. None: busy.
+    /// Makes one request. Returns none if the secure processor or the host is busy.
     fn ask(&self, report_data: &ReportData) -> Result<Option<Evidence>, AttestError> {
         let mut table = vec![0; MAX_TABLE_BYTES];
-        let reply = self.door.ask(report_data, &mut table);
+        let reply = self.driver.ask(report_data, &mut table);
         match reply {
             Reply {
                 host_error: HOST_INVALID_LENGTH,
@@ -129,19 +136,17 @@ impl Attester for GuestDevice {
     }
 }
 
-/// Errors of the driver that mean: ask again.
+/// Returns whether an error of the driver means that the request can be tried again.
 fn is_busy(error: &io::Error) -> bool {
     let busy = [Errno::AGAIN, Errno::BUSY, Errno::INTR, Errno::TIMEDOUT];
     Errno::from_io_error(error).is_some_and(|error| busy.contains(&error))
 }
 
-/// The report in MSG_REPORT_RSP.
+/// Returns the report in MSG_REPORT_RSP.
 fn report(response: &[u8]) -> Result<Report, AttestError> {
     let number = |at: usize| {
-        response
-            .get(at..)
-            .and_then(<[u8]>::first_chunk)
-            .map_or(0, |bytes| u32::from_le_bytes(*bytes))
+        let bytes = response.get(at..).and_then(<[u8]>::first_chunk);
+        bytes.map_or(0, |bytes| u32::from_le_bytes(*bytes))
     };
     let (status, length) = (number(0), number(4));
     if status != 0 {
@@ -186,10 +191,10 @@ mod tests {
         reply
     }
 
-    /// Gives these answers, then nothing but busy ones.
+    /// Returns these replies, then only busy ones.
     struct Script(Mutex<Vec<Reply>>);
 
-    impl Door for Script {
+    impl Driver for Script {
         fn ask(&self, report_data: &ReportData, certificates: &mut [u8]) -> Reply {
             assert_eq!((*report_data, certificates.len()), (DATA, MAX_TABLE_BYTES));
             let mut left = self.0.lock().unwrap();
@@ -203,7 +208,7 @@ mod tests {
 
     fn attest(replies: Vec<Reply>) -> Result<Evidence, AttestError> {
         GuestDevice {
-            door: Box::new(Script(Mutex::new(replies))),
+            driver: Box::new(Script(Mutex::new(replies))),
             pause: Duration::ZERO,
         }
         .attest(&DATA)
@@ -282,14 +287,14 @@ mod tests {
     #[test]
     fn a_broken_table_is_an_error() {
         struct Broken;
-        impl Door for Broken {
+        impl Driver for Broken {
             fn ask(&self, _: &ReportData, certificates: &mut [u8]) -> Reply {
                 certificates.fill(0xff);
                 reply(Ok(()), 0)
             }
         }
         let device = GuestDevice {
-            door: Box::new(Broken),
+            driver: Box::new(Broken),
             pause: Duration::ZERO,
         };
         assert!(matches!(device.attest(&DATA), Err(AttestError::Table(_))));
@@ -297,8 +302,8 @@ mod tests {
 
     #[test]
     fn a_taken_device_has_no_node_any_more() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("sev-guest");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("sev-guest");
         assert!(GuestDevice::take_at(&path).unwrap().is_none());
         fs::write(&path, "").unwrap();
         assert!(GuestDevice::take_at(&path).unwrap().is_some());

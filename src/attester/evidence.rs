@@ -1,5 +1,9 @@
-//! `evidence.json`. Comes in: a report and certificates. Goes out: the envelope that other tools of this field read, and the
-//! answer of `GET /attestation`, which says more. Never: a second serialisation of what was handed out.
+//! Writes `evidence.json`.
+//!
+//! * In: a report and certificates.
+//! * Out: the envelope that other tools of this field read. The response to `GET /attestation`
+//!   contains it too, with more members.
+//! * Never: a second serialisation of evidence that was published.
 
 use std::fmt;
 
@@ -11,11 +15,11 @@ use super::table::Certificates;
 use super::{AttestError, ReportData};
 use crate::snp::report::{Report, SigningKey};
 
-/// What the platform is called in the envelope.
+/// The name of the platform in the envelope.
 const PLATFORM: &str = "snp";
 
-/// A signed report about what was asked, with the certificates that the host handed over: the receipt of an
-/// [`Attester`](super::Attester).
+/// A signed report with the requested report data, and the certificates that the host passed: the
+/// receipt of an [`Attester`](super::Attester).
 ///
 /// ```compile_fail,E0451
 /// use kettle::attester::Evidence;
@@ -42,21 +46,21 @@ impl fmt::Debug for Evidence {
     }
 }
 
-/// The envelope as it is serialised; a larger document may flatten it in.
+/// The envelope as it is serialised. A larger JSON object may contain its members.
 #[derive(Serialize)]
 pub struct Envelope<'a> {
     platform: &'static str,
-    evidence: Body<'a>,
+    evidence: EvidenceMembers<'a>,
 }
 
 #[derive(Serialize)]
-struct Body<'a> {
+struct EvidenceMembers<'a> {
     attestation_report: Base64<'a>,
-    cert_chain: Option<Chain<'a>>,
+    cert_chain: Option<CertificateChain<'a>>,
 }
 
 #[derive(Serialize)]
-struct Chain<'a> {
+struct CertificateChain<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     vcek: Option<Base64<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -74,8 +78,11 @@ impl Serialize for Base64<'_> {
 }
 
 impl Evidence {
-    /// Only for attesters: what the secure processor and the host answered, if it is about `report_data` and somebody
-    /// signed it.
+    /// Takes the response of the secure processor and the host, if its report has `report_data` and
+    /// is signed. Only for attesters.
+    ///
+    /// # Errors
+    /// The report has other report data, or it is not signed.
     pub(crate) fn about(
         report_data: &ReportData,
         report: Report,
@@ -97,7 +104,7 @@ impl Evidence {
         })
     }
 
-    /// For tests: a report about anything, whether somebody signed it or not.
+    /// Takes a report with any report data, signed or not. For tests only.
     #[cfg(any(test, feature = "appraisal"))]
     #[doc(hidden)]
     pub fn test_only_unchecked(report: Report, certificates: Certificates) -> Self {
@@ -112,25 +119,27 @@ impl Evidence {
         &self.report
     }
 
-    /// The envelope. `cert_chain` is null where the host handed nothing over.
+    /// Returns the envelope. `cert_chain` is null if the host passed no certificates.
     pub fn envelope(&self) -> Envelope<'_> {
         let Certificates { vcek, ask, ark } = &self.certificates;
-        let [vcek, ask, ark] =
-            [vcek, ask, ark].map(|certificate| certificate.as_deref().map(Base64));
-        let chain = Chain { vcek, ask, ark };
+        let chain = CertificateChain {
+            vcek: vcek.as_deref().map(Base64),
+            ask: ask.as_deref().map(Base64),
+            ark: ark.as_deref().map(Base64),
+        };
         Envelope {
             platform: PLATFORM,
-            evidence: Body {
+            evidence: EvidenceMembers {
                 attestation_report: Base64(self.report.as_bytes()),
                 cert_chain: (!self.certificates.is_empty()).then_some(chain),
             },
         }
     }
 
-    /// `evidence.json`: compact, with a final newline.
+    /// Returns the bytes of `evidence.json`: compact, with a final newline.
     ///
     /// # Errors
-    /// A fault of ours.
+    /// It cannot be serialised, which is an internal error.
     pub fn to_json(&self) -> Result<Vec<u8>, serde_json::Error> {
         let mut bytes = serde_json::to_vec(&self.envelope())?;
         bytes.push(b'\n');

@@ -1,5 +1,8 @@
-//! The one call that needs `unsafe`. Comes in: the open guest device, report data, room for certificates. Goes out: what the
-//! kernel, the firmware and the host answered, uninterpreted. Never: a pointer that outlives its call.
+//! Makes the one call that needs `unsafe`.
+//!
+//! * In: the open guest device, report data, and a buffer for certificates.
+//! * Out: the responses of the kernel, the firmware and the host, uninterpreted.
+//! * Never: a pointer that outlives its call.
 //!
 //! Structures of linux/sev-guest.h (Linux 6.12), in the machine's byte order:
 //!
@@ -10,7 +13,7 @@
 //! | | 24–31 | error of the firmware, then of the host |
 //! | `snp_ext_report_req` | 0–63 | report data |
 //! | | 64–67 | VMPL; then 28 reserved |
-//! | | 96–103 | address of the room for certificates |
+//! | | 96–103 | address of the buffer for certificates |
 //! | | 104–107 | its length, in whole pages; then 4 of padding |
 //! | `snp_report_resp` | 0–3999 | MSG_REPORT_RSP (AMD 56860) |
 #![allow(unsafe_code)]
@@ -21,11 +24,11 @@ use std::os::fd::AsRawFd;
 
 use super::ReportData;
 
-/// Length of the response.
+/// The size of the response, in bytes.
 pub(super) const RESPONSE_BYTES: usize = 4000;
-/// Of pages, to the kernel.
+/// The size of a page of the kernel, in bytes.
 pub(super) const PAGE_BYTES: usize = 4096;
-/// The version of the message that the firmware is asked with (AMD 56860, MSG_REPORT_REQ).
+/// The version of the message to the firmware (AMD 56860, MSG_REPORT_REQ).
 const MESSAGE_VERSION: u8 = 1;
 /// The privilege level of the report: the highest, ours.
 const VMPL: u32 = 0;
@@ -56,31 +59,32 @@ struct ExtendedReportRequest {
 
 const _: () = assert!(size_of::<GuestRequest>() == 32 && size_of::<ExtendedReportRequest>() == 112);
 
-/// What came back.
+/// The reply to a request, uninterpreted.
 pub(super) struct Reply {
-    /// What the kernel said.
+    /// The result of the system call.
     pub(super) result: io::Result<()>,
-    /// SW_EXITINFO2, lower half: zero where the firmware had nothing against it.
+    /// The lower half of SW_EXITINFO2: zero if the firmware reports no error.
     pub(super) firmware_error: u32,
-    /// SW_EXITINFO2, upper half: zero where the host had nothing against it.
+    /// The upper half of SW_EXITINFO2: zero if the host reports no error.
     pub(super) host_error: u32,
-    /// The firmware's message.
+    /// The message of the firmware.
     pub(super) response: Box<[u8; RESPONSE_BYTES]>,
-    /// Bytes that the host wants for its certificates.
+    /// How many bytes the host needs for its certificates.
     pub(super) certificates_length: u32,
 }
 
-/// Asks for a report and the host's certificates, which are written over `certificates`.
+/// Requests a report and the host's certificates, which are written over `certificates`.
 pub(super) fn extended_report(device: &File, data: &ReportData, certificates: &mut [u8]) -> Reply {
+    // The kernel takes whole pages only.
+    let whole_pages = certificates.len() / PAGE_BYTES * PAGE_BYTES;
     let mut response = Box::new([0; RESPONSE_BYTES]);
     let mut request = ExtendedReportRequest {
         report_data: *data,
         vmpl: VMPL,
         reserved: [0; 28],
         certificates: certificates.as_mut_ptr() as u64,
-        // Less than a page is none to the kernel, and more than fits its type is not offered.
-        certificates_length: u32::try_from(certificates.len() / PAGE_BYTES * PAGE_BYTES)
-            .unwrap_or(0),
+        // A length that does not fit its type is not offered.
+        certificates_length: u32::try_from(whole_pages).unwrap_or(0),
         padding: 0,
     };
     let mut guest_request = GuestRequest {
@@ -90,9 +94,10 @@ pub(super) fn extended_report(device: &File, data: &ReportData, certificates: &m
         firmware_error: 0,
         host_error: 0,
     };
-    // SAFETY: the kernel reads and writes the three structures, whose sizes it knows and which live in this function, and
-    // writes at most `certificates_length` bytes to `certificates`, which is borrowed exclusively and is not shorter. All
-    // of them are plain numbers and bytes: any content is valid.
+    // SAFETY: the kernel reads and writes the three structures, whose sizes it knows and which live
+    // in this function, and writes at most `certificates_length` bytes to `certificates`, which is
+    // borrowed exclusively and is not shorter. All of them are plain numbers and bytes: any content
+    // is valid.
     let result = unsafe {
         libc::ioctl(
             device.as_raw_fd(),

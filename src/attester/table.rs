@@ -1,7 +1,11 @@
-//! The host's certificate table. Comes in: the bytes that the host wrote. Goes out: the certificates that we know, as DER.
-//! Never: a byte from outside the table, or a certificate that somebody could believe because it was in it.
+//! Reads the host's certificate table.
 //!
-//! GHCB specification revision 2.04, SNP extended guest request. Entries, then what they point at:
+//! * In: the bytes that the host wrote.
+//! * Out: the certificates of known kinds, as DER.
+//! * Never: a byte from outside the table, or trust in a certificate because it was in the table.
+//!
+//! The table is that of the GHCB specification revision 2.04, SNP extended guest request: entries,
+//! then the certificates to which they point.
 //!
 //! | bytes of an entry | content |
 //! |---|---|
@@ -9,104 +13,89 @@
 //! | 16–19 | offset from the start of the table, little-endian |
 //! | 20–23 | length, little-endian |
 //!
-//! An entry of zeros is the last. Hosts hand over DER or PEM; kinds that we do not know are passed over.
+//! An entry of zeros is the last. Hosts pass DER or PEM; unknown kinds are skipped.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-/// Largest table, in bytes: what the guest's kernel takes from a host (`SEV_FW_BLOB_MAX_SIZE`, linux/psp-sev.h).
+/// The size of the largest table, in bytes: the limit of the guest's kernel
+/// (`SEV_FW_BLOB_MAX_SIZE`, linux/psp-sev.h).
 pub const MAX_TABLE_BYTES: usize = 16 << 10;
-/// Most entries: five kinds are specified.
+/// The largest number of entries: five kinds are specified.
 pub const MAX_TABLE_ENTRIES: usize = 16;
-/// Largest certificate, in bytes, as the host hands it over: AMD's have under 2 KiB in DER, a third more in PEM.
+/// The size of the largest certificate, in bytes, as the host passes it: AMD's have less than 2 KiB
+/// in DER, a third more in PEM.
 pub const MAX_CERTIFICATE_BYTES: usize = 8 << 10;
 
 const ENTRY_BYTES: usize = 24;
 const PEM_BEGIN: &str = "-----BEGIN CERTIFICATE-----";
 const PEM_END: &str = "-----END CERTIFICATE-----";
 
-/// A kind that we know, with its GUID.
+/// A kind of certificate that a table can have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+enum CertificateKind {
     Vcek,
     Vlek,
     Ask,
     Ark,
 }
 
-/// 63da758d-e664-4564-adc5-f4b93be8accd, a8074bc2-a25a-483e-aae6-39c045a0b8a1, 4ab7b379-bbac-4fe4-a02f-05aef327c782,
-/// c0b406a4-a803-4952-9743-3fb6014cd0ae
-const KINDS: [(u128, Kind); 4] = [
-    (0x63da758d_e664_4564_adc5_f4b93be8accd, Kind::Vcek),
-    (0xa8074bc2_a25a_483e_aae6_39c045a0b8a1, Kind::Vlek),
-    (0x4ab7b379_bbac_4fe4_a02f_05aef327c782, Kind::Ask),
-    (0xc0b406a4_a803_4952_9743_3fb6014cd0ae, Kind::Ark),
+/// The known kinds with their GUIDs: 63da758d-e664-4564-adc5-f4b93be8accd,
+/// a8074bc2-a25a-483e-aae6-39c045a0b8a1, 4ab7b379-bbac-4fe4-a02f-05aef327c782,
+/// c0b406a4-a803-4952-9743-3fb6014cd0ae.
+const KINDS: [(u128, CertificateKind); 4] = [
+    (
+        0x63da758d_e664_4564_adc5_f4b93be8accd,
+        CertificateKind::Vcek,
+    ),
+    (
+        0xa8074bc2_a25a_483e_aae6_39c045a0b8a1,
+        CertificateKind::Vlek,
+    ),
+    (0x4ab7b379_bbac_4fe4_a02f_05aef327c782, CertificateKind::Ask),
+    (0xc0b406a4_a803_4952_9743_3fb6014cd0ae, CertificateKind::Ark),
 ];
 
-/// What the host handed over, DER. Nobody has looked into it.
+/// The certificates that the host passed, as DER. They have not been verified or parsed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Certificates {
-    /// VCEK, or the VLEK where there is none.
+    /// The VCEK, or the VLEK if there is no VCEK.
     pub vcek: Option<Vec<u8>>,
-    /// ASK, or ASVK.
+    /// The ASK or the ASVK.
     pub ask: Option<Vec<u8>>,
-    /// ARK.
+    /// The ARK, which signed the ASK or the ASVK.
     pub ark: Option<Vec<u8>>,
 }
 
-/// What is wrong with a table.
+/// Why a table cannot be read.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[allow(missing_docs)] // Each sentence is the documentation.
 pub enum TableError {
-    /// It is larger than the kernel's limit.
     #[error("it has {size} bytes, the limit is {limit}")]
-    Size {
-        /// [`MAX_TABLE_BYTES`].
-        limit: usize,
-        /// Bytes that there are.
-        size: usize,
-    },
-    /// No entry is the last.
+    Size { limit: usize, size: usize },
+    /// The limit is [`MAX_TABLE_ENTRIES`], or less if the table is shorter.
     #[error("it has no end within {limit} entries")]
-    NoEnd {
-        /// [`MAX_TABLE_ENTRIES`], or fewer where the table is shorter.
-        limit: usize,
-    },
-    /// An entry points out of the table, or into the entries.
+    NoEnd { limit: usize },
+    /// The entry points out of the table, or at other entries. `end` is the offset after its last
+    /// byte; the certificates are at `from` to `to`.
     #[error("entry {entry} points at {offset} to {end}, outside of {from} to {to}")]
     Outside {
-        /// Which.
         entry: usize,
-        /// Its first byte.
         offset: u64,
-        /// The byte after its last.
         end: u64,
-        /// Where data begins.
         from: usize,
-        /// Where the table ends.
         to: usize,
     },
-    /// A certificate is too large.
     #[error("entry {entry} has {size} bytes, the limit is {limit}")]
     CertificateSize {
-        /// Which.
         entry: usize,
-        /// [`MAX_CERTIFICATE_BYTES`].
         limit: usize,
-        /// Bytes that it has.
         size: usize,
     },
-    /// A kind is there twice.
-    #[error("entry {entry} is of a kind that was there before")]
-    Repeated {
-        /// The second of its kind.
-        entry: usize,
-    },
-    /// It is neither one PEM certificate nor a DER sequence.
+    #[error("entry {entry} repeats the kind of an earlier entry")]
+    Repeated { entry: usize },
     #[error("entry {entry} is no certificate, DER or PEM")]
-    Encoding {
-        /// Which.
-        entry: usize,
-    },
+    Encoding { entry: usize },
 }
 
 impl Certificates {
@@ -126,11 +115,11 @@ impl Certificates {
         let mut found: [Option<Vec<u8>>; KINDS.len()] = Default::default();
         for (number, entry) in entries.into_iter().enumerate() {
             let content = entry.content(number, table, from)?;
-            let Some(place) = KINDS.iter().position(|(guid, _)| *guid == entry.guid) else {
+            let Some(kind) = KINDS.iter().position(|(guid, _)| *guid == entry.guid) else {
                 continue;
             };
             let certificate = der(number, content)?;
-            if found[place].replace(certificate).is_some() {
+            if found[kind].replace(certificate).is_some() {
                 return Err(TableError::Repeated { entry: number });
             }
         }
@@ -142,19 +131,20 @@ impl Certificates {
         })
     }
 
-    /// Whether the host handed nothing over.
+    /// Returns whether the host passed no certificate.
     pub fn is_empty(&self) -> bool {
         self.vcek.is_none() && self.ask.is_none() && self.ark.is_none()
     }
 }
 
-struct Entry {
+struct TableEntry {
     guid: u128,
     offset: u32,
     length: u32,
 }
 
-impl Entry {
+impl TableEntry {
+    /// Reads an entry. Returns none for the last one, which is zeros.
     fn read(bytes: &[u8; ENTRY_BYTES]) -> Option<Self> {
         let number = |at: usize| u32::from_le_bytes(std::array::from_fn(|index| bytes[at + index]));
         let guid = u128::from_be_bytes(std::array::from_fn(|index| bytes[index]));
@@ -165,16 +155,15 @@ impl Entry {
         })
     }
 
+    /// Returns the certificate, which has to be between `from` and the end of the table.
     fn content<'a>(
         &self,
         entry: usize,
         table: &'a [u8],
         from: usize,
     ) -> Result<&'a [u8], TableError> {
-        let (offset, end) = (
-            u64::from(self.offset),
-            u64::from(self.offset) + u64::from(self.length),
-        );
+        let offset = u64::from(self.offset);
+        let end = offset + u64::from(self.length);
         let outside = TableError::Outside {
             entry,
             offset,
@@ -183,32 +172,28 @@ impl Entry {
             to: table.len(),
         };
         let range = usize::try_from(offset).ok().zip(usize::try_from(end).ok());
-        let content = range
-            .filter(|(start, _)| *start >= from)
-            .and_then(|(start, end)| table.get(start..end));
-        match content {
-            None => Err(outside),
-            Some(content) if content.len() > MAX_CERTIFICATE_BYTES => {
-                Err(TableError::CertificateSize {
-                    entry,
-                    limit: MAX_CERTIFICATE_BYTES,
-                    size: content.len(),
-                })
-            }
-            Some(content) => Ok(content),
+        let content = match range {
+            Some((start, end)) if start >= from => table.get(start..end),
+            _ => None,
+        };
+        let content = content.ok_or(outside)?;
+        if content.len() > MAX_CERTIFICATE_BYTES {
+            return Err(TableError::CertificateSize {
+                entry,
+                limit: MAX_CERTIFICATE_BYTES,
+                size: content.len(),
+            });
         }
+        Ok(content)
     }
 }
 
-/// The entries before the last. A table whose end is missing is refused.
-fn entries(table: &[u8]) -> Result<Vec<Entry>, TableError> {
+/// Returns the entries before the last one. A table without a last entry is refused.
+fn entries(table: &[u8]) -> Result<Vec<TableEntry>, TableError> {
     let mut found = Vec::new();
-    for bytes in table
-        .chunks(ENTRY_BYTES)
-        .take(MAX_TABLE_ENTRIES + 1)
-        .filter_map(<[u8]>::first_chunk)
-    {
-        match Entry::read(bytes) {
+    let chunks = table.chunks(ENTRY_BYTES).take(MAX_TABLE_ENTRIES + 1);
+    for bytes in chunks.filter_map(<[u8]>::first_chunk) {
+        match TableEntry::read(bytes) {
             None => return Ok(found),
             Some(entry) => found.push(entry),
         }
@@ -218,7 +203,8 @@ fn entries(table: &[u8]) -> Result<Vec<Entry>, TableError> {
     })
 }
 
-/// DER as it is, PEM decoded. That it is a sequence is all that is looked at: the verifier reads it.
+/// Returns DER as it is, and PEM decoded. The only check is that it is a sequence: the verifier
+/// reads it.
 fn der(entry: usize, content: &[u8]) -> Result<Vec<u8>, TableError> {
     const SEQUENCE: u8 = 0x30;
     let decoded = if content.first() == Some(&SEQUENCE) {
@@ -231,16 +217,14 @@ fn der(entry: usize, content: &[u8]) -> Result<Vec<u8>, TableError> {
         .ok_or(TableError::Encoding { entry })
 }
 
-/// One certificate in the textual encoding of RFC 7468, with nothing else around it but white space and final zeros.
+/// Decodes one certificate in the textual encoding of RFC 7468, with only white space and final
+/// zeros around it.
 fn pem(content: &[u8]) -> Option<Vec<u8>> {
-    let text = std::str::from_utf8(content)
-        .ok()?
-        .trim_end_matches('\0')
-        .trim();
+    let text = std::str::from_utf8(content).ok()?;
+    let text = text.trim_end_matches('\0').trim();
     let body = text.strip_prefix(PEM_BEGIN)?.strip_suffix(PEM_END)?;
-    STANDARD
-        .decode(body.split_ascii_whitespace().collect::<String>())
-        .ok()
+    let encoded: String = body.split_ascii_whitespace().collect();
+    STANDARD.decode(encoded).ok()
 }
 
 #[cfg(test)]
@@ -266,7 +250,7 @@ mod tests {
         bytes
     }
 
-    fn guid(kind: Kind) -> u128 {
+    fn guid(kind: CertificateKind) -> u128 {
         KINDS.iter().find(|(_, known)| *known == kind).unwrap().0
     }
 
@@ -296,12 +280,12 @@ mod tests {
 
     #[test]
     fn a_loaded_key_is_handed_on_where_there_is_no_other() {
-        let vlek: (u128, &[u8]) = (guid(Kind::Vlek), &[0x30, 1]);
+        let vlek: (u128, &[u8]) = (guid(CertificateKind::Vlek), &[0x30, 1]);
         assert_eq!(
             Certificates::read(&table(&[vlek])).unwrap().vcek.as_deref(),
             Some(&[0x30, 1][..])
         );
-        let both = Certificates::read(&table(&[vlek, (guid(Kind::Vcek), DER)])).unwrap();
+        let both = Certificates::read(&table(&[vlek, (guid(CertificateKind::Vcek), DER)])).unwrap();
         assert_eq!(both.vcek.as_deref(), Some(DER));
     }
 
@@ -318,7 +302,7 @@ mod tests {
 
     #[test]
     fn nothing_outside_of_the_table_is_ever_read() {
-        let good = table(&[(guid(Kind::Vcek), DER)]);
+        let good = table(&[(guid(CertificateKind::Vcek), DER)]);
         let data = 2 * ENTRY_BYTES;
         for (at, value) in [
             (16, 0),
@@ -347,7 +331,7 @@ mod tests {
 
     #[test]
     fn a_table_without_end_is_refused() {
-        let good = table(&[(guid(Kind::Vcek), DER)]);
+        let good = table(&[(guid(CertificateKind::Vcek), DER)]);
         for length in 0..2 * ENTRY_BYTES {
             assert!(
                 matches!(
@@ -371,7 +355,7 @@ mod tests {
 
     #[test]
     fn limits_repetition_and_encoding_are_refused_by_name() {
-        let vcek = guid(Kind::Vcek);
+        let vcek = guid(CertificateKind::Vcek);
         let large = vec![0x30; MAX_CERTIFICATE_BYTES + 1];
         let size = MAX_TABLE_BYTES + 1;
         for (table, expected) in [

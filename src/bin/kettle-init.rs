@@ -1,4 +1,5 @@
-//! PID 1 of the image: boots the machine, runs the service, and is nothing else. On a host there is `kettle-host`.
+//! Boots the machine of the image and runs the service, as PID 1. On a host, `kettle-host` runs the
+//! service.
 
 use std::error::Error;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -15,16 +16,16 @@ use kettle::service::{Prepared, Settings, Standing};
 use kettle::toolchain::nix::{self, Nix};
 use kettle::toolchain::{Limits, Toolchain};
 
-/// Exit status of a process that is not PID 1.
+/// The exit status of a process that is not PID 1.
 const NOT_PID_1: u8 = 2;
 
-/// In the image every address is ours, and the ports are the protocols' own.
+/// The addresses at which the image listens: all of the machine, with the ports of the protocols.
 const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), 80);
 const TLS_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), 443);
 /// The sysroot of the image.
 const TOOLCHAIN: &str = "/usr";
 
-/// Why PID 1 ends, beside what every service can end by.
+/// Why PID 1 ends, beside the errors of every service.
 #[derive(Debug, thiserror::Error)]
 enum ImageError {
     #[error("the service ended")]
@@ -44,28 +45,26 @@ fn main() -> ExitCode {
     ExitCode::from(NOT_PID_1)
 }
 
-/// PID 1: boots, serves on a thread of its own, and collects orphans on this one; see `boot::collect_orphans`.
+/// Boots, serves in another thread, and collects orphans in this one; see `boot::collect_orphans`.
 fn be_the_machine() -> ! {
     boot::halt_on_panic();
-    let booted = boot::boot().unwrap_or_else(|error| boot::halt(&error));
     let boot::Booted {
         parameters,
         network,
-    } = booted;
+    } = boot::boot().unwrap_or_else(|error| boot::halt(&error));
     let service = move || match serve(&parameters, network) {
         Ok(()) => boot::halt(&ImageError::Ended),
         Err(error) => boot::halt(&*error),
     };
-    if let Err(error) = std::thread::Builder::new()
-        .name("service".to_owned())
-        .spawn(service)
-    {
+    let builder = std::thread::Builder::new().name("service".to_owned());
+    if let Err(error) = builder.spawn(service) {
         boot::halt(&error)
     }
     boot::collect_orphans()
 }
 
-/// The service of the booted image. It logs nothing: the console belongs to the host, and what a log says is for clients.
+/// Runs the service of the booted image. It logs nothing: the console belongs to the host, and logs
+/// are for clients.
 fn serve(
     parameters: &boot::Parameters,
     network: boot::PendingNetwork,
@@ -83,13 +82,13 @@ fn serve(
         limits: Limits::default(),
     };
     let prepared = Prepared::new(settings, runner, toolchain, boot::WORK.into(), standing)?;
-    // Nothing else has anything to do until then.
+    // Everything else is ready by now.
     network.wait()?;
     prepared.serve()?;
     Ok(())
 }
 
-/// Returns what the image may say of itself.
+/// Returns the image's record of itself, with the device of evidence if the machine has one.
 fn standing(parameters: &boot::Parameters) -> Result<Standing, AttestError> {
     let named = |name: &str, digest| NamedDigest {
         name: name.to_owned(),

@@ -1,11 +1,14 @@
-//! The measured command line. Comes in: `/proc/cmdline`. Goes out: [`Parameters`]. Never: a parameter of ours that is
-//! unknown, given twice or malformed (what has another prefix is the kernel's), or a word beside the measured line that no
-//! known loader adds.
+//! Reads the measured command line.
 //!
-//! A boot loader may add words to the command line that was measured. The measured line therefore begins with
-//! [`BEGIN`] and ends with [`END`]. What lies between them, both included, is what was measured, byte by byte, and its
-//! digest is the one that a statement names. Our firmware adds nothing; [`LOADER_PREFIXES`] and [`LOADER_SUFFIXES`] list
-//! what other loaders add.
+//! * In: `/proc/cmdline`.
+//! * Out: [`Parameters`].
+//! * Never: a parameter of ours that is unknown, repeated or malformed (parameters with another
+//!   prefix are the kernel's), or a word beside the measured line that no known loader adds.
+//!
+//! A boot loader may add words to the command line that was measured. The measured line therefore
+//! begins with [`BEGIN`] and ends with [`END`]. The bytes from the first to the last of these, both
+//! included, were measured, and statements name their digest. Our firmware adds nothing;
+//! [`LOADER_PREFIXES`] and [`LOADER_SUFFIXES`] list the words that other loaders add.
 //!
 //! | parameter | value |
 //! |---|---|
@@ -25,11 +28,12 @@ use super::BootError;
 use super::error::{CommandLineError, file};
 use super::mounts::KernelFileSystems;
 
-/// Block size of the root file system and of its tree.
+/// The block size of the root file system and of its tree.
 pub(super) const BLOCK_BYTES: u64 = 4096;
-/// The prefix of what is ours.
+/// The prefix of our parameters.
 const PREFIX: &str = "kettle.";
-/// A tebibyte: an image has less than one gibibyte; larger numbers would only have to be watched in arithmetic.
+/// The largest size of a root, a tebibyte. An image has less than one gibibyte, and the limit keeps
+/// arithmetic from overflowing.
 const MAX_ROOT_BYTES: u64 = 1 << 40;
 const MAX_VERSION_BYTES: usize = 64;
 const DIGEST_BYTES: usize = 32;
@@ -37,28 +41,30 @@ const DIGEST_BYTES: usize = 32;
 const BEGIN: &str = "kettle.begin";
 /// The last word of the measured line.
 const END: &str = "kettle.end";
-/// What may stand in front of the measured line: nothing, or what EDK II's generic loader puts there for a kernel with an
-/// initrd (OvmfPkg, X86QemuLoadImageLib).
+/// The words that may come before the measured line: none, or the one that EDK II's generic loader
+/// adds for a kernel with an initrd (OvmfPkg, X86QemuLoadImageLib).
 const LOADER_PREFIXES: [&str; 2] = ["", "initrd=initrd "];
-/// What may follow the measured line: nothing, or what EDK II's other loader appends (OvmfPkg, GenericQemuLoadImageLib).
+/// The words that may follow the measured line: none, or the one that EDK II's other loader appends
+/// (OvmfPkg, GenericQemuLoadImageLib).
 const LOADER_SUFFIXES: [&str; 2] = ["", " initrd=initrd"];
 
-/// What the image is, as far as the command line says it.
+/// The parameters of the image that the command line has.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Parameters {
-    /// Root hash of the dm-verity tree.
+    /// The root hash of the dm-verity tree.
     pub root_hash: [u8; DIGEST_BYTES],
-    /// Salt of the dm-verity tree.
+    /// The salt of the dm-verity tree.
     pub root_salt: [u8; DIGEST_BYTES],
-    /// Blocks of the root file system.
+    /// The number of blocks of the root file system.
     pub root_blocks: u64,
-    /// SHA-256 of the kernel.
+    /// The SHA-256 of the kernel.
     pub kernel: [u8; DIGEST_BYTES],
-    /// SHA-256 of the initrd.
+    /// The SHA-256 of the initrd.
     pub initrd: [u8; DIGEST_BYTES],
-    /// Version of the image.
+    /// The version of the image, if the line names it.
     pub version: Option<String>,
-    /// The command line as it was measured: without what a boot loader added, and without a final newline.
+    /// The command line as it was measured: without the words that a boot loader added, and without
+    /// a final newline.
     pub command_line: String,
 }
 
@@ -66,14 +72,15 @@ impl Parameters {
     /// Reads a command line as the kernel shows it.
     ///
     /// # Errors
-    /// It lacks something, or has something of ours that it should not.
+    /// A parameter is missing, repeated, unknown or malformed, or there are other words beside the
+    /// measured line.
     pub fn parse(text: &str) -> Result<Self, CommandLineError> {
         let text = measured(text.strip_suffix('\n').unwrap_or(text))?;
         let mut values = Values::default();
-        for word in text
-            .split(' ')
-            .filter(|word| !word.is_empty() && ![BEGIN, END].contains(word))
-        {
+        for word in text.split(' ') {
+            if word.is_empty() || [BEGIN, END].contains(&word) {
+                continue;
+            }
             let (name, value) = word.split_once('=').unwrap_or((word, ""));
             let slot = match name {
                 "kettle.roothash" => &mut values.root_hash,
@@ -97,10 +104,11 @@ impl Parameters {
     }
 }
 
-/// Returns the part of a command line that was measured: from [`BEGIN`] to [`END`], each of which stands there once.
+/// Returns the part of a command line that was measured: from [`BEGIN`] to [`END`], each of which
+/// occurs once.
 fn measured(text: &str) -> Result<&str, CommandLineError> {
-    let begin = only_place(text, BEGIN)?;
-    let end = only_place(text, END)? + END.len();
+    let begin = only_offset(text, BEGIN)?;
+    let end = only_offset(text, END)? + END.len();
     let (before, after) = (&text[..begin], &text[end..]);
     for (words, known) in [(before, LOADER_PREFIXES), (after, LOADER_SUFFIXES)] {
         if !known.contains(&words) {
@@ -113,7 +121,7 @@ fn measured(text: &str) -> Result<&str, CommandLineError> {
 }
 
 /// Returns the offset of the only word of `text` that is `mark`.
-fn only_place(text: &str, mark: &'static str) -> Result<usize, CommandLineError> {
+fn only_offset(text: &str, mark: &'static str) -> Result<usize, CommandLineError> {
     let mut offset = 0;
     let mut found = None;
     for word in text.split(' ') {
@@ -182,20 +190,19 @@ fn digest(name: &'static str, value: Option<&str>) -> Result<[u8; DIGEST_BYTES],
 
 fn blocks(name: &'static str, value: Option<&str>) -> Result<u64, CommandLineError> {
     let value = needed(name, value)?;
-    let digits = value.bytes().all(|byte| byte.is_ascii_digit());
-    match value.parse::<u64>() {
-        Ok(bytes)
-            if digits
-                && (1..=MAX_ROOT_BYTES).contains(&bytes)
-                && bytes.is_multiple_of(BLOCK_BYTES) =>
-        {
-            Ok(bytes / BLOCK_BYTES)
-        }
-        _ => Err(CommandLineError::Value {
-            name,
-            expected: "a number of bytes in whole blocks",
-        }),
+    let malformed = || CommandLineError::Value {
+        name,
+        expected: "a number of bytes in whole blocks",
+    };
+    // A plus sign would be parsed too.
+    if !value.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(malformed());
     }
+    let bytes: u64 = value.parse().map_err(|_| malformed())?;
+    if !(1..=MAX_ROOT_BYTES).contains(&bytes) || !bytes.is_multiple_of(BLOCK_BYTES) {
+        return Err(malformed());
+    }
+    Ok(bytes / BLOCK_BYTES)
 }
 
 fn version(value: &str) -> Result<String, CommandLineError> {
@@ -210,7 +217,7 @@ fn version(value: &str) -> Result<String, CommandLineError> {
     }
 }
 
-/// Phase: what this image is.
+/// Phase: reads the parameters of this image.
 pub(super) fn read(_: &KernelFileSystems) -> Result<Parameters, BootError> {
     let path = "/proc/cmdline";
     let text = fs::read_to_string(path).map_err(file(path))?;
@@ -268,7 +275,7 @@ mod tests {
         assert_eq!(
             measured(&own),
             Ok(own.clone()),
-            "a word of the measured line stays"
+            "a word of the measured line is kept"
         );
         let spaced = good.replace(" panic", "  panic");
         assert_eq!(measured(&spaced), Ok(spaced.clone()), "byte by byte");

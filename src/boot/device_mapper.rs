@@ -1,5 +1,8 @@
-//! Device mapper requests. Comes in: a name and a target. Goes out: a block device. Never: a device that others can name;
-//! nothing else uses the device mapper here.
+//! Sends requests to the device mapper.
+//!
+//! * In: a name and a target.
+//! * Out: a read-only block device.
+//! * Never: a device that others can name; nothing else uses the device mapper here.
 //!
 //! `struct dm_ioctl` (linux/dm-ioctl.h), in the machine's byte order:
 //!
@@ -13,8 +16,9 @@
 //! | 40–47 | device number |
 //! | 48–175 | name, with a final zero |
 //!
-//! `struct dm_target_spec`, 40 bytes: first sector, length in sectors, status, offset of the next, type (16 bytes, zero
-//! padded); then the target's parameters as text with a final zero, padded to 8 bytes.
+//! `struct dm_target_spec`, 40 bytes: first sector, length in sectors, status, offset of the next
+//! one, type (16 bytes, zero padded); then the target's parameters as text with a final zero,
+//! padded to 8 bytes.
 
 use std::fs::File;
 use std::path::PathBuf;
@@ -23,47 +27,43 @@ use super::BootError;
 use super::error::file;
 use super::kernel::{DM_HEADER_BYTES, DmCommand, device_mapper};
 
-/// In devtmpfs, once the module is loaded.
+/// The device of requests, which devtmpfs has once the module is loaded.
 const CONTROL: &str = "/dev/mapper/control";
 const READ_ONLY: u32 = 1;
 const MAX_NAME_BYTES: usize = 127;
 const TYPE_BYTES: usize = 16;
-/// Header of the target, before its parameters.
+/// The size of a target's header, before its parameters.
 const TARGET_BYTES: usize = 40;
 
 /// One target that is the whole device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Target {
-    /// Length, in sectors of 512 bytes.
+    /// The length, in sectors of 512 bytes.
     pub(super) sectors: u64,
-    /// The kind of target.
+    /// The type of the target.
     pub(super) kind: &'static str,
-    /// As the kernel's documentation of the target has them.
+    /// The parameters, as the kernel's documentation of the target describes them.
     pub(super) parameters: String,
 }
 
-/// Makes a read-only device, and says where it is.
+/// Creates a read-only device, and returns its path.
 pub(super) fn create(name: &str, target: &Target) -> Result<PathBuf, BootError> {
     let control = File::options()
         .read(true)
         .write(true)
         .open(CONTROL)
         .map_err(file(CONTROL))?;
-    let ask = |step, command, mut request: Vec<u8>| match device_mapper(
-        &control,
-        command,
-        &mut request,
-    ) {
-        Ok(()) => Ok(request),
-        Err(source) => Err(BootError::DeviceMapper { step, source }),
-    };
-    let created = ask("create", DmCommand::Create, request(name, READ_ONLY, None))?;
-    ask(
-        "load table",
-        DmCommand::LoadTable,
-        request(name, READ_ONLY, Some(target)),
-    )?;
-    ask("resume", DmCommand::SuspendOrResume, request(name, 0, None))?;
+    let mut created = request(name, READ_ONLY, None);
+    let mut loaded = request(name, READ_ONLY, Some(target));
+    let mut resumed = request(name, 0, None);
+    for (step, command, bytes) in [
+        ("create", DmCommand::Create, &mut created),
+        ("load table", DmCommand::LoadTable, &mut loaded),
+        ("resume", DmCommand::SuspendOrResume, &mut resumed),
+    ] {
+        device_mapper(&control, command, bytes)
+            .map_err(|source| BootError::DeviceMapper { step, source })?;
+    }
     Ok(PathBuf::from(format!("/dev/dm-{}", minor(&created))))
 }
 
@@ -83,8 +83,8 @@ fn request(name: &str, flags: u32, target: Option<&Target>) -> Vec<u8> {
         0,
         flags,
     ];
-    for (place, number) in bytes.chunks_exact_mut(4).zip(numbers) {
-        place.copy_from_slice(&number.to_ne_bytes());
+    for (field, number) in bytes.chunks_exact_mut(4).zip(numbers) {
+        field.copy_from_slice(&number.to_ne_bytes());
     }
     let name = &name.as_bytes()[..name.len().min(MAX_NAME_BYTES)];
     bytes[48..48 + name.len()].copy_from_slice(name);
@@ -98,18 +98,19 @@ fn push_target(bytes: &mut Vec<u8>, target: &Target) {
     bytes.extend_from_slice(&0u32.to_ne_bytes());
     bytes.extend_from_slice(&((TARGET_BYTES + parameters) as u32).to_ne_bytes());
     let mut kind = [0; TYPE_BYTES];
-    kind.iter_mut()
-        .zip(target.kind.bytes())
-        .for_each(|(place, byte)| *place = byte);
+    for (slot, byte) in kind.iter_mut().zip(target.kind.bytes()) {
+        *slot = byte;
+    }
     bytes.extend_from_slice(&kind);
     let end = bytes.len() + parameters;
     bytes.extend_from_slice(target.parameters.as_bytes());
     bytes.resize(end, 0);
 }
 
-/// Of the device that the answer speaks of. The kernel packs it as `huge_encode_dev` does.
-fn minor(answer: &[u8]) -> u64 {
-    let number = answer
+/// Returns the minor number of the device in the kernel's reply, which is packed as by
+/// `huge_encode_dev`.
+fn minor(reply: &[u8]) -> u64 {
+    let number = reply
         .get(40..48)
         .and_then(|bytes| bytes.try_into().ok())
         .map_or(0, u64::from_ne_bytes);

@@ -1,15 +1,19 @@
-//! DHCP for IPv4 (RFC 2131, 2132), as much as a machine needs that lives for one build. Comes in: an answer that anybody
-//! may have sent. Goes out: a [`Lease`], or why not. Never: another option than the four that a lease is made of.
+//! Speaks DHCP for IPv4 (RFC 2131, 2132), as much of it as a machine that lives for one build
+//! needs.
 //!
-//! Written out rather than taken from a crate: the one for it brings a whole DNS library into PID 1.
+//! * In: a reply from any sender.
+//! * Out: a [`Lease`], or why there is none.
+//! * Never: another option than the message's type and the four of a lease.
+//!
+//! This is no crate, because the one for DHCP brings a whole DNS library into PID 1.
 //!
 //! | bytes | content |
 //! |---|---|
-//! | 0 | 1 a question, 2 an answer |
+//! | 0 | 1 for a request, 2 for a reply |
 //! | 1, 2 | hardware type 1 (Ethernet), 6 bytes of address |
 //! | 4–7 | transaction |
-//! | 10–11 | flags: 0x8000 answer by broadcast |
-//! | 16–19 | the address that is offered |
+//! | 10–11 | flags: 0x8000 asks for a reply by broadcast |
+//! | 16–19 | the offered address |
 //! | 28–43 | the client's hardware address |
 //! | 236–239 | 99, 130, 83, 99 |
 //! | 240– | options: code, length, value; 0 pads, 255 ends |
@@ -21,13 +25,13 @@ use super::frame::Mac;
 
 const FIXED_BYTES: usize = 240;
 const COOKIE: [u8; 4] = [99, 130, 83, 99];
-const QUESTION: u8 = 1;
-const ANSWER: u8 = 2;
+const BOOT_REQUEST: u8 = 1;
+const BOOT_REPLY: u8 = 2;
 const ETHERNET: [u8; 2] = [1, 6];
-const ANSWER_BY_BROADCAST: u8 = 0x80;
-/// As many as the resolver of the C library uses.
+const REPLY_BY_BROADCAST: u8 = 0x80;
+/// The number of name servers that the resolver of the C library uses.
 pub const MAX_NAME_SERVERS: usize = 3;
-/// RFC 1542 asks for at least this much in a question.
+/// The smallest size of a request according to RFC 1542.
 const MIN_MESSAGE_BYTES: usize = 300;
 
 mod option {
@@ -44,47 +48,47 @@ mod option {
 
 /// Message types of RFC 2132, section 9.6.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// Who is there?
+pub enum MessageType {
+    /// The client looks for servers.
     Discover = 1,
-    /// An address that could be had.
+    /// A server offers an address.
     Offer = 2,
-    /// That one, please.
+    /// The client requests the offered address.
     Request = 3,
-    /// It is yours.
+    /// The server confirms the lease.
     Acknowledge = 5,
 }
 
-/// Where the machine is in its network.
+/// The configuration of the machine in its network.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lease {
-    /// The machine's.
+    /// The address of the machine.
     pub address: Ipv4Addr,
-    /// 0 to 32.
+    /// The length of the network's prefix, 1 to 32.
     pub prefix: u8,
-    /// Where everything else goes.
+    /// The router for all other networks, if there is one.
     pub router: Option<Ipv4Addr>,
-    /// At most [`MAX_NAME_SERVERS`].
+    /// The name servers, at most [`MAX_NAME_SERVERS`].
     pub name_servers: Vec<Ipv4Addr>,
-    /// Who offers it.
+    /// The server that offers the lease.
     pub server: Ipv4Addr,
 }
 
-/// Why an answer to our question is of no use.
+/// Why a reply to our request cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// An option does not have the length that its kind has, or reaches beyond the message.
+    /// An option has a wrong length, or reaches beyond the message.
     Malformed,
-    /// It is of another kind: a refusal, mostly.
+    /// The message has another type, mostly that of a refusal.
     OtherKind {
-        /// Its number in RFC 2132, section 9.6.
+        /// The number of the type in RFC 2132, section 9.6.
         kind: u8,
     },
-    /// The address is none that a machine can have.
+    /// No machine can have the address.
     Address(Ipv4Addr),
     /// The mask is missing or has holes.
     Mask,
-    /// The server does not say who it is.
+    /// The server does not name its address.
     NoServer,
 }
 
@@ -100,34 +104,34 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// Who asks, in one exchange.
+/// The client in one exchange of messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Client {
-    /// Of its network card.
+    /// The hardware address of its network card.
     pub mac: Mac,
-    /// Drawn for the exchange.
+    /// The random number of the exchange.
     pub transaction: [u8; 4],
 }
 
 impl Client {
-    /// Asks who is there.
+    /// Writes the message that looks for servers.
     pub fn discover(&self) -> Vec<u8> {
-        self.question(Kind::Discover, &[])
+        self.message(MessageType::Discover, &[])
     }
 
-    /// Asks for what was offered.
+    /// Writes the message that requests an offered address.
     pub fn request(&self, offer: &Lease) -> Vec<u8> {
         let address = [&[option::ADDRESS, 4][..], &offer.address.octets()].concat();
         let server = [&[option::SERVER, 4][..], &offer.server.octets()].concat();
-        self.question(Kind::Request, &[address, server].concat())
+        self.message(MessageType::Request, &[address, server].concat())
     }
 
-    fn question(&self, kind: Kind, options: &[u8]) -> Vec<u8> {
+    fn message(&self, kind: MessageType, options: &[u8]) -> Vec<u8> {
         let mut message = vec![0; FIXED_BYTES];
-        message[0] = QUESTION;
+        message[0] = BOOT_REQUEST;
         message[1..3].copy_from_slice(&ETHERNET);
         message[4..8].copy_from_slice(&self.transaction);
-        message[10] = ANSWER_BY_BROADCAST;
+        message[10] = REPLY_BY_BROADCAST;
         message[28..34].copy_from_slice(&self.mac);
         message[236..240].copy_from_slice(&COOKIE);
         message.extend([option::MESSAGE_TYPE, 1, kind as u8]);
@@ -144,10 +148,10 @@ impl Client {
         message
     }
 
-    /// Appraises an answer; none if it answers somebody else, or something else.
-    pub fn appraise(&self, message: &[u8], wanted: Kind) -> Option<Result<Lease, Refusal>> {
+    /// Appraises a reply. Returns none if it is for another client, or for another request.
+    pub fn appraise(&self, message: &[u8], wanted: MessageType) -> Option<Result<Lease, Refusal>> {
         let fixed = message.get(..FIXED_BYTES)?;
-        let ours = fixed[0] == ANSWER
+        let ours = fixed[0] == BOOT_REPLY
             && fixed[1..3] == ETHERNET
             && fixed[4..8] == self.transaction
             && fixed[28..34] == self.mac
@@ -157,7 +161,7 @@ impl Client {
     }
 }
 
-fn lease(address: Ipv4Addr, options: &[u8], wanted: Kind) -> Result<Lease, Refusal> {
+fn lease(address: Ipv4Addr, options: &[u8], wanted: MessageType) -> Result<Lease, Refusal> {
     let options = Options::read(options)?;
     if options.kind != Some(wanted as u8) {
         return Err(Refusal::OtherKind {
@@ -197,7 +201,7 @@ struct Options {
 }
 
 impl Options {
-    /// The first of each kind counts.
+    /// Reads the options of a message. The first of each kind counts.
     fn read(mut bytes: &[u8]) -> Result<Self, Refusal> {
         let mut options = Self::default();
         while let Some((&code, rest)) = bytes.split_first() {
@@ -232,14 +236,13 @@ impl Options {
                 self.server.get_or_insert(one(value)?);
             }
             option::ROUTER => {
-                self.router
-                    .get_or_insert(*addresses(value)?.first().ok_or(Refusal::Malformed)?);
+                let routers = addresses(value)?;
+                let first = routers.first().ok_or(Refusal::Malformed)?;
+                self.router.get_or_insert(*first);
             }
             option::NAME_SERVERS if self.name_servers.is_empty() => {
-                self.name_servers = addresses(value)?
-                    .into_iter()
-                    .filter(|server| usable(*server))
-                    .collect();
+                self.name_servers = addresses(value)?;
+                self.name_servers.retain(|server| usable(*server));
                 self.name_servers.truncate(MAX_NAME_SERVERS);
             }
             _ => {}
@@ -277,7 +280,7 @@ mod tests {
     fn answer(address: [u8; 4], options: &[&[u8]]) -> Vec<u8> {
         let mut message = CLIENT.discover();
         message.truncate(FIXED_BYTES);
-        message[0] = ANSWER;
+        message[0] = BOOT_REPLY;
         message[16..20].copy_from_slice(&address);
         message.extend(options.concat());
         message.push(option::END);
@@ -286,7 +289,7 @@ mod tests {
 
     fn offer(address: [u8; 4], options: &[&[u8]]) -> Result<Lease, Refusal> {
         CLIENT
-            .appraise(&answer(address, options), Kind::Offer)
+            .appraise(&answer(address, options), MessageType::Offer)
             .unwrap()
     }
 
@@ -317,11 +320,18 @@ mod tests {
         for place in [0, 1, 2, 4, 7, 28, 33, 236, 239] {
             let mut other = good.clone();
             other[place] ^= 1;
-            assert_eq!(CLIENT.appraise(&other, Kind::Offer), None, "byte {place}");
+            assert_eq!(
+                CLIENT.appraise(&other, MessageType::Offer),
+                None,
+                "byte {place}"
+            );
         }
-        assert_eq!(CLIENT.appraise(&good[..FIXED_BYTES - 1], Kind::Offer), None);
         assert_eq!(
-            CLIENT.appraise(&CLIENT.discover(), Kind::Offer),
+            CLIENT.appraise(&good[..FIXED_BYTES - 1], MessageType::Offer),
+            None
+        );
+        assert_eq!(
+            CLIENT.appraise(&CLIENT.discover(), MessageType::Offer),
             None,
             "a question"
         );
@@ -376,13 +386,13 @@ mod tests {
     fn no_cut_or_changed_answer_does_harm() {
         let good = answer([10, 0, 2, 15], &OPTIONS);
         for length in 0..good.len() {
-            let _ = CLIENT.appraise(&good[..length], Kind::Offer);
+            let _ = CLIENT.appraise(&good[..length], MessageType::Offer);
         }
         for place in FIXED_BYTES..good.len() {
             for value in 0..=255 {
                 let mut changed = good.clone();
                 changed[place] = value;
-                if let Some(Ok(lease)) = CLIENT.appraise(&changed, Kind::Offer) {
+                if let Some(Ok(lease)) = CLIENT.appraise(&changed, MessageType::Offer) {
                     assert!(
                         lease.name_servers.len() <= MAX_NAME_SERVERS
                             && (1..=32).contains(&lease.prefix)

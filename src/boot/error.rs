@@ -1,139 +1,95 @@
-//! Why the machine did not come up. Comes in: the failures of the phases. Goes out: one enum. Never: a failure that a
-//! caller could take for a success.
+//! Names the reasons for which a machine does not boot.
+//!
+//! * In: the failures of the phases.
+//! * Out: one enum.
+//! * Never: a failure that a caller could take for a success.
 
 use std::io;
 use std::path::PathBuf;
 
 use super::dhcp::Refusal;
 
-/// Why the machine did not come up.
+/// Why the machine did not boot.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)] // Each sentence is the documentation.
 pub enum BootError {
-    /// A phase failed.
+    /// A phase failed; the name is that of the phase on the console.
     #[error("{name}")]
     Phase {
-        /// Its name in the table.
         name: &'static str,
-        /// Why.
         source: Box<BootError>,
     },
-    /// The thread of the network phase ended without a result.
     #[error("the thread of the network phase panicked")]
     NetworkThread,
-    /// The command line is not ours.
+    /// The command line is not that of an image.
     #[error(transparent)]
     CommandLine(#[from] CommandLineError),
-    /// A file or folder could not be made, read or written.
+    /// A file or directory could not be created, read or written.
     #[error("{}", path.display())]
-    File {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// Something could not be mounted.
+    File { path: PathBuf, source: io::Error },
     #[error("mounting {path}")]
-    Mount {
-        /// Where.
-        path: String,
-        /// Why.
-        source: io::Error,
-    },
-    /// A file of the module folder has a name without a place in the order.
+    Mount { path: String, source: io::Error },
+    /// The name of a module does not begin with its number in the order.
     #[cfg(feature = "modules")]
     #[error("module {name:?} has no number")]
-    ModuleName {
-        /// Its name.
-        name: String,
-    },
-    /// The kernel refused a module.
+    ModuleName { name: String },
+    /// The kernel refused a module; the name is that of its file.
     #[cfg(feature = "modules")]
     #[error("module {name}")]
-    Module {
-        /// Its file's name.
-        name: String,
-        /// Why.
-        source: io::Error,
-    },
-    /// No disk has the root hash.
+    Module { name: String, source: io::Error },
+    /// The expected root hash is that of the command line.
     #[error("none of the {looked_at} block devices carries the root hash {expected}")]
-    NoRootDisk {
-        /// How many there are.
-        looked_at: usize,
-        /// The root hash of the command line.
-        expected: String,
-    },
-    /// The device mapper refused.
+    NoRootDisk { looked_at: usize, expected: String },
+    /// The device mapper refused a request, which the step names.
     #[error("device mapper: {step}")]
     DeviceMapper {
-        /// What it was asked for.
         step: &'static str,
-        /// Why.
         source: io::Error,
     },
-    /// A system call failed that should not.
+    /// A system call failed that should not fail.
     #[error("{what}")]
     Kernel {
-        /// What was asked for.
         what: &'static str,
-        /// Why.
         source: io::Error,
     },
-    /// The random number generator is not ready.
     #[error("the kernel has no entropy after {seconds} s")]
-    NoEntropy {
-        /// How long we waited.
-        seconds: u64,
-    },
-    /// The host's clock is out of the range that a build can happen in.
+    NoEntropy { seconds: u64 },
+    /// The host's clock is out of the range in which a build can happen: before `earliest`, the image did
+    /// not exist, and after `latest`, no one uses it.
     #[error("the clock says {now} s after 1970, not between {earliest} and {latest}")]
     Clock {
-        /// What it says.
         now: u64,
-        /// Before this, the image did not exist.
         earliest: u64,
-        /// After this, nobody uses it.
         latest: u64,
     },
-    /// There is no network interface.
     #[error("there is no network interface")]
     NoInterface,
-    /// Nobody offered an address.
+    /// No server offered a usable address. The refusal is that of the last reply, if there was one.
     #[error("no usable DHCP lease after {attempts} attempts{}", last_refusal(.refusal.as_ref()))]
     NoLease {
-        /// How often we asked.
         attempts: usize,
-        /// Why the last answer was not used, if there was one.
         refusal: Option<Refusal>,
     },
 }
 
-/// What is wrong with the command line.
+/// Why the command line is refused.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[allow(missing_docs)] // Each sentence is the documentation.
 pub enum CommandLineError {
-    /// It lacks a parameter.
     #[error("{0} is missing on the kernel command line")]
     Missing(&'static str),
-    /// It has one twice.
     #[error("{0} is given twice on the kernel command line")]
     Repeated(String),
-    /// It has one that we do not know.
     #[error("{0} on the kernel command line is not known")]
     Unknown(String),
-    /// There are words in front of the measured line or after it that no known loader adds.
+    /// There are words before the measured line or after it that no known boot loader adds.
     #[error(
         "the kernel command line has {words:?} outside of kettle.begin and kettle.end: no known boot loader adds that"
     )]
-    Outside {
-        /// What stands there.
-        words: String,
-    },
-    /// A value is malformed.
+    Outside { words: String },
     #[error("{name} on the kernel command line is not {expected}")]
     Value {
-        /// The parameter.
         name: &'static str,
-        /// What it should be.
         expected: &'static str,
     },
 }
@@ -142,7 +98,7 @@ fn last_refusal(refusal: Option<&Refusal>) -> String {
     refusal.map_or_else(String::new, |refusal| format!(": {refusal}"))
 }
 
-/// For `map_err`.
+/// Returns a function for `map_err`, which makes an error of the file at `path`.
 pub(super) fn file(path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> BootError {
     let path = path.into();
     move |source| BootError::File { path, source }

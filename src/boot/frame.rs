@@ -1,9 +1,13 @@
-//! Ethernet, IPv4 and UDP around a DHCP message. Comes in: a message, or a frame that anybody sent. Goes out: a broadcast
-//! frame, or the message in one. Never: a length that is believed.
+//! Writes and reads Ethernet, IPv4 and UDP around a DHCP message.
 //!
-//! The kernel's own UDP needs an address, and drops answers to the address that is only being offered.
+//! * In: a message, or a frame from any sender.
+//! * Out: a broadcast frame, or the message in one.
+//! * Never: a length that is used without a check.
+//!
+//! The kernel's own UDP needs an address, and drops replies to the address that is only being
+//! offered.
 
-/// As network cards have them.
+/// The hardware address of a network card.
 pub type Mac = [u8; 6];
 
 const ETHERNET_BYTES: usize = 14;
@@ -11,12 +15,12 @@ const IPV4_BYTES: usize = 20;
 const UDP_BYTES: usize = 8;
 const ETHERTYPE_IPV4: [u8; 2] = [0x08, 0x00];
 const UDP: u8 = 17;
-/// RFC 2131, section 4.1.
+/// The ports of DHCP (RFC 2131, section 4.1).
 const SERVER_PORT: u16 = 67;
 const CLIENT_PORT: u16 = 68;
 const HOPS: u8 = 64;
 
-/// A broadcast from a machine without an address to all DHCP servers.
+/// Writes a broadcast from a machine without an address to all DHCP servers.
 pub fn broadcast(from: Mac, message: &[u8]) -> Vec<u8> {
     let udp_length = (UDP_BYTES + message.len()) as u16;
     let ip_length = IPV4_BYTES as u16 + udp_length;
@@ -29,37 +33,51 @@ pub fn broadcast(from: Mac, message: &[u8]) -> Vec<u8> {
     let checksum = checksum(&ip);
     ip[10..12].copy_from_slice(&checksum.to_be_bytes());
     let mut frame = [&[0xff; 6][..], &from, &ETHERTYPE_IPV4, &ip].concat();
+    // A checksum of zero means that there is none (RFC 768).
     for number in [CLIENT_PORT, SERVER_PORT, udp_length, 0] {
-        // A zero checksum is none: RFC 768.
         frame.extend_from_slice(&number.to_be_bytes());
     }
     frame.extend_from_slice(message);
     frame
 }
 
-/// The message in a frame that comes from a DHCP server's port to ours.
+/// Returns the message in a frame that comes from a DHCP server's port to ours.
 pub fn message(frame: &[u8]) -> Option<&[u8]> {
     let ethernet = frame.get(..ETHERNET_BYTES)?;
-    let ip = frame.get(ETHERNET_BYTES..)?;
-    let header = ip.get(..IPV4_BYTES)?;
-    let header_length = usize::from(header[0] & 0x0f) * 4;
-    let length = usize::from(u16::from_be_bytes([header[2], header[3]]));
-    // More fragments, or not the first.
-    let fragment = u16::from_be_bytes([header[6], header[7]]) & 0x3fff != 0;
-    let ours =
-        ethernet[12..] == ETHERTYPE_IPV4 && header[0] >> 4 == 4 && header[9] == UDP && !fragment;
-    if !ours || header_length < IPV4_BYTES {
+    if ethernet[12..] != ETHERTYPE_IPV4 {
         return None;
     }
-    let udp = ip.get(header_length..length)?;
-    let number = |at: usize| Some(u16::from_be_bytes(udp.get(at..at + 2)?.try_into().ok()?));
-    let ports = (number(0)?, number(2)?) == (SERVER_PORT, CLIENT_PORT);
-    // Checksums protect from accidents, and a virtual card may leave them out.
-    udp.get(UDP_BYTES..usize::from(number(4)?))
-        .filter(|_| ports)
+    let datagram = udp(frame.get(ETHERNET_BYTES..)?)?;
+    let number = |at: usize| {
+        Some(u16::from_be_bytes(
+            datagram.get(at..at + 2)?.try_into().ok()?,
+        ))
+    };
+    if (number(0)?, number(2)?) != (SERVER_PORT, CLIENT_PORT) {
+        return None;
+    }
+    // Checksums protect from accidents, and a virtual card may omit them.
+    datagram.get(UDP_BYTES..usize::from(number(4)?))
 }
 
-/// RFC 1071.
+/// Returns the UDP datagram in a whole packet of IPv4.
+fn udp(packet: &[u8]) -> Option<&[u8]> {
+    let header = packet.get(..IPV4_BYTES)?;
+    let is_ipv4 = header[0] >> 4 == 4;
+    // There are more fragments, or this is not the first.
+    let is_fragment = u16::from_be_bytes([header[6], header[7]]) & 0x3fff != 0;
+    if !is_ipv4 || header[9] != UDP || is_fragment {
+        return None;
+    }
+    let header_bytes = usize::from(header[0] & 0x0f) * 4;
+    if header_bytes < IPV4_BYTES {
+        return None;
+    }
+    let length = usize::from(u16::from_be_bytes([header[2], header[3]]));
+    packet.get(header_bytes..length)
+}
+
+/// Returns the checksum of IPv4 (RFC 1071).
 fn checksum(bytes: &[u8]) -> u16 {
     let words = bytes
         .chunks(2)
@@ -75,7 +93,7 @@ fn checksum(bytes: &[u8]) -> u16 {
 mod tests {
     use super::*;
 
-    /// What a server would send.
+    /// Returns the frame that a server would send.
     fn answer(content: &[u8]) -> Vec<u8> {
         let mut frame = broadcast([2; 6], content);
         frame[34..38].copy_from_slice(&[0, 67, 0, 68]);

@@ -1,5 +1,8 @@
-//! The end of the machine, and its only voice. Comes in: why. Goes out: that, on the console; then nothing. Never: a byte
-//! that a build, or anybody on the network, chose.
+//! Ends the machine, and prints its only messages.
+//!
+//! * In: the reason.
+//! * Out: a line on the console; then nothing.
+//! * Never: a byte that a build, or a peer on the network, chose.
 
 use std::error::Error;
 use std::io::{self, Write as _};
@@ -9,38 +12,41 @@ use rustix::system::{RebootCommand, reboot};
 
 use crate::causes::Chain;
 
-/// A console line is at most this long, in bytes, and has printable ASCII only: some of it comes from the host's devices.
+/// The length of a console line, in bytes. It has printable ASCII only, because parts of it come
+/// from the host's devices.
 const MAX_LINE_BYTES: usize = 400;
 
-/// Says why, and ends the machine.
+/// Prints the reason, and ends the machine.
 pub fn halt(reason: &(dyn Error + 'static)) -> ! {
     say(&format!("halting: {}", Chain(reason)));
     end()
 }
 
-/// Every panic ends the machine as well, by whatever thread.
+/// Makes every panic of every thread end the machine.
 pub fn halt_on_panic() {
     std::panic::set_hook(Box::new(|panic| {
-        // The place, never the message: that can hold a client's bytes.
-        let place = panic
-            .location()
-            .map_or_else(|| "?".to_owned(), ToString::to_string);
-        say(&format!("halting: panic at {place}"));
+        // The location, never the message: that can contain bytes of a client.
+        let location = match panic.location() {
+            Some(location) => location.to_string(),
+            None => "?".to_owned(),
+        };
+        say(&format!("halting: panic at {location}"));
         end()
     }));
 }
 
-/// One line on the console.
+/// Prints one line on the console.
 pub(super) fn say(text: &str) {
-    // A console that is gone is no reason to behave otherwise.
+    // Without a console, the machine behaves the same.
     let _ = io::stdout().write_all(line(text).as_bytes());
 }
 
 fn end() -> ! {
-    // To turn the power off takes code of the host's ACPI tables, which no kernel of ours runs; a reset does not. A machine with
-    // encrypted state cannot be reset: it is over. Elsewhere the host decides whether it begins anew, with nothing of this one.
+    // Turning the power off takes code of the host's ACPI tables, which no kernel of ours runs; a
+    // reset does not. A machine with encrypted state cannot be reset: this is its end. Elsewhere
+    // the host decides whether the machine starts again, with nothing of this one.
     let _ = reboot(RebootCommand::Restart);
-    // A kernel that refuses loses its PID 1, and panics.
+    // If the kernel refuses, it loses its PID 1 and panics.
     if std::process::id() == 1 {
         std::process::abort()
     }

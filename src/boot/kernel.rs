@@ -1,5 +1,8 @@
-//! The two calls that need `unsafe`. Comes in: bytes in the kernel's layouts. Goes out: what the kernel wrote over them, or
-//! a bound socket. Never: a pointer that outlives its call.
+//! Makes the two calls that need `unsafe`.
+//!
+//! * In: bytes in the kernel's layouts, or the number of an interface.
+//! * Out: the kernel's reply in these bytes, or a bound socket.
+//! * Never: a pointer that outlives its call.
 #![allow(unsafe_code)]
 
 use std::fs::File;
@@ -9,10 +12,10 @@ use std::os::fd::AsRawFd;
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 
-/// `struct dm_ioctl`, in bytes (linux/dm-ioctl.h, interface 4).
+/// The size of `struct dm_ioctl`, in bytes (linux/dm-ioctl.h, interface 4).
 pub(super) const DM_HEADER_BYTES: usize = 312;
 
-/// What the device mapper is asked for: numbers of linux/dm-ioctl.h.
+/// The requests to the device mapper, by their numbers in linux/dm-ioctl.h.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum DmCommand {
     Create = 3,
@@ -20,7 +23,8 @@ pub(super) enum DmCommand {
     LoadTable = 9,
 }
 
-/// Sends a request to the device mapper; `request` begins with a `struct dm_ioctl` that has its length as `data_size`.
+/// Sends a request to the device mapper. `request` begins with a `struct dm_ioctl`, whose
+/// `data_size` is the length of `request`.
 pub(super) fn device_mapper(
     control: &File,
     command: DmCommand,
@@ -37,8 +41,9 @@ pub(super) fn device_mapper(
         | ((DM_HEADER_BYTES as libc::c_ulong) << 16)
         | (0xfd << 8)
         | command as libc::c_ulong;
-    // SAFETY: the kernel reads and writes at most data_size bytes from the pointer, which was just compared with the
-    // length of the exclusive borrow; the layout has no pointers, so that any bytes are valid before and after.
+    // SAFETY: the kernel reads and writes at most data_size bytes from the pointer, which was just
+    // compared with the length of the exclusive borrow; the layout has no pointers, so that any
+    // bytes are valid before and after.
     let result = unsafe { libc::ioctl(control.as_raw_fd(), opcode, request.as_mut_ptr()) };
     if result == 0 {
         Ok(())
@@ -47,9 +52,9 @@ pub(super) fn device_mapper(
     }
 }
 
-/// A socket for whole Ethernet frames with IPv4 in them, of one interface.
+/// Opens a socket for whole Ethernet frames with IPv4 packets, of one interface.
 pub(super) fn packet_socket(interface: i32) -> io::Result<File> {
-    // Without a protocol nothing is received before it is bound.
+    // Without a protocol, it receives nothing before it is bound.
     let socket = socket_with(
         AddressFamily::PACKET,
         SocketType::RAW,
@@ -62,7 +67,8 @@ pub(super) fn packet_socket(interface: i32) -> io::Result<File> {
     address.sll_protocol = (libc::ETH_P_IP as u16).to_be();
     address.sll_ifindex = interface;
     let length = mem::size_of::<libc::sockaddr_ll>() as libc::socklen_t;
-    // SAFETY: the pointer and length are those of a local that lives through the call, which only reads it.
+    // SAFETY: the pointer and length are those of a local that lives through the call, which only
+    // reads it.
     let result = unsafe { libc::bind(socket.as_raw_fd(), (&raw const address).cast(), length) };
     if result == 0 {
         Ok(socket.into())

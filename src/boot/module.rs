@@ -1,5 +1,8 @@
-//! Kernel modules, for an image with a distribution's kernel (feature `modules`). Comes in: the folder of the initrd, measured with it. Goes out: a kernel with all of them, in the order
-//! of their numbers. Never: a module from anywhere else; the settings phase ends loading for good.
+//! Loads kernel modules, for an image with a distribution's kernel (feature `modules`).
+//!
+//! * In: a directory of the initrd, which is measured with it.
+//! * Out: a kernel with all its modules, loaded in the order of their numbers.
+//! * Never: a module from another source; after the settings phase, none can be loaded.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -12,28 +15,28 @@ use super::BootError;
 use super::error::file;
 use super::mounts::KernelFileSystems;
 
-/// Decompressed files named `NN-name.ko`.
-const FOLDER: &str = "/modules";
+/// The directory of the modules, which are decompressed files named `NN-name.ko`.
+const DIRECTORY: &str = "/modules";
 
-/// Phase: loads all of them, and frees their memory in the initrd.
+/// Phase: loads all modules, and frees their memory in the initrd.
 pub(super) fn load_all(_: &KernelFileSystems) -> Result<(), BootError> {
-    let entries = fs::read_dir(FOLDER).map_err(file(FOLDER))?;
-    let names = entries
-        .map(|entry| Ok(entry?.file_name()))
-        .collect::<Result<_, _>>()
-        .map_err(file(FOLDER))?;
+    let entries = fs::read_dir(DIRECTORY).map_err(file(DIRECTORY))?;
+    let mut names = Vec::new();
+    for entry in entries {
+        names.push(entry.map_err(file(DIRECTORY))?.file_name());
+    }
     for name in in_order(names)? {
         load(&name)?;
     }
-    fs::remove_dir_all(FOLDER).map_err(file(FOLDER))
+    fs::remove_dir_all(DIRECTORY).map_err(file(DIRECTORY))
 }
 
 fn load(name: &str) -> Result<(), BootError> {
-    let path = Path::new(FOLDER).join(name);
+    let path = Path::new(DIRECTORY).join(name);
     let module = File::open(&path).map_err(file(&path))?;
     match finit_module(module, c"", 0) {
-        // Built in; or a driver whose hardware this machine lacks; or one that needs symbols of such a driver. What the machine
-        // cannot do without, its phase will miss.
+        // It is built in; or it is a driver whose hardware this machine lacks; or it needs symbols
+        // of such a driver. If the machine needs it, a later phase fails without it.
         Ok(()) | Err(Errno::EXIST | Errno::NODEV | Errno::NOENT) => Ok(()),
         Err(source) => Err(BootError::Module {
             name: name.to_owned(),
@@ -42,16 +45,16 @@ fn load(name: &str) -> Result<(), BootError> {
     }
 }
 
-/// By number, then by name.
+/// Sorts names by their numbers, then by the names themselves.
 fn in_order(names: Vec<OsString>) -> Result<Vec<String>, BootError> {
     let mut numbered = Vec::new();
     for name in names {
         let number = name.to_str().and_then(number);
         let name = name.to_string_lossy().into_owned();
-        numbered.push((
-            number.ok_or_else(|| BootError::ModuleName { name: name.clone() })?,
-            name,
-        ));
+        match number {
+            Some(number) => numbered.push((number, name)),
+            None => return Err(BootError::ModuleName { name }),
+        }
     }
     numbered.sort();
     Ok(numbered.into_iter().map(|(_, name)| name).collect())

@@ -1,7 +1,10 @@
-//! File systems. Comes in: the initrd, then the verified device. Goes out: the root, read-only, and the few folders that can
-//! be written, in memory. Never: a writable disk.
+//! Mounts file systems.
 //!
-//! | where | what |
+//! * In: the initrd, then the verified device.
+//! * Out: the root, read-only, and a few writable directories, in memory.
+//! * Never: a writable disk.
+//!
+//! | mount point | file system |
 //! |---|---|
 //! | `/` | the verified root, read-only |
 //! | `/proc`, `/sys`, `/dev`, `/dev/pts` | the kernel's |
@@ -21,18 +24,19 @@ use super::error::file;
 use super::settings::HardenedKernel;
 use super::verity::VerifiedDevice;
 
-/// Where the service keeps everything.
+/// The directory of all files of the service.
 pub const WORK: &str = "/work";
-/// Mount point in the initrd.
+/// The mount point of the root in the initrd.
 const NEW_ROOT: &str = "/root";
-/// Configuration that this boot found out: name servers.
+/// The size of `/run`, which has the configuration that this boot found: name servers.
 const RUN_BYTES: u64 = 1 << 20;
-/// Ours; commands have another in their sandbox.
+/// The size of the service's own `/tmp`; commands have another one in their sandbox.
 const TMP_BYTES: u64 = 16 << 20;
-/// At most this part of the memory, so that what is kept of a build and a command at its limit do not together
-/// exhaust the machine before the command's own limit ends it.
+/// [`WORK`] has at most one part in this many of the memory. So the kept files of a build and a
+/// command at its limit do not exhaust the machine together before the command's own limit ends it.
 const WORK_SHARE: u64 = 2;
-/// Files of the work folder: a large dependency tree has a hundred thousand; each costs the kernel about a kilobyte.
+/// How many files [`WORK`] may have: a large dependency tree has a hundred thousand, and each costs
+/// the kernel about a kilobyte.
 const WORK_FILES: u64 = 2_000_000;
 
 const PLAIN: MountFlags = MountFlags::NOSUID.union(MountFlags::NODEV);
@@ -50,38 +54,29 @@ pub(super) struct MountedRoot(());
 #[derive(Debug)]
 pub(super) struct Root(());
 
-/// The few writable folders are there: the receipt of [`writable_folders`].
+/// The writable directories are mounted: the receipt of [`writable_directories`].
 #[derive(Debug)]
-pub(super) struct WritableFolders(());
+pub(super) struct WritableDirectories(());
 
-/// Control groups can be made: the receipt of [`control_groups`].
+/// Control groups can be created: the receipt of [`control_groups`].
 #[derive(Debug)]
 pub(super) struct ControlGroups(());
 
-/// Phase: the kernel's own file systems, in the initrd.
+/// Phase: mounts the kernel's own file systems, in the initrd.
 pub(super) fn kernel_file_systems() -> Result<KernelFileSystems, BootError> {
-    for (path, kind, flags) in [
-        ("/proc", "proc", DATA_ONLY),
-        ("/sys", "sysfs", DATA_ONLY),
-        (
-            "/dev",
-            "devtmpfs",
-            MountFlags::NOSUID.union(MountFlags::NOEXEC),
-        ),
+    let devices = MountFlags::NOSUID | MountFlags::NOEXEC;
+    for (path, kind, flags, options) in [
+        ("/proc", "proc", DATA_ONLY, ""),
+        ("/sys", "sysfs", DATA_ONLY, ""),
+        ("/dev", "devtmpfs", devices, "mode=0755"),
     ] {
         fs::create_dir_all(path).map_err(file(path))?;
-        mount_at(
-            path,
-            kind,
-            kind,
-            flags,
-            if kind == "devtmpfs" { "mode=0755" } else { "" },
-        )?;
+        mount_at(path, kind, kind, flags, options)?;
     }
     Ok(KernelFileSystems(()))
 }
 
-/// Phase: the root, still beside the initrd.
+/// Phase: mounts the root, still beside the initrd.
 pub(super) fn root(device: VerifiedDevice) -> Result<MountedRoot, BootError> {
     fs::create_dir_all(NEW_ROOT).map_err(file(NEW_ROOT))?;
     mount_at(
@@ -94,11 +89,11 @@ pub(super) fn root(device: VerifiedDevice) -> Result<MountedRoot, BootError> {
     Ok(MountedRoot(()))
 }
 
-/// Phase: the verified root becomes `/`. Nothing of the initrd is reachable any more.
+/// Phase: makes the verified root `/`. Nothing of the initrd can be reached any more.
 pub(super) fn move_to_root(_: HardenedKernel, _: MountedRoot) -> Result<Root, BootError> {
-    for folder in ["/proc", "/sys", "/dev"] {
-        let target = format!("{NEW_ROOT}{folder}");
-        mount_move(folder, &target).map_err(mounting(&target))?;
+    for directory in ["/proc", "/sys", "/dev"] {
+        let target = format!("{NEW_ROOT}{directory}");
+        mount_move(directory, &target).map_err(mounting(&target))?;
     }
     chdir(NEW_ROOT).map_err(kernel("chdir"))?;
     mount_move(".", "/").map_err(mounting("/"))?;
@@ -107,47 +102,28 @@ pub(super) fn move_to_root(_: HardenedKernel, _: MountedRoot) -> Result<Root, Bo
     Ok(Root(()))
 }
 
-/// Phase: what can be written.
-pub(super) fn writable_folders(_: Root) -> Result<WritableFolders, BootError> {
+/// Phase: mounts the directories that can be written.
+pub(super) fn writable_directories(_: Root) -> Result<WritableDirectories, BootError> {
     let information = rustix::system::sysinfo();
     let memory = u64::from(information.mem_unit) * information.totalram;
-    mount_at(
-        "/run",
-        "tmpfs",
-        "tmpfs",
-        DATA_ONLY,
-        &format!("mode=0755,size={RUN_BYTES}"),
-    )?;
-    mount_at(
-        "/tmp",
-        "tmpfs",
-        "tmpfs",
-        DATA_ONLY,
-        &format!("mode=1777,size={TMP_BYTES}"),
-    )?;
-    // Build scripts are run from here. Others may walk through it, not look into it.
+    let run = format!("mode=0755,size={RUN_BYTES}");
+    mount_at("/run", "tmpfs", "tmpfs", DATA_ONLY, &run)?;
+    let tmp = format!("mode=1777,size={TMP_BYTES}");
+    mount_at("/tmp", "tmpfs", "tmpfs", DATA_ONLY, &tmp)?;
+    // Build scripts run from here. Other users may walk through it, but not list it.
     let size = memory / WORK_SHARE;
-    mount_at(
-        WORK,
-        "tmpfs",
-        "tmpfs",
-        PLAIN,
-        &format!("mode=0711,size={size},nr_inodes={WORK_FILES}"),
-    )?;
+    let work = format!("mode=0711,size={size},nr_inodes={WORK_FILES}");
+    mount_at(WORK, "tmpfs", "tmpfs", PLAIN, &work)?;
     let pts = "/dev/pts";
     fs::create_dir_all(pts).map_err(file(pts))?;
-    mount_at(
-        pts,
-        "devpts",
-        "devpts",
-        MountFlags::NOSUID | MountFlags::NOEXEC,
-        "mode=0620,ptmxmode=0666,newinstance",
-    )?;
-    Ok(WritableFolders(()))
+    let flags = MountFlags::NOSUID | MountFlags::NOEXEC;
+    let options = "mode=0620,ptmxmode=0666,newinstance";
+    mount_at(pts, "devpts", "devpts", flags, options)?;
+    Ok(WritableDirectories(()))
 }
 
-/// Phase: the hierarchy in which the sandbox makes its groups.
-pub(super) fn control_groups(_: WritableFolders) -> Result<ControlGroups, BootError> {
+/// Phase: mounts the hierarchy in which the sandbox creates its control groups.
+pub(super) fn control_groups(_: WritableDirectories) -> Result<ControlGroups, BootError> {
     mount_at("/sys/fs/cgroup", "cgroup2", "cgroup2", DATA_ONLY, "")?;
     let controllers = "/sys/fs/cgroup/cgroup.subtree_control";
     fs::write(controllers, "+memory +pids").map_err(file(controllers))?;

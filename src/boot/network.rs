@@ -1,19 +1,24 @@
-//! The network. Comes in: interfaces and whoever answers on them; both belong to the host. Goes out: an address, a default
-//! route, name servers; addresses of version 6 come from router advertisements, by the kernel itself. Never: trust in any
-//! of it. What is fetched is checked against digests, and clients check evidence; a wrong answer costs availability only.
+//! Configures the network.
 //!
-//! The lease is not renewed: a machine lives for one build, and its address is its host's to give and to take.
+//! * In: interfaces, and replies of servers on them; both belong to the host.
+//! * Out: an address, a default route and name servers; the kernel itself gets addresses of version
+//!   6, from router advertisements.
+//! * Never: trust in any of it. Fetched files are checked against digests, and clients check
+//!   evidence; a wrong reply costs availability only.
+//!
+//! The lease is not renewed: a machine lives for one build, and the host controls its address
+//! anyway.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::clock::Limit;
 
-use super::dhcp::{Client, Kind, Lease, Refusal};
+use super::dhcp::{Client, Lease, MessageType, Refusal};
 use super::error::file;
 use super::frame::{self, Mac};
 use super::{BootError, kernel};
@@ -22,17 +27,20 @@ use crate::netlink::link::{self, Origin};
 
 const INTERFACES: &str = "/sys/class/net";
 const LOOPBACK: &str = "lo";
-/// The root has a link to it at `/etc/resolv.conf`.
+/// The type of Ethernet interfaces (linux/if_arp.h).
+const ARPHRD_ETHER: i32 = 1;
+/// The file of the name servers, to which `/etc/resolv.conf` of the root is a link.
 const RESOLV_CONF: &str = "/run/resolv.conf";
-/// How long to wait for an answer, attempt by attempt, in milliseconds: a card may need a moment to come up, and some servers
-/// check whether an address is free.
+/// How long to wait for a reply, attempt by attempt, in milliseconds: a card may need a moment to
+/// start, and some servers check whether an address is free.
 const WAITS: [u64; 8] = [200, 400, 800, 1600, 3200, 4000, 4000, 4000];
-/// More interfaces than a machine of ours has.
+/// The number of interfaces that are used: more than our machines have.
 const MAX_INTERFACES: usize = 16;
-/// An Ethernet frame without jumbo.
+/// The size of an Ethernet frame that is not a jumbo frame.
 const MAX_FRAME_BYTES: usize = 1514;
 
-/// Router advertisements go on to count while packets of phases that fetch are forwarded (`accept_ra`, ip-sysctl of the kernel).
+/// The value with which router advertisements still count while packets of phases that fetch are
+/// forwarded (`accept_ra`, ip-sysctl of the kernel).
 const ADVERTISEMENTS_ALTHOUGH_FORWARDING: &str = "2";
 
 struct Interface {
@@ -41,7 +49,7 @@ struct Interface {
     mac: Mac,
 }
 
-/// Phase: loopback, one address, one route, name servers.
+/// Phase: configures the loopback, one address, one route and name servers.
 pub(super) fn configure() -> Result<(), BootError> {
     let netlink = Socket::of_routes().map_err(kernel_error("netlink"))?;
     let loopback = number(&Path::new(INTERFACES).join(LOOPBACK).join("ifindex"))
@@ -54,21 +62,18 @@ pub(super) fn configure() -> Result<(), BootError> {
         switched.map_err(kernel_error("switching an interface on"))?;
     }
     let (interface, lease) = first_lease(&interfaces)?;
-    link::add_address(
-        &netlink,
-        interface.index,
-        lease.address.into(),
-        lease.prefix,
-    )
-    .map_err(kernel_error("address"))?;
+    let index = interface.index;
+    let added = link::add_address(&netlink, index, lease.address.into(), lease.prefix);
+    added.map_err(kernel_error("address"))?;
     if let Some(router) = lease.router {
-        link::add_default_route(&netlink, interface.index, router.into(), Origin::Dhcp)
-            .map_err(kernel_error("default route"))?;
+        let added = link::add_default_route(&netlink, index, router.into(), Origin::Dhcp);
+        added.map_err(kernel_error("default route"))?;
     }
     fs::write(RESOLV_CONF, resolv_conf(&lease)).map_err(file(RESOLV_CONF))
 }
 
-/// Without IPv6 there is no such file, and nothing to listen to.
+/// Lets the kernel accept router advertisements. Without IPv6, the file is missing, and there are
+/// none.
 fn listen_to_routers(interface: &Interface) -> Result<(), BootError> {
     let path = format!("/proc/sys/net/ipv6/conf/{}/accept_ra", interface.name);
     match fs::write(&path, ADVERTISEMENTS_ALTHOUGH_FORWARDING) {
@@ -89,28 +94,26 @@ fn resolv_conf(lease: &Lease) -> String {
         .collect()
 }
 
-/// In the order of their numbers, which is that of their discovery.
+/// Lists the interfaces in the order of their numbers, which is that of their discovery.
 fn ethernet_interfaces() -> io::Result<Vec<Interface>> {
-    let paths: io::Result<Vec<PathBuf>> = fs::read_dir(INTERFACES)?
-        .map(|entry| Ok(entry?.path()))
-        .collect();
-    let mut found: Vec<_> = paths?.iter().filter_map(|path| interface(path)).collect();
+    let mut found = Vec::new();
+    for entry in fs::read_dir(INTERFACES)? {
+        found.extend(interface(&entry?.path()));
+    }
     found.sort_by_key(|interface| interface.index);
     found.truncate(MAX_INTERFACES);
     Ok(found)
 }
 
 fn interface(path: &Path) -> Option<Interface> {
-    // ARPHRD_ETHER of linux/if_arp.h.
-    let ethernet = number(&path.join("type")).is_ok_and(|kind| kind == 1);
-    let mac = fs::read_to_string(path.join("address"))
-        .ok()
-        .and_then(|text| mac(text.trim_end()));
-    let name = path.file_name()?.to_str()?.to_owned();
+    if number(&path.join("type")).ok()? != ARPHRD_ETHER {
+        return None;
+    }
+    let address = fs::read_to_string(path.join("address")).ok()?;
     Some(Interface {
-        name,
+        name: path.file_name()?.to_str()?.to_owned(),
         index: number(&path.join("ifindex")).ok()?,
-        mac: mac.filter(|_| ethernet)?,
+        mac: mac(address.trim_end())?,
     })
 }
 
@@ -149,7 +152,7 @@ fn first_lease(interfaces: &[Interface]) -> Result<(&Interface, Lease), BootErro
     })
 }
 
-/// One attempt: a lease, a refusal, or silence.
+/// Makes one attempt. Returns a lease, a refusal, or none if no server replied.
 fn exchange(interface: &Interface, wait: Duration) -> io::Result<Option<Result<Lease, Refusal>>> {
     let mut transaction = [0; 4];
     getrandom::getrandom(&mut transaction).map_err(io::Error::other)?;
@@ -158,36 +161,42 @@ fn exchange(interface: &Interface, wait: Duration) -> io::Result<Option<Result<L
         transaction,
     };
     let mut socket = kernel::packet_socket(interface.index)?;
-    let offer = match ask(&mut socket, client, &client.discover(), Kind::Offer, wait)? {
-        Some(Ok(offer)) => offer,
-        other => return Ok(other),
+    let discover = client.discover();
+    let offered = ask(&mut socket, client, &discover, MessageType::Offer, wait)?;
+    let Some(Ok(offer)) = offered else {
+        return Ok(offered);
     };
+    let request = client.request(&offer);
     ask(
         &mut socket,
         client,
-        &client.request(&offer),
-        Kind::Acknowledge,
+        &request,
+        MessageType::Acknowledge,
         wait,
     )
 }
 
-/// The first answer that can be used; else why the last could not.
+/// Sends a message, and returns the first reply that can be used, or else why the last one could
+/// not.
 fn ask(
     socket: &mut File,
     client: Client,
-    question: &[u8],
-    wanted: Kind,
+    message: &[u8],
+    wanted: MessageType,
     wait: Duration,
 ) -> io::Result<Option<Result<Lease, Refusal>>> {
     let limit = Limit::of(wait);
     let mut last = None;
-    match socket.write_all(&frame::broadcast(client.mac, question)) {
-        // No carrier yet.
+    match socket.write_all(&frame::broadcast(client.mac, message)) {
+        // There is no carrier yet.
         Err(error) if error.kind() == io::ErrorKind::NetworkDown => {}
         sent => sent?,
     }
     while let Some(frame) = receive(socket, limit)? {
-        match frame::message(&frame).and_then(|message| client.appraise(message, wanted)) {
+        let Some(reply) = frame::message(&frame) else {
+            continue;
+        };
+        match client.appraise(reply, wanted) {
             Some(Ok(lease)) => return Ok(Some(Ok(lease))),
             Some(Err(refusal)) => last = Some(Err(refusal)),
             None => {}
@@ -196,6 +205,7 @@ fn ask(
     Ok(last)
 }
 
+/// Waits for a frame. Returns none when the time is over.
 fn receive(socket: &mut File, limit: Limit) -> io::Result<Option<Vec<u8>>> {
     let left = limit.left();
     let timeout = Timespec::try_from(left).map_err(|_| io::ErrorKind::InvalidInput)?;
@@ -204,7 +214,7 @@ fn receive(socket: &mut File, limit: Limit) -> io::Result<Option<Vec<u8>>> {
     }
     let mut frame = vec![0; MAX_FRAME_BYTES];
     let length = match socket.read(&mut frame) {
-        // The card went down after it was ready: the next attempt may find it up.
+        // The card went down after it was ready: it may be up at the next attempt.
         Err(error) if error.kind() == io::ErrorKind::NetworkDown => 0,
         read => read?,
     };

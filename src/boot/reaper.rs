@@ -1,9 +1,13 @@
-//! Orphans. Comes in: processes whose parents died, which the kernel gives to PID 1. Goes out: their process numbers, free
-//! again. Never: the exit status of a child that somebody waits for.
+//! Collects orphans.
 //!
-//! The kernel keeps the two apart for us: the service has a thread of its own, which is the parent of what it starts, and
-//! orphans go to the first thread of PID 1, which starts nothing. `__WNOTHREAD` limits waiting to children of the calling
-//! thread. So the first thread can collect whatever it is given, and cannot see a child of the service.
+//! * In: processes whose parents died, which the kernel gives to PID 1.
+//! * Out: their process numbers, free again.
+//! * Never: the exit status of a child for which another thread waits.
+//!
+//! The kernel keeps the two apart: the service has its own thread, which is the parent of the
+//! processes that it starts, and orphans go to the first thread of PID 1, which starts none.
+//! `__WNOTHREAD` limits waiting to children of the calling thread. So the first thread can collect
+//! every child that it is given, and cannot see a child of the service.
 
 use std::thread;
 use std::time::Duration;
@@ -13,12 +17,12 @@ use rustix::process::{WaitId, WaitIdOptions, waitid};
 
 /// `__WNOTHREAD` of linux/wait.h.
 const OF_THIS_THREAD: WaitIdOptions = WaitIdOptions::from_bits_retain(0x2000_0000);
-/// A dead orphan costs a process number and nothing else: there is no hurry.
+/// The pause between two rounds. A dead orphan costs a process number and nothing else.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// Collects dead orphans as long as the machine lives.
 ///
-/// To be called on the first thread of PID 1; no child may ever be started from it.
+/// Call this on the first thread of PID 1, which must never start a child.
 pub fn collect_orphans() -> ! {
     loop {
         collect_dead_orphans();
@@ -26,17 +30,15 @@ pub fn collect_orphans() -> ! {
     }
 }
 
-/// Collects the orphans that are dead now, and says how many there were. Never waits.
+/// Collects the orphans that are dead now, and returns their number. Never waits.
 pub fn collect_dead_orphans() -> usize {
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | OF_THIS_THREAD;
     let mut collected = 0;
     loop {
-        match waitid(
-            WaitId::All,
-            WaitIdOptions::EXITED | WaitIdOptions::NOHANG | OF_THIS_THREAD,
-        ) {
+        match waitid(WaitId::All, options) {
             Ok(Some(_)) => collected += 1,
             Err(Errno::INTR) => {}
-            // None is dead, or there is none.
+            // No orphan is dead, or there is no orphan.
             Ok(None) | Err(_) => return collected,
         }
     }

@@ -1,5 +1,8 @@
-//! How the kernel behaves from now on. Comes in: a kernel with its modules. Goes out: one that loads no more, starts no
-//! program by itself, and has entropy. Never: a setting that fails silently.
+//! Hardens the kernel, and checks what it depends on.
+//!
+//! * In: a kernel with its modules.
+//! * Out: a kernel that loads no more modules, starts no program by itself, and has entropy.
+//! * Never: a setting that fails silently.
 
 use std::fs;
 use std::io;
@@ -17,16 +20,18 @@ use super::mounts::{ControlGroups, KernelFileSystems};
 use crate::clock::Date;
 
 const HOST_NAME: &[u8] = b"kettle";
-/// A file below `/proc/sys`, and what is written to it.
+
+/// A file below `/proc/sys`, and its value.
 struct Setting {
     path: &'static str,
     value: &'static str,
-    /// The kernel has no such file because it was built without what the file is about.
+    /// Whether the file may be missing, because the kernel was built without the feature that it
+    /// sets.
     may_be_missing: bool,
 }
 
 impl Setting {
-    /// A setting that every kernel has to know.
+    /// Returns a setting that every kernel has to know.
     const fn always(path: &'static str, value: &'static str) -> Self {
         Self {
             path,
@@ -35,8 +40,9 @@ impl Setting {
         }
     }
 
-    /// A setting of a feature that the kernel of `image/kernel/config` is built without. A distribution's kernel, which the
-    /// feature `modules` is for, is built with it and has to know the setting.
+    /// Returns a setting of a feature that the kernel of `image/kernel/config` is built without. A
+    /// distribution's kernel, for which the feature `modules` is, is built with it and has to know
+    /// the setting.
     const fn of_left_out_feature(path: &'static str, value: &'static str) -> Self {
         Self {
             path,
@@ -49,7 +55,7 @@ impl Setting {
         self.appraise(fs::write(self.path, self.value))
     }
 
-    /// Whether the result of writing the setting is one to go on with.
+    /// Returns an error unless booting may continue after this result of writing the setting.
     fn appraise(&self, written: io::Result<()>) -> Result<(), BootError> {
         match written {
             Err(error) if error.kind() == io::ErrorKind::NotFound && self.may_be_missing => Ok(()),
@@ -58,46 +64,52 @@ impl Setting {
     }
 }
 
-/// Each cannot be undone, or only by us.
+/// The settings of the kernel. None of them can be undone, or only by us.
 const SETTINGS: [Setting; 8] = [
-    // Not even we load code into the kernel. CONFIG_MODULES; CONFIG_KEXEC, which distributions leave out as well.
+    // No process, this one included, can load code into the kernel. CONFIG_MODULES; CONFIG_KEXEC,
+    // which distributions leave out as well.
     Setting::of_left_out_feature("/proc/sys/kernel/modules_disabled", "1"),
     Setting {
         path: "/proc/sys/kernel/kexec_load_disabled",
         value: "1",
         may_be_missing: true,
     },
-    // Programs that the kernel would start by itself, as root, outside of any sandbox. CONFIG_MODULES, CONFIG_COREDUMP.
+    // Programs that the kernel would start by itself, as root, outside of any sandbox.
+    // CONFIG_MODULES, CONFIG_COREDUMP.
     Setting::of_left_out_feature("/proc/sys/kernel/modprobe", "\n"),
     Setting::of_left_out_feature("/proc/sys/kernel/core_pattern", "\n"),
-    // Keys to the kernel itself, from a keyboard or a serial line that are the host's: more messages, read-only memory.
-    // CONFIG_MAGIC_SYSRQ.
+    // Keys for the kernel itself, from a keyboard or a serial line of the host: more messages,
+    // read-only memory. CONFIG_MAGIC_SYSRQ.
     Setting::of_left_out_feature("/proc/sys/kernel/sysrq", "0"),
-    // Addresses and messages of the kernel are not for builds.
+    // Builds do not see addresses and messages of the kernel.
     Setting::always("/proc/sys/kernel/kptr_restrict", "2"),
     Setting::always("/proc/sys/kernel/dmesg_restrict", "1"),
-    // Where filters of system calls and sockets are compiled (CONFIG_BPF_JIT), what is compiled has none of the numbers in it that a
-    // program chose: machine code cannot be smuggled into the kernel as numbers of a filter.
+    // If filters of system calls and sockets are compiled (CONFIG_BPF_JIT), the compiled code
+    // contains none of the numbers that a program chose: machine code cannot be smuggled into the
+    // kernel as numbers of a filter.
     Setting::of_left_out_feature("/proc/sys/net/core/bpf_jit_harden", "2"),
 ];
-/// Only panics: other messages of the kernel can hold the name of a process, and so a few bytes that a build chose.
+/// The level of messages on the console: only panics. Other messages of the kernel can contain the
+/// name of a process, and so a few bytes that a build chose.
 const PANICS_ONLY: &str = "1";
 const PRINTK: &str = "/proc/sys/kernel/printk";
-/// For connections and the files of a large source.
+/// The number of open files: for connections and the files of a large source.
 const OPEN_FILES: u64 = 65_536;
-/// The processor's own generator seeds the kernel before the first process.
+/// How long to wait for entropy. The processor's own generator seeds the kernel before the first
+/// process.
 const ENTROPY_LIMIT: Duration = Duration::from_secs(10);
 const ENTROPY_PAUSE: Duration = Duration::from_millis(20);
-/// 2026-01-01: before this version existed.
+/// The earliest plausible time, 2026-01-01, before this version existed.
 const EARLIEST: u64 = 1_767_225_600;
-/// 2100-01-01: certificates and archives have dates with two-digit years.
+/// The latest plausible time, 2100-01-01: certificates and archives have dates with two-digit
+/// years.
 const LATEST: u64 = 4_102_444_800;
 
-/// The kernel does only what it still has to, and reads a disk: the receipt of [`apply`].
+/// The kernel has its settings, and a disk may be read: the receipt of [`apply`].
 #[derive(Debug)]
 pub(super) struct HardenedKernel(());
 
-/// Our own limits hold: the receipt of [`limits`].
+/// This process has its limits: the receipt of [`limits`].
 #[derive(Debug)]
 pub(super) struct OwnLimits(());
 
@@ -109,11 +121,12 @@ pub(super) struct Entropy(());
 #[derive(Debug)]
 pub(super) struct PlausibleClock(());
 
-/// Everything but the network is up, and the console is quiet: the receipt of [`quiet_console`].
+/// Everything but the network is ready, and the console is quiet: the receipt of [`quiet_console`].
 #[derive(Debug)]
 pub(super) struct QuietConsole(());
 
-/// Phase: what the kernel may no longer do. It takes what modules are loaded with: no module is loaded after it.
+/// Phase: applies the settings of the kernel. It consumes the receipt with which modules are
+/// loaded: no module is loaded after it.
 pub(super) fn apply(_: KernelFileSystems) -> Result<HardenedKernel, BootError> {
     for setting in &SETTINGS {
         setting.apply()?;
@@ -125,7 +138,7 @@ pub(super) fn apply(_: KernelFileSystems) -> Result<HardenedKernel, BootError> {
     Ok(HardenedKernel(()))
 }
 
-/// Phase: our own limits. Commands get theirs from the sandbox.
+/// Phase: sets the limits of this process. Commands get theirs from the sandbox.
 pub(super) fn limits(_: ControlGroups) -> Result<OwnLimits, BootError> {
     let limit = Rlimit {
         current: Some(OPEN_FILES),
@@ -138,7 +151,7 @@ pub(super) fn limits(_: ControlGroups) -> Result<OwnLimits, BootError> {
     Ok(OwnLimits(()))
 }
 
-/// Phase: keys are made of this.
+/// Phase: waits for the entropy from which keys are generated.
 pub(super) fn entropy(_: OwnLimits) -> Result<Entropy, BootError> {
     let deadline = Instant::now() + ENTROPY_LIMIT;
     loop {
@@ -162,7 +175,8 @@ pub(super) fn entropy(_: OwnLimits) -> Result<Entropy, BootError> {
     }
 }
 
-/// Phase: the clock belongs to the host; all we can say is whether it is absurd.
+/// Phase: checks the clock. It belongs to the host, so the only possible check is whether it is
+/// absurd.
 pub(super) fn clock(_: Entropy) -> Result<PlausibleClock, BootError> {
     plausible(Date::now().seconds())?;
     Ok(PlausibleClock(()))
@@ -180,7 +194,7 @@ fn plausible(now: u64) -> Result<(), BootError> {
     }
 }
 
-/// Phase: the last before anything that is not ours runs.
+/// Phase: silences the console, the last phase before a command of a build can run.
 pub(super) fn quiet_console(_: PlausibleClock) -> Result<QuietConsole, BootError> {
     fs::write(PRINTK, PANICS_ONLY).map_err(file(PRINTK))?;
     Ok(QuietConsole(()))

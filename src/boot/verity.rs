@@ -1,10 +1,14 @@
-//! The root disk. Comes in: the root hash of the measured command line, and disks that belong to the host. Goes out: a
-//! device on which the kernel verifies every block when it reads it. Never: a disk chosen by name or order, or anything on
-//! it interpreted before it is verified; salt, sizes and places come from the command line, no superblock is read.
+//! Finds the root disk, and has the kernel verify it.
 //!
-//! The tree is dm-verity's version 1: SHA-256 over salt and block, blocks of 4096 bytes. It begins one block after the data,
-//! with its topmost block, whose hash is the root hash: one read tells our disk from others. That read only chooses; what it
-//! chose is verified again by the kernel, with all else.
+//! * In: the root hash of the measured command line, and disks that belong to the host.
+//! * Out: a device of which the kernel verifies every block when it reads it.
+//! * Never: a disk that is chosen by name or order, or a byte of it that is interpreted before it
+//!   is verified; salt, sizes and offsets come from the command line, and no superblock is read.
+//!
+//! The tree is dm-verity's version 1: SHA-256 over salt and block, blocks of 4096 bytes. It begins
+//! one block after the data, with its topmost block, whose hash is the root hash: one read
+//! distinguishes our disk from others. That read only chooses; the kernel verifies this block
+//! again, like all others.
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
@@ -22,15 +26,15 @@ use super::{BootError, Parameters};
 
 const BLOCK_DEVICES: &str = "/sys/class/block";
 const SECTORS_PER_BLOCK: u64 = BLOCK_BYTES / 512;
-/// Between the data and the tree; where others keep a superblock.
+/// The number of blocks between the data and the tree, where other formats have a superblock.
 const GAP_BLOCKS: u64 = 1;
-/// Some drivers find their disks after they were loaded.
+/// How long to look for the disk: some drivers find their disks some time after they were loaded.
 const DISK_LIMIT: Duration = Duration::from_secs(10);
 const DISK_PAUSE: Duration = Duration::from_millis(10);
-/// Name of the device.
+/// The name of the verified device.
 const NAME: &str = "kettle-root";
 
-/// The disk that carries the root hash: the receipt of [`find_disk`]. Nothing else on it is verified.
+/// The disk with the root hash: the receipt of [`find_disk`]. Nothing else on it is verified.
 #[derive(Debug)]
 pub(super) struct Disk(PathBuf);
 
@@ -39,21 +43,19 @@ pub(super) struct Disk(PathBuf);
 pub(super) struct VerifiedDevice(PathBuf);
 
 impl VerifiedDevice {
-    /// Returns where the device is.
+    /// Returns the path of the device.
     pub fn path(&self) -> &Path {
         &self.0
     }
 }
 
-/// Phase: the first disk that carries the root hash, of all there are.
+/// Phase: finds the first disk with the root hash among all disks.
 pub(super) fn find_disk(_: &HardenedKernel, parameters: &Parameters) -> Result<Disk, BootError> {
     let deadline = Instant::now() + DISK_LIMIT;
     loop {
         let devices = block_devices().map_err(file(BLOCK_DEVICES))?;
-        if let Some(path) = devices
-            .iter()
-            .find(|path| carries_root_hash(path, parameters))
-        {
+        let is_ours = |path: &&PathBuf| carries_root_hash(path, parameters);
+        if let Some(path) = devices.iter().find(is_ours) {
             return Ok(Disk(path.clone()));
         }
         if Instant::now() >= deadline {
@@ -67,7 +69,7 @@ pub(super) fn find_disk(_: &HardenedKernel, parameters: &Parameters) -> Result<D
     }
 }
 
-/// Phase: a device that is verified.
+/// Phase: creates a device of which the kernel verifies every block.
 pub(super) fn set_up(disk: Disk, parameters: &Parameters) -> Result<VerifiedDevice, BootError> {
     let target = target(&disk.0, parameters);
     device_mapper::create(NAME, &target).map(VerifiedDevice)
@@ -79,14 +81,12 @@ fn block_devices() -> std::io::Result<Vec<PathBuf>> {
         .collect()
 }
 
-/// A disk that cannot be read, or is too short, is not ours.
+/// Returns whether a disk has the root hash. One that cannot be read, or is too short, is not ours.
 fn carries_root_hash(path: &Path, parameters: &Parameters) -> bool {
     let mut top = [0; BLOCK_BYTES as usize];
-    let place = (parameters.root_blocks + GAP_BLOCKS) * BLOCK_BYTES;
-    File::open(path)
-        .and_then(|disk| disk.read_exact_at(&mut top, place))
-        .is_ok()
-        && is_top(&top, parameters)
+    let offset = (parameters.root_blocks + GAP_BLOCKS) * BLOCK_BYTES;
+    let read = File::open(path).and_then(|disk| disk.read_exact_at(&mut top, offset));
+    read.is_ok() && is_top(&top, parameters)
 }
 
 fn is_top(block: &[u8], parameters: &Parameters) -> bool {
@@ -97,14 +97,17 @@ fn is_top(block: &[u8], parameters: &Parameters) -> bool {
     *digest == parameters.root_hash
 }
 
-/// The kernel's documentation: admin-guide/device-mapper/verity.
+/// Returns the target, as the kernel's documentation (admin-guide/device-mapper/verity) describes
+/// it.
 ///
-/// `panic_on_corruption`: by default a block that does not verify is an error for whoever reads it, and the machine goes on
-/// serving without it; `restart_on_corruption` would do the same again and say nothing. A panic says so, and with `panic=-1`,
-/// which the command line must have, it is the end.
+/// `panic_on_corruption`: by default, a block that does not verify is an error for the process that
+/// reads it, and the machine continues to serve without it; `restart_on_corruption` would restart
+/// without a message. A panic prints one, and with `panic=-1`, which the command line must have, it
+/// ends the machine.
 ///
-/// `panic_on_error`: the same for a block that cannot be read. A host that refuses some blocks takes files away from the
-/// toolchain; a tool that looks for one in several places goes on with another, or without, and nothing would record that.
+/// `panic_on_error`: the same for a block that cannot be read. By refusing some blocks, a host
+/// could remove files from the toolchain; a tool that looks for one at several paths would continue
+/// with another one, or without, and nothing would record that.
 fn target(disk: &Path, parameters: &Parameters) -> Target {
     let blocks = parameters.root_blocks;
     Target {

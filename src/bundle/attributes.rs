@@ -1,10 +1,10 @@
-//! Extended attributes of an unpacked bundle: what a file has beside its bytes and its mode.
+//! Extended attributes in an unpacked bundle: properties of a file beside its bytes and its mode.
 //!
-//! - Comes in: an open file or directory.
-//! - Goes out: the first attribute that changes what the file does or who may use it; or that the
-//!   attributes cannot be listed there.
-//! - Never: an attribute whose meaning is not known here passed over, where the kernel gives its
-//!   namespace a meaning (`xattr(7)`).
+//! * In: an open file or directory.
+//! * Out: the first attribute that changes what the file does or who may use it; or that the file
+//!   system cannot list attributes.
+//! * Never: an unknown attribute passed over in a namespace to which the kernel gives a meaning
+//!   (`xattr(7)`).
 
 use std::io;
 use std::os::fd::AsFd;
@@ -14,15 +14,16 @@ use rustix::io::Errno;
 /// Largest list of names, in bytes: the kernel's limit (`XATTR_LIST_MAX`).
 const MAX_LIST_BYTES: usize = 64 << 10;
 
-/// Namespaces that the kernel, or a file system, gives a meaning.
+/// Namespaces to which the kernel, or a file system, gives a meaning.
 const WITH_MEANING: [&str; 3] = ["security.", "system.", "trusted."];
 
-/// What a layer of an overlay says about the file below it. Everybody may write these.
+/// The namespace in which a layer of an overlay describes the file below it. Everybody may write
+/// these.
 const OF_OVERLAYS: &str = "user.overlay.";
 
-/// Attributes with a meaning that systems give to files by themselves: labels and checksums of
+/// Attributes with a meaning that systems set on files by themselves: labels and checksums of
 /// security modules, which give a file no right that it does not have without them, and the access
-/// control of network file systems, of which the mode is made there.
+/// control of network file systems, from which the mode is computed there.
 const OF_THE_MACHINE: [&str; 9] = [
     "security.apparmor",
     "security.evm",
@@ -35,18 +36,18 @@ const OF_THE_MACHINE: [&str; 9] = [
     "system.nfs4_sacl",
 ];
 
-/// What was found.
+/// The attributes that a file was found to have.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Attributes {
-    /// None that matters.
+    /// The file has no attribute that matters.
     Harmless,
-    /// The first that does.
+    /// The first attribute that is refused.
     Refused(String),
-    /// The file system does not list any.
+    /// The file system does not list attributes.
     Unlisted,
 }
 
-/// Room for the names of one file's attributes, to be used again for the next.
+/// A buffer for the names of one file's attributes, which is reused for the next file.
 pub(super) struct Reader(Vec<u8>);
 
 impl Reader {
@@ -57,14 +58,14 @@ impl Reader {
     /// Lists the attributes of an open file.
     ///
     /// # Errors
-    /// The kernel's, except for a file system that lists no attributes.
+    /// The kernel reports an error, other than that the file system lists no attributes.
     pub(super) fn read(&mut self, file: impl AsFd) -> io::Result<Attributes> {
         let listed = rustix::fs::flistxattr(file, &mut self.0[..]);
         found(listed.map(|size| &self.0[..size]))
     }
 }
 
-/// What a list of names, each with a NUL after it, or an error in its place, means.
+/// Judges a list of names, each with a NUL after it, or the error in its place.
 fn found(listed: Result<&[u8], Errno>) -> io::Result<Attributes> {
     let names = match listed {
         Ok(names) => names,

@@ -1,8 +1,8 @@
-//! What a reader of bundles has read so far.
+//! Collects the files of a bundle while it is read.
 //!
-//! - Comes in: entries of an archive or of a directory, one after the other.
-//! - Goes out: the [`Bundle`].
-//! - Never: more than the limits say, a file twice, or one that a bundle does not have.
+//! * In: entries of an archive or of a directory, one after the other.
+//! * Out: the [`Bundle`].
+//! * Never: more than the limits allow, a repeated file, or one that a bundle does not have.
 
 use std::collections::BTreeSet;
 use std::io::{self, Read};
@@ -16,20 +16,21 @@ use crate::name::project::{MAX_PROJECT_NAME_BYTES, ProjectName};
 pub const MAX_BUNDLE_BYTES: u64 = 4 << 30;
 /// Largest bundle, in bytes unpacked.
 pub const MAX_UNPACKED_BYTES: u64 = 16 << 30;
-/// Most entries; folders, and headers of long paths, count too.
+/// Most entries of a bundle; directories, and headers of long paths, count too.
 pub const MAX_BUNDLE_ENTRIES: usize = 20_000;
-/// Longest path, in bytes, with the top folder.
+/// Longest path, in bytes, with the top directory.
 pub const MAX_BUNDLE_PATH_BYTES: usize = 1024;
-/// All paths together, in bytes: they are what a reader keeps of the files.
+/// Most bytes in all paths together, which a reader keeps for every file.
 pub const MAX_BUNDLE_PATHS_BYTES: usize = 1 << 20;
 /// Largest PAX header, in bytes: one path and its framing.
 pub const MAX_PAX_BYTES: u64 = 4096;
 /// Largest `evidence.json`, in bytes: a report and three certificates take under 10 KiB.
 pub const MAX_EVIDENCE_BYTES: u64 = 64 << 10;
-/// Largest `provenance.sigstore.json`, in bytes: the largest statement in base64, with less than 1 KiB around it.
+/// Largest `provenance.sigstore.json`, in bytes: the largest statement in base64, with less than 1 KiB
+/// around it.
 pub const MAX_ENVELOPE_BYTES: u64 = MAX_PROVENANCE_BYTES.div_ceil(3) * 4 + (4 << 10);
 
-/// Whether a file below the top folder is one that a build made.
+/// Returns whether a path below the top directory is an artifact's.
 pub(super) fn is_artifact(path: &str) -> bool {
     names::artifact_name(path).is_some()
 }
@@ -37,95 +38,96 @@ pub(super) fn is_artifact(path: &str) -> bool {
 /// Why a bundle cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
-    /// There is no such file, or it cannot be opened.
+    /// The file does not exist, or cannot be opened.
     #[error("cannot be opened")]
     Open(#[source] io::Error),
     /// The archive is damaged, or a file cannot be read.
     #[error("the bundle is damaged")]
     Damaged(#[source] io::Error),
-    /// Over a limit.
+    /// A part of the bundle is over a limit.
     #[error("{what}: {size} is over the limit {limit} ({name})")]
     Limit {
-        /// What is too large.
+        /// The part that is too large.
         what: &'static str,
-        /// How large it is, at least.
+        /// The size of the part, at least.
         size: u64,
-        /// The limit.
+        /// The limit that was exceeded.
         limit: u64,
-        /// The limit's name.
+        /// The name of the limit.
         name: &'static str,
     },
-    /// Something follows the archive.
+    /// Bytes follow the archive.
     #[error("bytes follow the end of the gzip member")]
     Trailing,
     /// The archive is not the one encoding of its files: other programs could unpack other files
     /// than were read here.
     #[error("{place}: {field} is {actual}, and a bundle has {expected} there")]
     NotCanonical {
-        /// Which entry, or which part of the archive.
+        /// The entry, or the part of the archive.
         place: String,
-        /// What differs: the name of a field, or of a rule.
+        /// The name of the field, or of the rule, that differs.
         field: &'static str,
-        /// What a bundle has there.
+        /// The value that a bundle has there.
         expected: String,
-        /// What is there.
+        /// The value that was found.
         actual: String,
     },
-    /// Something in a folder that is not a file, or one with two names.
+    /// An entry of a directory is not a regular file, or is a file with two names.
     #[error("{path:?} is a link or a special file, and a bundle has regular files only")]
     Kind {
-        /// Its path.
+        /// The path of the entry.
         path: String,
     },
-    /// A file in a folder that would run with other rights, or is executable and no artifact.
+    /// A file in a directory would run with other rights, or is executable and no artifact.
     #[error(
-        "the mode of {path:?} is {mode:04o}: set-user-id, set-group-id, sticky, or executable without being an artifact"
+        "the mode of {path:?} is {mode:04o}: set-user-id, set-group-id, sticky, or executable \
+         without being an artifact"
     )]
     Mode {
-        /// Its path.
+        /// The path of the file.
         path: String,
-        /// Its permission bits.
+        /// The permission bits of the file.
         mode: u32,
     },
-    /// Something in a folder that has more than its bytes and its mode.
+    /// An entry of a directory has more than its bytes and its mode.
     #[error(
-        "{path:?} has the extended attribute {attribute:?}, by which it can do more than its mode says, or others can: \
-         remove it, or verify the archive"
+        "{path:?} has the extended attribute {attribute:?}, by which it can do more than its mode \
+         says, or others can: remove it, or verify the archive"
     )]
     Attribute {
-        /// Its path below the top directory; empty for that directory itself.
+        /// The path below the top directory; empty for that directory itself.
         path: String,
-        /// Name of the first such attribute.
+        /// The name of the first such attribute.
         attribute: String,
     },
-    /// A path that is not plainly below the top folder.
-    #[error("{path:?} is no plain path below one top folder")]
+    /// A path is not plainly below the top directory.
+    #[error("{path:?} is no plain path below one top directory")]
     Path {
-        /// The path.
+        /// The path that was found.
         path: String,
     },
-    /// A top directory that no project is called.
+    /// The top directory has a name that no project has.
     #[error(
-        "the top directory is called {name:?}: letters, digits, `.`, `_` and `-` are allowed, \
+        "the top directory has the name {name:?}: letters, digits, `.`, `_` and `-` are allowed, \
          {MAX_PROJECT_NAME_BYTES} bytes at most, and neither `.` nor `-` at the start"
     )]
     Project {
-        /// Its name.
+        /// The name of the directory.
         name: String,
     },
-    /// A file that a bundle does not have.
-    #[error("{path:?} does not belong into a bundle")]
+    /// A bundle does not have this file.
+    #[error("{path:?} does not belong in a bundle")]
     Unexpected {
-        /// Its path.
+        /// The path of the file.
         path: String,
     },
-    /// The same path twice.
-    #[error("{path:?} is there twice")]
+    /// Two files have one path, or a file has the path of a directory.
+    #[error("{path:?} is repeated")]
     Duplicate {
-        /// The path.
+        /// The path that is repeated.
         path: String,
     },
-    /// There is no `provenance.json`.
+    /// The bundle has no `provenance.json`.
     #[error("{} is missing", names::PROVENANCE)]
     NoProvenance,
 }
@@ -133,47 +135,47 @@ pub enum ReadError {
 /// One file that was hashed and not kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HashedFile {
-    /// Relative to its folder of the bundle.
+    /// The name relative to the file's directory of the bundle.
     pub name: String,
-    /// Of the bytes that are there.
+    /// The digest of the bytes that were read.
     pub sha256: Sha256Digest,
-    /// In bytes.
+    /// The size in bytes.
     pub size: u64,
     /// Whether anybody may execute it.
     pub executable: bool,
 }
 
-/// What is in a bundle, as it is.
+/// The contents of a bundle that was read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Bundle {
-    /// `provenance.json`.
+    /// The bytes of `provenance.json`.
     pub provenance: Vec<u8>,
-    /// `evidence.json`, if there is one.
+    /// The bytes of `evidence.json`, if there is one.
     pub evidence: Option<Vec<u8>>,
-    /// `provenance.sigstore.json`, if there is one.
+    /// The bytes of `provenance.sigstore.json`, if there is one.
     pub envelope: Option<Vec<u8>>,
     /// The files under `artifacts/`, sorted by name.
     pub artifacts: Vec<HashedFile>,
     /// The files under `build-config/`, sorted by name.
     pub build_config: Vec<HashedFile>,
-    /// `build.log`, if there is one.
+    /// The file `build.log`, if there is one.
     pub log: Option<HashedFile>,
-    /// `sbom.cdx.json`, if there is one.
+    /// The file `sbom.cdx.json`, if there is one.
     pub sbom: Option<HashedFile>,
-    /// The time of every entry of the archive, in seconds; a folder says none.
+    /// The time of every entry of the archive, in seconds since 1970; none for a directory.
     pub time: Option<u64>,
-    /// The name of the archive's top directory. A folder says none: who unpacks can call it as he
-    /// likes.
+    /// The name of the archive's top directory; none for a directory, which may have been renamed
+    /// after unpacking.
     pub project: Option<ProjectName>,
-    /// Whether there is a file in the folder whose extended attributes the file system does not list.
+    /// Whether the directory has a file whose extended attributes the file system does not list.
     pub has_unlisted_attributes: bool,
-    /// SHA-256 of the tar stream, by which bundles are compared: how it is compressed does not
-    /// matter. Of an archive only, and only from [`open_with_digest`](super::read::open_with_digest), because computing it takes
-    /// as long as everything else.
+    /// The SHA-256 digest of the tar stream, by which bundles are compared, whatever their
+    /// compression. Only [`open_with_digest`](super::read::open_with_digest) computes it, for an
+    /// archive, because that takes as long as everything else.
     pub tar_sha256: Option<Sha256Digest>,
 }
 
-/// What was read so far, within the limits.
+/// The files that were read so far, within the limits.
 #[derive(Default)]
 pub(super) struct Contents {
     bundle: Bundle,
@@ -213,25 +215,23 @@ impl Contents {
         self.bundle.time = time;
     }
 
-    /// Cuts the top folder, which is the same for all.
+    /// Removes the top directory from a path; it has to be the same for all paths.
     pub(super) fn below_top(&mut self, path: &str) -> Result<String, ReadError> {
         let path = plain(path)?;
         let Some((top, rest)) = path.split_once('/') else {
             return Err(ReadError::Path { path });
         };
-        let project = match self.bundle.project.take() {
-            Some(project) => project,
-            None => ProjectName::parse(top).ok_or_else(|| ReadError::Project {
-                name: top.to_owned(),
-            })?,
-        };
-        let is_same = project.as_str() == top;
-        self.bundle.project = Some(project);
-        if is_same {
-            Ok(rest.to_owned())
-        } else {
-            Err(ReadError::Path { path })
+        match &self.bundle.project {
+            Some(project) if project.as_str() == top => {}
+            Some(_) => return Err(ReadError::Path { path }),
+            None => {
+                let project = ProjectName::parse(top);
+                self.bundle.project = Some(project.ok_or_else(|| ReadError::Project {
+                    name: top.to_owned(),
+                })?);
+            }
         }
+        Ok(rest.to_owned())
     }
 
     pub(super) fn file(
@@ -276,29 +276,30 @@ impl Contents {
         Ok(())
     }
 
-    /// Whether a file lies in this folder, or below it.
-    pub(super) fn has_file_in(&self, folder: &str) -> bool {
-        let inside = format!("{folder}/");
-        self.seen
-            .range(inside.clone()..)
-            .next()
-            .is_some_and(|path| path.starts_with(&inside))
+    /// Returns whether a file is in this directory, or below it.
+    pub(super) fn has_file_in(&self, directory: &str) -> bool {
+        let inside = format!("{directory}/");
+        let first = self.seen.range(inside.clone()..).next();
+        first.is_some_and(|path| path.starts_with(&inside))
     }
 
-    /// A path that is a file, and a folder too: the later one would replace the other.
-    fn file_and_folder(&self) -> Option<&str> {
-        let mut folders = self
-            .seen
-            .iter()
-            .flat_map(|path| path.match_indices('/').map(|(end, _)| &path[..end]));
-        folders.find(|folder| self.seen.contains(*folder))
+    /// Returns a path that is both a file and a directory: the later one would replace the other.
+    fn file_and_directory(&self) -> Option<&str> {
+        for path in &self.seen {
+            for (end, _) in path.match_indices('/') {
+                if self.seen.contains(&path[..end]) {
+                    return Some(&path[..end]);
+                }
+            }
+        }
+        None
     }
 
     pub(super) fn finish(mut self) -> Result<Bundle, ReadError> {
         if !self.provenance {
             return Err(ReadError::NoProvenance);
         }
-        if let Some(path) = self.file_and_folder() {
+        if let Some(path) = self.file_and_directory() {
             return Err(ReadError::Duplicate {
                 path: path.to_owned(),
             });
@@ -309,7 +310,7 @@ impl Contents {
     }
 }
 
-/// What [`crate::name`] says that files of a bundle may be called.
+/// Checks a path by the rules of [`crate::name`] and the limit for paths.
 pub(super) fn plain(path: &str) -> Result<String, ReadError> {
     within(
         "a path",

@@ -1,11 +1,11 @@
-//! The bundle as it was unpacked.
+//! Reads a bundle that was unpacked.
 //!
-//! - Comes in: a folder that anybody may have made.
-//! - Goes out: the files below it, one after the other, to [`Contents`].
-//! - Never: a link followed, a file that another name could change, rights or other attributes
-//!   that a bundle's file does not have, or a folder without a file.
+//! * In: a directory from anybody.
+//! * Out: the files below it, one after the other, to [`Contents`].
+//! * Never: a link followed, a file that another name could change, rights or other attributes that
+//!   a bundle's file does not have, or a directory without a file.
 
-use std::fs::{self, File, FileType};
+use std::fs::{self, DirEntry, File, FileType};
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -16,60 +16,100 @@ use super::attributes::{Attributes, Reader};
 use super::contents::{Contents, ReadError, is_artifact, plain};
 use super::names;
 
-/// Set-user-id, set-group-id, sticky (POSIX.1, `sys/stat.h`).
+/// The bits set-user-id, set-group-id and sticky (POSIX.1, `sys/stat.h`).
 const SPECIAL_BITS: u32 = 0o7000;
 
-/// Anybody may execute it.
+/// The bits by which anybody may execute a file.
 const EXECUTABLE_BITS: u32 = 0o111;
 
-/// All permission bits.
+/// All permission bits of a mode.
 const MODE_BITS: u32 = 0o7777;
 
-/// Gives every file of the top folder, or of the folder that holds only that, to `contents`.
+/// Passes every file of the top directory, or of the directory that contains only that, to
+/// `contents`.
 pub(super) fn read(path: &Path, contents: &mut Contents) -> Result<(), ReadError> {
     let root = if path.join(names::PROVENANCE).is_file() {
         path.to_owned()
     } else {
-        only_folder(path)?
+        only_directory(path)?
     };
-    let mut attributes = Reader::new();
-    let mut folders = vec![PathBuf::new()];
-    let mut names = Vec::new();
-    while let Some(folder) = folders.pop() {
-        let opened = open(&root.join(&folder), OFlags::DIRECTORY)?;
-        check_attributes(
-            &opened,
-            &folder.to_string_lossy(),
-            &mut attributes,
-            contents,
-        )?;
-        for entry in fs::read_dir(root.join(&folder)).map_err(ReadError::Open)? {
-            let entry = entry.map_err(ReadError::Damaged)?;
-            let kind = entry.file_type().map_err(ReadError::Damaged)?;
-            let child = folder.join(entry.file_name());
-            contents.count()?;
-            let name = plain(child.to_str().ok_or_else(|| path_error(&child))?)?;
-            if kind.is_dir() {
-                contents.count_path(&name)?;
-                folders.push(child);
-                names.push(name);
-            } else {
-                let file = open_file(&entry.path(), kind, &name)?;
-                check_attributes(&file, &name, &mut attributes, contents)?;
-                read_file(file, &name, contents)?;
+    let mut walk = Walk {
+        root,
+        attributes: Reader::new(),
+        waiting: vec![PathBuf::new()],
+        names: Vec::new(),
+        contents,
+    };
+    while let Some(directory) = walk.waiting.pop() {
+        walk.read_directory(&directory)?;
+    }
+    walk.check_directories()
+}
+
+/// A walk over all directories of a bundle.
+struct Walk<'c> {
+    root: PathBuf,
+    attributes: Reader,
+    /// The directories that are still to be read, below the root.
+    waiting: Vec<PathBuf>,
+    /// The names of all directories that were found.
+    names: Vec<String>,
+    contents: &'c mut Contents,
+}
+
+impl Walk<'_> {
+    fn read_directory(&mut self, directory: &Path) -> Result<(), ReadError> {
+        let path = self.root.join(directory);
+        let opened = open(&path, OFlags::DIRECTORY)?;
+        self.check_attributes(&opened, &directory.to_string_lossy())?;
+        for entry in fs::read_dir(&path).map_err(ReadError::Open)? {
+            self.read_entry(directory, &entry.map_err(ReadError::Damaged)?)?;
+        }
+        Ok(())
+    }
+
+    fn read_entry(&mut self, directory: &Path, entry: &DirEntry) -> Result<(), ReadError> {
+        let kind = entry.file_type().map_err(ReadError::Damaged)?;
+        let child = directory.join(entry.file_name());
+        self.contents.count()?;
+        let name = plain(child.to_str().ok_or_else(|| path_error(&child))?)?;
+        if kind.is_dir() {
+            self.contents.count_path(&name)?;
+            self.waiting.push(child);
+            self.names.push(name);
+            return Ok(());
+        }
+        let file = open_file(&entry.path(), kind, &name)?;
+        self.check_attributes(&file, &name)?;
+        read_file(file, &name, self.contents)
+    }
+
+    fn check_attributes(&mut self, file: impl AsFd, name: &str) -> Result<(), ReadError> {
+        match self.attributes.read(file).map_err(ReadError::Damaged)? {
+            Attributes::Harmless => {}
+            Attributes::Unlisted => self.contents.attributes_unlisted(),
+            Attributes::Refused(attribute) => {
+                return Err(ReadError::Attribute {
+                    path: name.to_owned(),
+                    attribute,
+                });
             }
         }
+        Ok(())
     }
-    match names
-        .into_iter()
-        .find(|folder| !contents.has_file_in(folder))
-    {
-        Some(path) => Err(ReadError::Unexpected { path }),
-        None => Ok(()),
+
+    /// Expects a file in or below every directory.
+    fn check_directories(self) -> Result<(), ReadError> {
+        for name in self.names {
+            if !self.contents.has_file_in(&name) {
+                return Err(ReadError::Unexpected { path: name });
+            }
+        }
+        Ok(())
     }
 }
 
-/// The file that is opened is the one that is looked at: what has its name can change meanwhile.
+/// Opens a file, and checks what was opened: another file can take its name meanwhile.
 fn open_file(path: &Path, kind: FileType, name: &str) -> Result<File, ReadError> {
     let not_regular = || ReadError::Kind {
         path: name.to_owned(),
@@ -93,25 +133,6 @@ fn open(path: &Path, more: OFlags) -> Result<File, ReadError> {
         .map_err(|error| ReadError::Open(error.into()))
 }
 
-fn check_attributes(
-    file: impl AsFd,
-    name: &str,
-    attributes: &mut Reader,
-    contents: &mut Contents,
-) -> Result<(), ReadError> {
-    match attributes.read(file).map_err(ReadError::Damaged)? {
-        Attributes::Harmless => {}
-        Attributes::Unlisted => contents.attributes_unlisted(),
-        Attributes::Refused(attribute) => {
-            return Err(ReadError::Attribute {
-                path: name.to_owned(),
-                attribute,
-            });
-        }
-    }
-    Ok(())
-}
-
 fn read_file(file: File, name: &str, contents: &mut Contents) -> Result<(), ReadError> {
     let mode = file.metadata().map_err(ReadError::Open)?.mode() & MODE_BITS;
     let executable = mode & EXECUTABLE_BITS != 0;
@@ -124,7 +145,8 @@ fn read_file(file: File, name: &str, contents: &mut Contents) -> Result<(), Read
     contents.file(name, executable, file)
 }
 
-fn only_folder(path: &Path) -> Result<PathBuf, ReadError> {
+/// Returns the one directory in a directory that contains nothing else.
+fn only_directory(path: &Path) -> Result<PathBuf, ReadError> {
     let mut entries = fs::read_dir(path).map_err(ReadError::Open)?;
     match (entries.next(), entries.next()) {
         (Some(Ok(only)), None) if only.file_type().is_ok_and(|kind| kind.is_dir()) => {

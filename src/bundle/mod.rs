@@ -1,7 +1,28 @@
-//! The bundle, a gzip tar. Comes in: files and the name of their folder. Goes out: the one encoding
-//! of them: the same files always give the same archive, and a reader accepts no other. Never: a
-//! link, a folder entry, an owner, a time of this machine, or bytes that changed since they were
-//! recorded.
+//! The bundle, a gzip tar.
+//!
+//! * In: files, and the name of their top directory.
+//! * Out: their one encoding: the same files always give the same archive, and a reader accepts no
+//!   other.
+//! * Never: a link, a directory entry, an owner, a time of this machine, or bytes that changed
+//!   since they were recorded.
+//!
+//! # One encoding, written and read
+//!
+//! [`write`] sorts the files by path and gives each the same time. `header` builds the header
+//! blocks of one file, and is the only place that knows them.
+//!
+//! A reader has no parser that could be more lenient. `stream` takes path, mode, size and time from
+//! the blocks of an archive, builds the blocks of such a file with the same `header`, and compares
+//! all bytes (`header::compare` names the field that differs). So an archive is either the
+//! writer's, byte for byte, or refused, and no other program can unpack other files from it. Only
+//! the compression is free, because it says nothing about a file.
+//!
+//! A directory has no such encoding. `directory` walks it without following links, and refuses what
+//! an archive could not contain: special files, second names, special modes, and attributes that
+//! have a meaning (`attributes`).
+//!
+//! Both pass each file to `contents`, which counts against the limits, keeps the two documents, and
+//! hashes every other file without keeping it. `read` has the functions that a caller uses.
 
 #[cfg(feature = "appraisal")]
 mod attributes;
@@ -23,34 +44,34 @@ use flate2::{Compression, GzBuilder, write::GzEncoder};
 use crate::digest::{Sha256Digest, Sha256Reader};
 use crate::tar_header::writer::{Archive, Number};
 
-/// How hard to compress: a third of the time of the usual 6 for a few percent of size, with the
-/// engine we use. One of the levels that leave the extra flags of the header zero.
+/// The compression level: it takes a third of the time of the usual 6, for a few percent of size,
+/// with the engine that is used. It is one of the levels that leave the header's extra flags zero.
 const LEVEL: Compression = Compression::new(3);
 
-/// "Unknown" (RFC 1952, section 2.3.1).
+/// The operating system "unknown" of a gzip header (RFC 1952, section 2.3.1).
 const GZIP_OS_UNKNOWN: u8 = 255;
 
-/// Largest `provenance.json`, in bytes: some thousand dependencies. A reader holds it in memory, and
-/// its parts beside it.
+/// Largest `provenance.json`, in bytes: some thousand dependencies. A reader keeps it in memory,
+/// and its parts beside it.
 pub const MAX_PROVENANCE_BYTES: u64 = 2 << 20;
 
 /// One file of the bundle.
 pub struct Entry<'a> {
-    /// Below the top folder, `/`-separated, a safe relative path.
+    /// The path below the top directory: relative, safe, separated by `/`.
     pub path: String,
-    /// Mode 0755, else 0644. Artifacts alone are executable.
+    /// Whether the mode is 0755 instead of 0644. Only artifacts are executable.
     pub executable: bool,
-    /// In bytes.
+    /// The size of the content, in bytes.
     pub size: u64,
     /// The digest that was recorded of the content, where it is not in memory and could have
-    /// changed since.
+    /// changed since then.
     pub recorded: Option<Sha256Digest>,
-    /// Gives exactly `size` bytes.
+    /// The content, exactly `size` bytes.
     pub content: Box<dyn Read + 'a>,
 }
 
 impl<'a> Entry<'a> {
-    /// A file that is in memory.
+    /// Returns a file whose content is in memory.
     pub fn of_bytes(path: impl Into<String>, bytes: &'a [u8]) -> Self {
         let size = bytes.len() as u64;
         Self {
@@ -63,39 +84,24 @@ impl<'a> Entry<'a> {
     }
 }
 
-/// Why a file cannot be in a bundle.
+/// Why a file cannot be in a bundle. Paths are below the top directory.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[allow(missing_docs)] // Each sentence is the documentation.
 pub enum EntryError {
-    /// Its bytes are not those that the statement speaks of.
     #[error("{path} has the digest {actual}, and {recorded} was recorded")]
     Changed {
-        /// Path of the file below the top folder.
         path: String,
-        /// What the statement says.
         recorded: Sha256Digest,
-        /// Of the bytes that were packed.
         actual: Sha256Digest,
     },
-    /// Its size or time is more than a header holds.
-    #[error("{path}: {value} is more than eleven octal digits hold")]
-    Number {
-        /// Path of the file below the top folder.
-        path: String,
-        /// Its size in bytes, or its time in seconds.
-        value: u64,
-    },
-    /// Its path has a NUL, at which a header ends.
+    /// The size in bytes, or the time in seconds, is too large for a header.
+    #[error("{path}: {value} does not fit into eleven octal digits")]
+    Number { path: String, value: u64 },
+    /// The path has a NUL, at which a name in a header ends.
     #[error("{path:?} has a NUL")]
-    Path {
-        /// Path of the file below the top folder.
-        path: String,
-    },
-    /// Another file has the same path.
+    Path { path: String },
     #[error("{path} is repeated")]
-    Repeated {
-        /// Path of the file below the top folder.
-        path: String,
-    },
+    Repeated { path: String },
 }
 
 impl From<EntryError> for io::Error {
@@ -104,11 +110,11 @@ impl From<EntryError> for io::Error {
     }
 }
 
-/// Writes a bundle to `out`, in the one encoding that there is of these files: sorted by path,
-/// every time `epoch` (seconds).
+/// Writes a bundle to `out`, in the one encoding of these files: sorted by path, every time `epoch`
+/// (seconds since 1970).
 ///
 /// # Errors
-/// A content of another size than announced, an [`EntryError`], or what reading and writing report.
+/// A content has another size than its entry says, an [`EntryError`], or reading or writing fails.
 pub fn write<W: Write>(
     out: W,
     top: &str,
@@ -123,18 +129,7 @@ pub fn write<W: Write>(
         .into());
     }
     for entry in &entries {
-        let path = || entry.path.clone();
-        let too_large = |value: &u64| Number::new(*value).is_none();
-        if let Some(value) = [entry.size, epoch].into_iter().find(too_large) {
-            return Err(EntryError::Number {
-                path: path(),
-                value,
-            }
-            .into());
-        }
-        if top.contains('\0') || entry.path.contains('\0') {
-            return Err(EntryError::Path { path: path() }.into());
-        }
+        check(top, entry, epoch)?;
     }
     let gzip: GzEncoder<W> = GzBuilder::new()
         .operating_system(GZIP_OS_UNKNOWN)
@@ -144,6 +139,23 @@ pub fn write<W: Write>(
         append(&mut archive, top, entry)?;
     }
     archive.finish()?.finish()
+}
+
+/// Expects that the headers can represent an entry.
+fn check(top: &str, entry: &Entry<'_>, epoch: u64) -> Result<(), EntryError> {
+    let path = || entry.path.clone();
+    for value in [entry.size, epoch] {
+        if Number::new(value).is_none() {
+            return Err(EntryError::Number {
+                path: path(),
+                value,
+            });
+        }
+    }
+    if top.contains('\0') || entry.path.contains('\0') {
+        return Err(EntryError::Path { path: path() });
+    }
+    Ok(())
 }
 
 fn append<W: Write>(archive: &mut Archive<W>, top: &str, entry: Entry<'_>) -> io::Result<()> {

@@ -1,28 +1,29 @@
-//! What the files of a bundle are called, below its top directory.
+//! The paths of a bundle's files, below its top directory.
 //!
-//! - Comes in: what artifacts and build configuration files are called.
-//! - Goes out: their paths in the bundle, and back.
-//! - Never: a check of a name, which is [`crate::name`]'s.
+//! * In: the names of artifacts and build configuration files.
+//! * Out: their paths in the bundle, and back.
+//! * Never: a check of a name, which [`crate::name`] makes.
 
-/// The statement.
+/// The path of the statement.
 pub const PROVENANCE: &str = "provenance.json";
 
-/// What the attester made.
+/// The path of the attester's evidence.
 pub const EVIDENCE: &str = "evidence.json";
 
-/// The statement in the container that Sigstore's tools read, signed by the statement key.
+/// The path of the statement that the statement key has signed, in the container that Sigstore's
+/// tools read.
 pub const ENVELOPE: &str = "provenance.sigstore.json";
 
-/// The bill of materials of the build, CycloneDX.
+/// The path of the build's bill of materials, CycloneDX.
 pub const SBOM: &str = "sbom.cdx.json";
 
-/// What tools printed.
+/// The path of the log of all tools.
 pub const BUILD_LOG: &str = "build.log";
 
-/// The directory of what was built.
+/// The directory of the artifacts.
 pub const ARTIFACTS: &str = "artifacts";
 
-/// The directory of what decided the build beside the source: the lockfile.
+/// The directory of the files that decided the build beside the source: the lockfile.
 pub const BUILD_CONFIG: &str = "build-config";
 
 /// Returns the path of an artifact.
@@ -35,13 +36,13 @@ pub fn build_config(name: &str) -> String {
     format!("{BUILD_CONFIG}/{name}")
 }
 
-/// Returns what the artifact with this path is called, or `None` for a path of something else.
+/// Returns the name of the artifact with this path; none for any other path.
 #[cfg(feature = "appraisal")]
 pub fn artifact_name(path: &str) -> Option<&str> {
     path.strip_prefix(ARTIFACTS)?.strip_prefix('/')
 }
 
-/// Returns what the build configuration file with this path is called, or `None` for a path of something else.
+/// Returns the name of the build configuration file with this path; none for any other path.
 #[cfg(feature = "appraisal")]
 pub fn build_config_name(path: &str) -> Option<&str> {
     path.strip_prefix(BUILD_CONFIG)?.strip_prefix('/')

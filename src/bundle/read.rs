@@ -1,7 +1,9 @@
-//! Reading a bundle. Comes in: bytes or a folder that anybody may have made. Goes out: the two
-//! documents, and the digest of every other file. Never: a file written, a link followed, more
-//! memory than the limits say, a file passed over, or an archive in another encoding than the
-//! writer's.
+//! Reads a bundle.
+//!
+//! * In: bytes, or a directory, from anybody.
+//! * Out: the two documents, and the digest of every other file.
+//! * Never: a file written, a link followed, more memory than the limits allow, a file passed over,
+//!   or an archive in another encoding than the writer's.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -18,13 +20,13 @@ use super::stream::Packed;
 use super::{directory, stream};
 use crate::digest::Sha256Reader;
 
-/// Reads a bundle as it was downloaded, or the folder it was unpacked to.
+/// Reads a bundle as it was downloaded, or the directory into which it was unpacked.
 ///
 /// # Errors
 /// As [`archive`].
 pub fn open(path: &Path) -> Result<Bundle, ReadError> {
     if path.is_dir() {
-        folder(path)
+        directory(path)
     } else {
         archive(File::open(path).map_err(ReadError::Open)?)
     }
@@ -36,17 +38,16 @@ pub fn open(path: &Path) -> Result<Bundle, ReadError> {
 /// As [`archive`].
 pub fn open_with_digest(path: &Path) -> Result<Bundle, ReadError> {
     if path.is_dir() {
-        return folder(path);
+        return directory(path);
     }
-    stream_with_digest(BufReader::new(within_size(
-        File::open(path).map_err(ReadError::Open)?,
-    )?))
+    let file = File::open(path).map_err(ReadError::Open)?;
+    stream_with_digest(BufReader::new(within_size(file)?))
 }
 
 /// Reads a bundle as it was downloaded: a gzip tar.
 ///
 /// # Errors
-/// Everything that is not a bundle within the limits.
+/// The file is not a bundle within the limits.
 pub fn archive(file: File) -> Result<Bundle, ReadError> {
     stream(BufReader::new(within_size(file)?))
 }
@@ -57,7 +58,7 @@ fn within_size(file: File) -> Result<File, ReadError> {
     Ok(file)
 }
 
-/// The same from any reader.
+/// Reads a bundle like [`archive`], from any reader.
 ///
 /// # Errors
 /// As [`archive`].
@@ -69,7 +70,7 @@ pub fn stream(packed: impl BufRead) -> Result<Bundle, ReadError> {
     contents.finish()
 }
 
-/// The same from any reader, with the digest of the tar stream.
+/// Reads a bundle like [`stream`], with the digest of the tar stream.
 ///
 /// # Errors
 /// As [`archive`].
@@ -86,11 +87,11 @@ pub fn stream_with_digest(packed: impl BufRead) -> Result<Bundle, ReadError> {
     })
 }
 
-/// Reads a bundle that was unpacked: the top folder, or the folder that holds only that.
+/// Reads a bundle that was unpacked: the top directory, or the directory that contains only that.
 ///
 /// # Errors
 /// As [`archive`].
-pub fn folder(path: &Path) -> Result<Bundle, ReadError> {
+pub fn directory(path: &Path) -> Result<Bundle, ReadError> {
     let mut contents = Contents::default();
     directory::read(path, &mut contents)?;
     contents.finish()
@@ -120,11 +121,11 @@ mod tests {
     }
 
     fn unpacked(packed: &[u8]) -> tempfile::TempDir {
-        let folder = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().unwrap();
         tar::Archive::new(flate2::read::GzDecoder::new(packed))
-            .unpack(folder.path())
+            .unpack(directory.path())
             .unwrap();
-        folder
+        directory
     }
 
     #[test]
@@ -236,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_reads_like_its_archive() {
+    fn a_directory_reads_like_its_archive() {
         let packed = packed(&["provenance.json", "artifacts/a", "artifacts/b/c"]);
         let unpacked = unpacked(&packed);
         let expected = Bundle {
@@ -244,11 +245,11 @@ mod tests {
             project: None,
             ..stream(&packed[..]).unwrap()
         };
-        assert_eq!(folder(unpacked.path()).unwrap(), expected);
-        assert_eq!(folder(&unpacked.path().join("p")).unwrap(), expected);
+        assert_eq!(directory(unpacked.path()).unwrap(), expected);
+        assert_eq!(directory(&unpacked.path().join("p")).unwrap(), expected);
     }
 
-    /// What a reader says of a folder that was changed.
+    /// What a reader says of a directory that was changed.
     fn changed(change: impl FnOnce(&Path)) -> ReadError {
         let unpacked = unpacked(&packed(&[
             "provenance.json",
@@ -256,11 +257,11 @@ mod tests {
             "artifacts/b/c",
         ]));
         change(&unpacked.path().join("p"));
-        folder(unpacked.path()).unwrap_err()
+        directory(unpacked.path()).unwrap_err()
     }
 
     #[test]
-    fn a_folder_has_regular_files_of_one_name_and_nothing_else() {
+    fn a_directory_has_regular_files_of_one_name_and_nothing_else() {
         for name in [
             "artifacts/link",
             "artifacts/b/link",
@@ -268,29 +269,29 @@ mod tests {
             "build-config/Cargo.lock",
             "link",
         ] {
-            let refusal = changed(|folder| {
-                fs::create_dir_all(folder.join("build-config")).unwrap();
-                symlink("/etc/passwd", folder.join(name)).unwrap();
+            let refusal = changed(|directory| {
+                fs::create_dir_all(directory.join("build-config")).unwrap();
+                symlink("/etc/passwd", directory.join(name)).unwrap();
             });
             assert!(
                 matches!(refusal, ReadError::Kind { .. }),
                 "{name}: {refusal}"
             );
         }
-        let refusal = changed(|folder| symlink("b", folder.join("artifacts/link")).unwrap());
+        let refusal = changed(|directory| symlink("b", directory.join("artifacts/link")).unwrap());
         assert!(
             matches!(refusal, ReadError::Kind { .. }),
-            "a link to a folder: {refusal}"
+            "a link to a directory: {refusal}"
         );
-        let refusal = changed(|folder| {
-            fs::hard_link(folder.join("artifacts/a"), folder.join("artifacts/z")).unwrap()
+        let refusal = changed(|directory| {
+            fs::hard_link(directory.join("artifacts/a"), directory.join("artifacts/z")).unwrap()
         });
         assert!(
             matches!(refusal, ReadError::Kind { .. }),
             "a second name: {refusal}"
         );
-        let refusal = changed(|folder| {
-            let fifo = folder.join("artifacts/fifo");
+        let refusal = changed(|directory| {
+            let fifo = directory.join("artifacts/fifo");
             rustix::fs::mknodat(
                 rustix::fs::CWD,
                 fifo,
@@ -305,7 +306,7 @@ mod tests {
             "a FIFO: {refusal}"
         );
         for name in ["x", "artifacts.txt", "build-config", "evidence.json.bak"] {
-            let refusal = changed(|folder| fs::write(folder.join(name), "x").unwrap());
+            let refusal = changed(|directory| fs::write(directory.join(name), "x").unwrap());
             assert!(
                 matches!(refusal, ReadError::Unexpected { .. }),
                 "{name}: {refusal}"
@@ -317,7 +318,7 @@ mod tests {
             "artifacts/b/d/e",
             "build-config",
         ] {
-            let refusal = changed(|folder| fs::create_dir_all(folder.join(name)).unwrap());
+            let refusal = changed(|directory| fs::create_dir_all(directory.join(name)).unwrap());
             assert!(
                 matches!(refusal, ReadError::Unexpected { .. }),
                 "{name}: {refusal}"
@@ -326,10 +327,10 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_has_no_file_with_special_rights() {
+    fn a_directory_has_no_file_with_special_rights() {
         let of_mode = |name: &'static str, mode: u32| {
-            changed(|folder| {
-                fs::set_permissions(folder.join(name), fs::Permissions::from_mode(mode)).unwrap()
+            changed(|directory| {
+                fs::set_permissions(directory.join(name), fs::Permissions::from_mode(mode)).unwrap()
             })
         };
         for mode in [0o4755, 0o2755, 0o1755, 0o4644, 0o2644, 0o1644, 0o7777] {
@@ -367,7 +368,7 @@ mod tests {
             )
             .unwrap();
             assert_eq!(
-                folder(unpacked.path()).unwrap().artifacts[0].executable,
+                directory(unpacked.path()).unwrap().artifacts[0].executable,
                 executable,
                 "{mode:o}"
             );

@@ -1,9 +1,9 @@
-//! The bundle as it is downloaded: one gzip member around a tar stream.
+//! Reads a bundle as it is downloaded: one gzip member around a tar stream.
 //!
-//! - Comes in: bytes that anybody may have made.
-//! - Goes out: the files in it, one after the other, to [`Contents`].
-//! - Never: an archive that is not, byte for byte, what the writer makes of these files. The blocks
-//!   of the compression alone are free: they say nothing about a file.
+//! * In: bytes from anybody.
+//! * Out: the files in it, one after the other, to [`Contents`].
+//! * Never: an archive that is not, byte for byte, the one that the writer makes of these files.
+//!   Only the compression is free: it says nothing about a file.
 
 use std::io::{self, BufRead, Cursor, Read};
 use std::ops::Range;
@@ -14,13 +14,12 @@ use super::GZIP_OS_UNKNOWN;
 use super::contents::{
     Contents, MAX_PAX_BYTES, MAX_UNPACKED_BYTES, ReadError, is_artifact, within,
 };
-use super::header::{Difference, NAME, STYLE, difference, path_of_record, printable};
+use super::header::{NAME, STYLE, difference, path_of_record, printable};
 use crate::tar_header::writer::{EXECUTABLE_MODE, Entry, Number};
 use crate::tar_header::{BLOCK_BYTES, Block, MODE, SIZE, TIME, TYPE};
 
 /// The header of the one gzip member (RFC 1952, section 2.3): deflate, no flags, no time, no extra
-/// flags, and an unknown system, so that it says nothing about the machine that the bundle was made
-/// on.
+/// flags, and an unknown system, so that it says nothing about the machine that made the bundle.
 const GZIP_HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, GZIP_OS_UNKNOWN];
 
 /// The fields of a gzip header with the offset of each one's end (RFC 1952, section 2.3).
@@ -33,13 +32,13 @@ const GZIP_FIELDS: [(&str, usize); 6] = [
     ("system", 10),
 ];
 
-/// Type of a PAX header that speaks of the next entry.
+/// The type of a PAX header that applies to the next entry.
 const PAX_HEADER: u8 = b'x';
 
-/// How both end blocks look.
+/// The content of both end blocks.
 const END_BLOCK: Block = [0; BLOCK_BYTES];
 
-/// A gzip member whose header was looked at.
+/// A gzip member whose header was compared: the receipt of [`Packed::open`].
 pub(super) struct Packed<R>(GzDecoder<io::Chain<Cursor<Vec<u8>>, R>>);
 
 impl<R: BufRead> Packed<R> {
@@ -61,7 +60,7 @@ impl<R: BufRead> Packed<R> {
             }
             start = end;
         }
-        // The decoder reads it too.
+        // The decoder reads the header again.
         Ok(Self(GzDecoder::new(Cursor::new(header).chain(packed))))
     }
 
@@ -83,7 +82,7 @@ impl<R: BufRead> Read for Packed<R> {
     }
 }
 
-/// Gives every file of a tar stream to `contents`, and expects the end of the stream after the end
+/// Passes every file of a tar stream to `contents`, and expects the end of the stream after the end
 /// blocks.
 pub(super) fn read(unpacked: impl Read, contents: &mut Contents) -> Result<(), ReadError> {
     let mut stream = Stream {
@@ -103,24 +102,54 @@ pub(super) fn read(unpacked: impl Read, contents: &mut Contents) -> Result<(), R
 /// The headers of one file, as they were found.
 struct Found {
     path: String,
-    /// All blocks, the PAX header's and its record's included.
+    /// All blocks, including those of a PAX header and its record.
     blocks: Vec<u8>,
-    /// The block that stands directly before the content.
+    /// The block directly before the content.
     header: Block,
+}
+
+impl Found {
+    /// Describes the entry for a message.
+    fn place(&self) -> String {
+        format!("the entry {:?}", self.path)
+    }
+
+    fn is_executable(&self) -> bool {
+        let mode = Number::read(&self.header[MODE]).map(Number::value);
+        mode == Some(EXECUTABLE_MODE)
+    }
+
+    /// Compares all blocks with those that a bundle has for such a file.
+    fn compare(&self, expected: &[u8]) -> Result<(), ReadError> {
+        let Some(found) = difference(expected, &self.blocks) else {
+            return Ok(());
+        };
+        let place = if found.in_pax_header {
+            format!("the PAX header of {:?}", self.path)
+        } else {
+            self.place()
+        };
+        Err(ReadError::NotCanonical {
+            place,
+            field: found.field,
+            expected: found.expected,
+            actual: found.actual,
+        })
+    }
 }
 
 struct Stream<R> {
     unpacked: R,
-    /// How many bytes may still come.
+    /// The number of bytes that may still follow.
     left: u64,
-    /// The time of every entry, from the first on.
+    /// The time of every entry, which the first one sets.
     time: Option<Number>,
-    /// The path of the file before.
+    /// The path of the previous file.
     last_path: String,
 }
 
 impl<R: Read> Stream<R> {
-    /// Reads the headers of the next file; nothing at the first end block.
+    /// Reads the headers of the next file; none at the first end block.
     fn headers(&mut self, contents: &mut Contents) -> Result<Option<Found>, ReadError> {
         let block = self.block()?;
         if block == END_BLOCK {
@@ -169,57 +198,32 @@ impl<R: Read> Stream<R> {
 
     /// Compares the headers with those that a bundle has for this file, and passes its content on.
     fn file(&mut self, found: Found, contents: &mut Contents) -> Result<(), ReadError> {
-        let Found {
-            path,
-            blocks,
-            header,
-        } = found;
-        let place = || format!("the entry {path:?}");
-        let size = number(&header, SIZE, "size", place)?;
+        let place = || found.place();
+        let size = number(&found.header, SIZE, "size", place)?;
         let time = match self.time {
             Some(time) => time,
-            None => number(&header, TIME, "time", place)?,
+            None => number(&found.header, TIME, "time", place)?,
         };
         self.time = Some(time);
-        let executable = Number::read(&header[MODE]).map(Number::value) == Some(EXECUTABLE_MODE);
-        let member = Entry::of_file(path.as_bytes(), executable, size, time);
-        if let Some(Difference {
-            in_pax_header,
-            field,
-            expected,
-            actual,
-        }) = difference(&STYLE.headers(&member), &blocks)
-        {
-            let place = if in_pax_header {
-                format!("the PAX header of {path:?}")
-            } else {
-                place()
-            };
-            return Err(ReadError::NotCanonical {
-                place,
-                field,
-                expected,
-                actual,
-            });
-        }
-        let name = contents.below_top(&path)?;
+        let executable = found.is_executable();
+        let member = Entry::of_file(found.path.as_bytes(), executable, size, time);
+        found.compare(&STYLE.headers(&member))?;
+        let name = contents.below_top(&found.path)?;
         if executable && !is_artifact(&name) {
-            let expected = "the mode of a file that nobody executes".to_owned();
-            let actual = printable(&header[MODE]);
             return Err(ReadError::NotCanonical {
                 place: place(),
                 field: "mode",
-                expected,
-                actual,
+                expected: "the mode of a file that nobody executes".to_owned(),
+                actual: printable(&found.header[MODE]),
             });
         }
-        self.in_order(&path)?;
+        self.in_order(&found.path)?;
         self.content(&name, executable, size.value(), contents)?;
-        self.last_path = path;
+        self.last_path = found.path;
         Ok(())
     }
 
-    /// Expects the path after that of the file before, byte by byte.
+    /// Expects a path that sorts after the previous one, byte by byte.
     fn in_order(&self, path: &str) -> Result<(), ReadError> {
         if path == self.last_path {
             return Err(ReadError::Duplicate {
@@ -267,7 +271,7 @@ impl<R: Read> Stream<R> {
         Ok(())
     }
 
-    /// After the first end block: expects the second, and then the end of the stream.
+    /// Expects the second end block, and then the end of the stream.
     fn end(&mut self) -> Result<(), ReadError> {
         let not_canonical = |field, expected: &str, actual: &[u8]| ReadError::NotCanonical {
             place: "the end of the archive".to_owned(),
@@ -309,7 +313,7 @@ impl<R: Read> Stream<R> {
     }
 }
 
-/// The path in a header's own name.
+/// Returns the path in the name field of a header.
 fn name_in(header: &Block) -> Result<String, ReadError> {
     let name = header[NAME]
         .split(|byte| *byte == 0)

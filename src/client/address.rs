@@ -1,10 +1,11 @@
-//! The address of a machine, as somebody types it: `https://HOST[:PORT]`.
+//! Parses the address of a machine: `https://HOST[:PORT]`.
 
 use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
 use hyper::Uri;
+use hyper::http::uri::Authority;
 
 /// Scheme, host and port of a machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,7 +15,7 @@ pub struct Address {
     port: u16,
 }
 
-/// Why text is no address of a machine.
+/// Why text is not the address of a machine.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("{text:?} is not an address such as https://HOST or https://HOST:PORT: {reason}")]
 pub struct AddressError {
@@ -23,7 +24,7 @@ pub struct AddressError {
 }
 
 impl Address {
-    /// Returns whether TLS is spoken there.
+    /// Returns whether the scheme is https.
     pub const fn is_tls(&self) -> bool {
         self.is_tls
     }
@@ -33,12 +34,12 @@ impl Address {
         &self.host
     }
 
-    /// Returns the port.
+    /// Returns the port, which is the scheme's own if none was given.
     pub const fn port(&self) -> u16 {
         self.port
     }
 
-    /// Returns the host as it stands in a header: an IPv6 address has brackets.
+    /// Returns the host as headers have it: an IPv6 address in brackets.
     fn bracketed(&self) -> String {
         match self.host.parse() {
             Ok(IpAddr::V6(_)) => format!("[{}]", self.host),
@@ -46,17 +47,37 @@ impl Address {
         }
     }
 
-    /// Returns `HOST:PORT`, as a proxy is told.
+    /// Returns `HOST:PORT`, as a request to a proxy has it.
     pub fn authority(&self) -> String {
         format!("{}:{}", self.bracketed(), self.port)
     }
 
-    /// Returns the value of the `Host` header: the port stands there unless it is the scheme's own.
+    /// Returns the value of the `Host` header, without the port if it is the scheme's own.
     pub fn host_header(&self) -> String {
-        match (self.is_tls, self.port) {
-            (true, 443) | (false, 80) => self.bracketed(),
-            _ => self.authority(),
+        if self.port == default_port(self.is_tls) {
+            self.bracketed()
+        } else {
+            self.authority()
         }
+    }
+}
+
+const fn default_port(is_tls: bool) -> u16 {
+    if is_tls { 443 } else { 80 }
+}
+
+/// Returns the port of a URL, or that of the scheme if the URL has none. `None` if it is not a
+/// number.
+fn port(authority: &Authority, is_tls: bool) -> Option<u16> {
+    // An IPv6 address in brackets has colons of its own.
+    let after_address = match authority.as_str().rsplit_once(']') {
+        Some((_, rest)) => rest,
+        None => authority.as_str(),
+    };
+    if after_address.contains(':') {
+        authority.port_u16()
+    } else {
+        Some(default_port(is_tls))
     }
 }
 
@@ -90,32 +111,18 @@ impl FromStr for Address {
         if !matches!(uri.path(), "" | "/") || uri.query().is_some() {
             return Err(refused("it has a path; paths are the program's own affair"));
         }
-        let host = authority
-            .host()
-            .trim_start_matches('[')
-            .trim_end_matches(']');
-        if host.is_empty() {
+        let host = authority.host();
+        let without_brackets = host.trim_start_matches('[').trim_end_matches(']');
+        if without_brackets.is_empty() {
             return Err(refused("it has no host"));
         }
-        let port = match authority
-            .as_str()
-            .rsplit_once(']')
-            .map_or(authority.as_str(), |it| it.1)
-        {
-            end if !end.contains(':') => {
-                if is_tls {
-                    443
-                } else {
-                    80
-                }
-            }
-            _ => authority
-                .port_u16()
-                .ok_or_else(|| refused("its port is no number"))?,
+        let port = match port(authority, is_tls) {
+            Some(port) => port,
+            None => return Err(refused("its port is no number")),
         };
         Ok(Self {
             is_tls,
-            host: host.to_owned(),
+            host: without_brackets.to_owned(),
             port,
         })
     }

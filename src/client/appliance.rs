@@ -1,5 +1,4 @@
-//! A machine whose key is pinned: it takes one submission, tells how the build goes, and has the
-//! bundle.
+//! Sends requests to a machine whose key is pinned: a submission, and then its events.
 
 use std::fs::File;
 use std::io::{self, Seek as _};
@@ -12,69 +11,69 @@ use serde_json::Value;
 use super::error::ClientError;
 use super::events::{Event, Reader};
 use super::form::{Form, Multipart};
-use super::patience::{Patience, Watch};
 use super::random;
 use super::request::{Client, Reply};
+use super::retry::{Observer, Retries};
 use crate::provenance::{MAX_NONCE_BYTES, Nonce};
 
-/// Longest document of the API but for events and the bundle, in bytes.
+/// Longest response of the API other than events and the bundle, in bytes.
 pub const MAX_DOCUMENT_BYTES: usize = 1 << 20;
 
 /// Longest text of a refusal that is shown, in characters.
 const MAX_REFUSAL_CHARS: usize = 2000;
 
-/// Shortest pause that a server can ask for.
+/// Shortest pause that a server can request.
 const SHORTEST_RETRY: Duration = Duration::from_secs(1);
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 const PREFER: HeaderName = HeaderName::from_static("prefer");
 
-/// A machine that may be told what to build.
+/// A machine that may get a submission.
 #[derive(Debug)]
 pub struct Appliance {
     pub(super) client: Client,
 }
 
-/// What to build.
+/// A source to build, with options.
 pub struct Submission {
-    /// What the evidence will be bound to.
+    /// The nonce that the evidence will be bound to.
     pub nonce: Nonce,
     /// The source that is built.
     pub source: SubmissionSource,
-    /// Options of the API, by their names in a form.
+    /// Options of the API, with the names that they have in a form.
     pub options: Vec<(&'static str, String)>,
 }
 
 /// Where the appliance gets a source from.
 #[derive(Debug)]
 pub enum SubmissionSource {
-    /// The appliance fetches it.
+    /// The appliance fetches the source from a repository.
     Repository {
-        /// Its URL.
+        /// The URL of the repository.
         url: String,
-        /// Branch, tag or commit.
+        /// A branch, tag or commit; the default branch if missing.
         reference: Option<String>,
     },
-    /// It is sent along.
+    /// The client sends the source as an archive.
     Archive {
-        /// The file name that the appliance is told.
+        /// The file name that the appliance gets.
         name: String,
-        /// The archive.
+        /// The file with the archive.
         file: File,
-        /// How many bytes it has.
+        /// The number of bytes in the file.
         size: u64,
     },
 }
 
-/// The job that was accepted.
+/// A job that the appliance accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Accepted {
-    /// Its id: whoever knows it can read the bundle.
+    /// The id of the job. It is a secret: everybody who knows it can read the bundle.
     pub id: String,
 }
 
-/// A refusal in the words of the machine.
+/// A refusal, in the words of the appliance.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the appliance refuses with status {status} ({error_type}): {error}")]
 pub struct Refusal {
@@ -82,27 +81,27 @@ pub struct Refusal {
     pub status: u16,
     /// The sentence that the appliance gives as the reason.
     pub error: String,
-    /// The stable code of it.
+    /// The stable code of the reason.
     pub error_type: String,
-    /// How long it wants to be left alone.
+    /// How long the client should wait before it tries again.
     pub retry_after: Option<Duration>,
-    /// Whether an earlier try of this submission may have been accepted, and its response lost.
+    /// Whether an earlier attempt at this submission may have been accepted and its response lost.
     pub may_be_ours: bool,
 }
 
-/// Why there is no job.
+/// Why a request to the appliance failed.
 #[derive(Debug, thiserror::Error)]
 pub enum SubmitError {
-    /// The machine could not be asked.
+    /// There is no response.
     #[error(transparent)]
     Client(#[from] ClientError),
-    /// It was asked, and refuses.
+    /// The response is a refusal.
     #[error(transparent)]
     Refused(#[from] Refusal),
 }
 
 impl Refusal {
-    /// Reads a problem document (RFC 9457), or what stands in its place.
+    /// Reads a problem document (RFC 9457). Any other body yields a refusal without a reason.
     pub(super) fn read(reply: &Reply, body: &[u8]) -> Self {
         let document: Value = serde_json::from_slice(body).unwrap_or_default();
         let shortened = |text: &str| text.chars().take(MAX_REFUSAL_CHARS).collect();
@@ -110,21 +109,19 @@ impl Refusal {
         let seconds = reply
             .header(&header::RETRY_AFTER)
             .and_then(|text| text.parse().ok());
-        let nothing = || "it does not say why".to_owned();
+        let reason = member("error").or_else(|| member("detail"));
         Self {
             status: reply.status.as_u16(),
-            error: member("error")
-                .or_else(|| member("detail"))
-                .unwrap_or_else(nothing),
+            error: reason.unwrap_or_else(|| "it does not say why".to_owned()),
             error_type: member("error_type").unwrap_or_else(|| "Unknown".to_owned()),
-            retry_after: seconds.map(|it| Duration::from_secs(it).max(SHORTEST_RETRY)),
+            retry_after: seconds.map(|count| Duration::from_secs(count).max(SHORTEST_RETRY)),
             may_be_ours: false,
         }
     }
 }
 
 impl Submission {
-    /// Returns the body of the request with its content type.
+    /// Returns the content type and the body of the request.
     fn form(&self, boundary: String) -> io::Result<(String, Form)> {
         let mut form = Multipart::new(boundary);
         form.field("nonce", &self.nonce.to_string());
@@ -139,9 +136,9 @@ impl Submission {
                 }
             }
             SubmissionSource::Archive { name, file, size } => {
-                let mut file = file.try_clone()?;
-                file.rewind()?;
-                form.file("source", name, file, *size);
+                let mut archive = file.try_clone()?;
+                archive.rewind()?;
+                form.file("source", name, archive, *size);
             }
         }
         Ok((form.content_type(), form.finish()))
@@ -153,20 +150,20 @@ impl Appliance {
         Self { client }
     }
 
-    /// Submits the build. A try that was cut is repeated under the same nonce, by which the
+    /// Submits the build. An attempt that was cut is repeated under the same nonce, by which the
     /// appliance recognises it.
     ///
     /// # Errors
-    /// It is refused, or the machine cannot be reached any more.
+    /// The appliance refuses, or can no longer be reached.
     pub async fn submit(
         &self,
         submission: &Submission,
-        patience: &mut Patience,
-        watch: &mut dyn Watch,
+        retries: &mut Retries,
+        observer: &mut dyn Observer,
     ) -> Result<Accepted, SubmitError> {
         let mut may_be_ours = false;
         loop {
-            match self.try_submit(submission, watch).await {
+            match self.try_submit(submission, observer).await {
                 Ok(accepted) => return Ok(accepted),
                 Err(SubmitError::Refused(refusal)) => {
                     return Err(Refusal {
@@ -177,7 +174,7 @@ impl Appliance {
                 }
                 Err(SubmitError::Client(error)) => {
                     may_be_ours |= !error.is_unreachable();
-                    patience.after(error, watch).await?;
+                    retries.after(error, observer).await?;
                 }
             }
         }
@@ -186,7 +183,7 @@ impl Appliance {
     async fn try_submit(
         &self,
         submission: &Submission,
-        watch: &mut dyn Watch,
+        observer: &mut dyn Observer,
     ) -> Result<Accepted, SubmitError> {
         let boundary = boundary().map_err(ClientError::Random)?;
         let (content_type, form) = submission.form(boundary).map_err(ClientError::File)?;
@@ -202,7 +199,7 @@ impl Appliance {
         }
         let mut reply = self
             .client
-            .send(request, form, &mut |sent| watch.sent(sent, size))
+            .send(request, form, &mut |sent| observer.sent(sent, size))
             .await?;
         let body = reply
             .whole(MAX_DOCUMENT_BYTES, "MAX_DOCUMENT_BYTES")
@@ -216,42 +213,47 @@ impl Appliance {
         Ok(Accepted { id: id.to_owned() })
     }
 
-    /// Follows the events until the last one, which it returns. Each event is told once, however
+    /// Reports the events of a job, and returns the last one. Each event is reported once, however
     /// often the stream is cut.
     ///
     /// # Errors
-    /// The job is not known any more, or the machine cannot be reached any more.
+    /// The appliance no longer knows the job, or can no longer be reached.
     pub async fn follow(
         &self,
         job: &Accepted,
-        patience: &mut Patience,
-        watch: &mut dyn Watch,
+        retries: &mut Retries,
+        observer: &mut dyn Observer,
     ) -> Result<Event, SubmitError> {
         let mut last = None;
         loop {
-            match self.stream(job, &mut last, patience, watch).await {
+            match self.stream(job, &mut last, retries, observer).await {
                 Ok(Some(event)) => return Ok(event),
                 Ok(None) => {
                     let place = self.client.address().to_string();
-                    patience.after(ClientError::Ended { place }, watch).await?;
+                    retries
+                        .after(ClientError::Ended { place }, observer)
+                        .await?;
                 }
-                Err(SubmitError::Client(error)) => patience.after(error, watch).await?,
+                Err(SubmitError::Client(error)) => retries.after(error, observer).await?,
                 Err(refused) => return Err(refused),
             }
         }
     }
 
+    /// Reports the events of one response. Returns `None` if the response ended before the build.
     async fn stream(
         &self,
         job: &Accepted,
         last: &mut Option<u64>,
-        patience: &mut Patience,
-        watch: &mut dyn Watch,
+        retries: &mut Retries,
+        observer: &mut dyn Observer,
     ) -> Result<Option<Event>, SubmitError> {
         let path = format!("/build/{}/events", job.id);
-        let seen = last.map(|last: u64| last.to_string());
+        let last_id = last.map(|id: u64| id.to_string());
         let mut headers = vec![(header::ACCEPT, "text/event-stream")];
-        headers.extend(seen.as_ref().map(|seen| (LAST_EVENT_ID, seen.as_str())));
+        if let Some(id) = &last_id {
+            headers.push((LAST_EVENT_ID, id.as_str()));
+        }
         let mut reply = self.client.get(&path, &headers).await?;
         if reply.status != StatusCode::OK {
             let body = reply
@@ -261,14 +263,16 @@ impl Appliance {
         }
         let mut reader = Reader::default();
         while let Some(piece) = reply.piece().await? {
-            let events = reader.feed(&piece);
-            for event in events.map_err(|error| reply.unexpected(&error.to_string()))? {
-                if last.is_some_and(|last| event.id <= last) {
+            let events = reader
+                .feed(&piece)
+                .map_err(|error| reply.unexpected(&error.to_string()))?;
+            for event in events {
+                if last.is_some_and(|id| event.id <= id) {
                     continue;
                 }
                 *last = Some(event.id);
-                patience.progressed();
-                watch.event(&event);
+                retries.progressed();
+                observer.event(&event);
                 if event.kind() == "complete" {
                     return Ok(Some(event));
                 }
@@ -278,15 +282,13 @@ impl Appliance {
     }
 }
 
-/// 128 bits in lower-case hex, which can stand in a path.
+/// Returns whether a job id is 128 bits in lower-case hex, so that it is safe in a path.
 fn is_id(id: &str) -> bool {
-    id.len() == 32
-        && id
-            .bytes()
-            .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    let is_digit = |byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+    id.len() == 32 && id.bytes().all(is_digit)
 }
 
-/// Text that no source contains by accident, and that nobody can foresee.
+/// Returns a boundary that no source contains by accident, and that nobody can predict.
 fn boundary() -> io::Result<String> {
     Ok(format!("kettle-{}", hex::encode(random::bytes::<16>()?)))
 }

@@ -1,4 +1,4 @@
-//! One connection: name, proxy, TCP, TLS.
+//! Opens a connection: name, proxy, TCP, TLS.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -29,14 +29,14 @@ pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A connection, encrypted or not.
 pub enum Connection {
-    /// Without TLS.
+    /// A connection without TLS.
     Plain(TcpStream),
-    /// With TLS.
+    /// A connection with TLS.
     Tls(Box<TlsStream<TcpStream>>),
 }
 
 impl Connection {
-    /// Returns the DER SubjectPublicKeyInfo of the key that the other side proved to have.
+    /// Returns the DER SubjectPublicKeyInfo of the key whose possession the server proved.
     pub fn public_key(&self) -> Option<Vec<u8>> {
         match self {
             Self::Plain(_) => None,
@@ -47,10 +47,11 @@ impl Connection {
     }
 }
 
-/// Connects to `target`; with TLS, under the settings `tls`.
+/// Connects to `target`, directly or through a proxy. `tls` are the settings for TLS, if the
+/// address has it.
 ///
 /// # Errors
-/// Any step of the way.
+/// A step fails: the name, the proxy, TCP or TLS.
 pub async fn connect(
     target: &Target,
     proxies: &Proxies,
@@ -65,13 +66,15 @@ pub async fn connect(
     };
     let ips = names::resolve(proxy.address.host()).await?;
     let (mut stream, _) = tcp(&proxy.address, ips).await?;
-    let tunnel = timeout(HANDSHAKE_TIMEOUT, proxy.tunnel(&mut stream, address));
-    tunnel
-        .await
-        .map_err(|_| silent(&proxy.address, HANDSHAKE_TIMEOUT))??;
+    let tunnel = proxy.tunnel(&mut stream, address);
+    match timeout(HANDSHAKE_TIMEOUT, tunnel).await {
+        Ok(result) => result?,
+        Err(_) => return Err(silent(&proxy.address, HANDSHAKE_TIMEOUT)),
+    }
     handshake(stream, target, tls).await
 }
 
+/// Starts TLS on a connection, if the address has it.
 async fn handshake(
     stream: TcpStream,
     target: &Target,
@@ -86,30 +89,34 @@ async fn handshake(
         place: place.clone(),
         source,
     };
-    let name = ServerName::try_from(target.server_name().to_owned());
-    let name = name.map_err(|error| failed(io::Error::other(error)))?;
+    let name = ServerName::try_from(target.server_name().to_owned())
+        .map_err(|error| failed(io::Error::other(error)))?;
     let handshake = TlsConnector::from(Arc::clone(tls)).connect(name, stream);
-    match timeout(HANDSHAKE_TIMEOUT, handshake).await {
-        Err(_) => Err(silent(address, HANDSHAKE_TIMEOUT)),
-        Ok(Ok(stream)) => Ok(Connection::Tls(Box::new(stream))),
-        Ok(Err(error)) => Err(match trust::another_key(&error) {
-            Some(&trust::AnotherKey { expected, actual }) => ClientError::KeyChanged {
-                place,
-                expected,
-                actual,
-            },
-            None => failed(error),
+    let Ok(result) = timeout(HANDSHAKE_TIMEOUT, handshake).await else {
+        return Err(silent(address, HANDSHAKE_TIMEOUT));
+    };
+    let error = match result {
+        Ok(encrypted) => return Ok(Connection::Tls(Box::new(encrypted))),
+        Err(error) => error,
+    };
+    match trust::another_key(&error) {
+        Some(&trust::AnotherKey { expected, actual }) => Err(ClientError::KeyChanged {
+            place,
+            expected,
+            actual,
         }),
+        None => Err(failed(error)),
     }
 }
 
+/// Connects to the first of these IP addresses that accepts, and returns which one it was.
 async fn tcp(address: &Address, ips: Vec<IpAddr>) -> Result<(TcpStream, IpAddr), ClientError> {
     let mut last = io::Error::from(io::ErrorKind::NotFound);
     for ip in ips {
         let connecting = TcpStream::connect(SocketAddr::new(ip, address.port()));
         match timeout(CONNECT_TIMEOUT, connecting).await {
             Ok(Ok(stream)) => {
-                // Small requests would wait for nothing; where it fails, they wait.
+                // Without this option small requests wait for acknowledgements. They still work.
                 let _ = stream.set_nodelay(true);
                 return Ok((stream, ip));
             }

@@ -1,8 +1,8 @@
-//! The bundle, by as many pieces as it takes.
+//! Downloads the bundle, in as many pieces as it takes.
 //!
-//! - Comes in: the id of a job that succeeded.
-//! - Goes out: the bytes in a file, with the digest that the appliance announced compared.
-//! - Never: bytes of two responses that do not belong together, or more than a bundle may have.
+//! * In: the id of a job that succeeded.
+//! * Out: the bytes in a file, compared with the digest that the appliance announced.
+//! * Never: bytes of two responses that do not belong together, or more than a bundle may have.
 
 use std::fs::File;
 use std::io::{Seek as _, SeekFrom, Write as _};
@@ -14,26 +14,26 @@ use hyper::header::{self, HeaderName};
 
 use super::appliance::{Accepted, Appliance, MAX_DOCUMENT_BYTES, Refusal, SubmitError};
 use super::error::ClientError;
-use super::patience::{Patience, Watch};
 use super::request::Reply;
+use super::retry::{Observer, Retries};
 use crate::bundle::read::MAX_BUNDLE_BYTES;
 use crate::digest::Sha256Digest;
 
-/// Largest bundle that is taken, in bytes.
+/// Largest bundle that is downloaded, in bytes.
 pub const MAX_DOWNLOAD_BYTES: u64 = MAX_BUNDLE_BYTES;
 
 const REPR_DIGEST: HeaderName = HeaderName::from_static("repr-digest");
 
-/// What was downloaded.
+/// A bundle that was downloaded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Download {
-    /// How many bytes.
+    /// The number of bytes.
     pub size: u64,
-    /// Their digest.
+    /// The digest of the bytes.
     pub sha256: Sha256Digest,
 }
 
-/// How much is there, and of what.
+/// How much of which bundle has arrived.
 #[derive(Debug, Default)]
 struct Have {
     bytes: u64,
@@ -43,28 +43,28 @@ struct Have {
 }
 
 impl Appliance {
-    /// Downloads the bundle into `file`, which is empty. After a cut it goes on where it was.
+    /// Downloads the bundle into `file`, which is empty. A download that was cut is continued.
     ///
     /// # Errors
-    /// There is no bundle, the machine cannot be reached any more, or the bytes are not those that
-    /// it announced.
+    /// There is no bundle, the appliance can no longer be reached, or the bytes do not have the
+    /// announced digest.
     pub async fn download(
         &self,
         job: &Accepted,
         file: &mut File,
-        patience: &mut Patience,
-        watch: &mut dyn Watch,
+        retries: &mut Retries,
+        observer: &mut dyn Observer,
     ) -> Result<Download, SubmitError> {
         let mut have = Have::default();
         loop {
             let before = have.bytes;
-            match self.part(job, file, &mut have, watch).await {
+            match self.part(job, file, &mut have, observer).await {
                 Ok(()) => break,
                 Err(SubmitError::Client(error)) => {
                     if have.bytes > before {
-                        patience.progressed();
+                        retries.progressed();
                     }
-                    patience.after(error, watch).await?;
+                    retries.after(error, observer).await?;
                 }
                 Err(refused) => return Err(refused),
             }
@@ -72,40 +72,36 @@ impl Appliance {
         file.rewind().map_err(ClientError::File)?;
         let (sha256, size) = Sha256Digest::of_reader(&mut *file).map_err(ClientError::File)?;
         let actual = format!("sha-256=:{}:", STANDARD.encode(sha256.as_bytes()));
-        match have.announced {
-            Some(announced) if announced != actual => {
-                let place = self.client.address().to_string();
-                Err(ClientError::Digest {
-                    place,
-                    announced,
-                    actual,
-                }
-                .into())
-            }
-            _ => Ok(Download { size, sha256 }),
+        if let Some(announced) = have.announced
+            && announced != actual
+        {
+            let place = self.client.address().to_string();
+            return Err(SubmitError::Client(ClientError::Digest {
+                place,
+                announced,
+                actual,
+            }));
         }
+        Ok(Download { size, sha256 })
     }
 
+    /// Downloads what is missing, in one response.
     async fn part(
         &self,
         job: &Accepted,
         file: &mut File,
         have: &mut Have,
-        watch: &mut dyn Watch,
+        observer: &mut dyn Observer,
     ) -> Result<(), SubmitError> {
         let range = format!("bytes={}-", have.bytes);
         let etag = have.etag.clone().filter(|_| have.bytes > 0);
         let mut headers = Vec::new();
-        if let Some(etag) = &etag {
-            headers.extend([
-                (header::RANGE, range.as_str()),
-                (header::IF_RANGE, etag.as_str()),
-            ]);
+        if let Some(tag) = &etag {
+            headers.push((header::RANGE, range.as_str()));
+            headers.push((header::IF_RANGE, tag.as_str()));
         }
-        let mut reply = self
-            .client
-            .get(&format!("/build/{}/result", job.id), &headers)
-            .await?;
+        let path = format!("/build/{}/result", job.id);
+        let mut reply = self.client.get(&path, &headers).await?;
         match reply.status {
             StatusCode::OK => have.start(&reply)?,
             StatusCode::PARTIAL_CONTENT if starts_at(&reply, have.bytes) => {}
@@ -117,17 +113,17 @@ impl Appliance {
                 return Err(Refusal::read(&reply, &body).into());
             }
         }
-        self.receive(&mut reply, file, have, watch).await?;
+        self.receive(&mut reply, file, have, observer).await?;
         Ok(())
     }
 
-    /// Appends the rest of the bundle to what is in `file`.
+    /// Appends the rest of the bundle to `file`.
     async fn receive(
         &self,
         reply: &mut Reply,
         file: &mut File,
         have: &mut Have,
-        watch: &mut dyn Watch,
+        observer: &mut dyn Observer,
     ) -> Result<(), ClientError> {
         let place = || self.client.address().to_string();
         file.set_len(have.bytes).map_err(ClientError::File)?;
@@ -146,7 +142,7 @@ impl Appliance {
             }
             file.write_all(&piece).map_err(ClientError::File)?;
             have.bytes = size;
-            watch.received(have.bytes, have.total.unwrap_or(have.bytes));
+            observer.received(have.bytes, have.total.unwrap_or(have.bytes));
         }
         let missing = have.total.map_or(0, |total| total - have.bytes);
         if missing > 0 {
@@ -160,7 +156,7 @@ impl Appliance {
 }
 
 impl Have {
-    /// All of it comes, from its first byte.
+    /// Starts again with a response that has the whole bundle.
     fn start(&mut self, reply: &Reply) -> Result<(), ClientError> {
         let total = reply
             .header(&header::CONTENT_LENGTH)

@@ -1,4 +1,4 @@
-//! Why another machine could not be asked: one variant for each reason.
+//! Reasons why there is no response from another machine.
 
 use std::io;
 use std::path::PathBuf;
@@ -25,11 +25,11 @@ pub enum ClientError {
         place: String,
         status: u16,
     },
-    #[error("the proxy {proxy} answered with something that is no HTTP")]
+    #[error("the proxy {proxy} sent a response that is not HTTP")]
     ProxyResponse { proxy: String },
     #[error(
         "the TLS key of {place} is not the one that was verified: SHA-256 {expected} was \
-         verified, and {actual} answers now; nothing was sent to it"
+         verified, and the server has {actual} now; nothing was sent to it"
     )]
     KeyChanged {
         place: String,
@@ -56,7 +56,7 @@ pub enum ClientError {
     },
     #[error("the request cannot be written: {what}")]
     Request { what: &'static str },
-    #[error("{place} answered {what}, which is not what its API says")]
+    #[error("{place} responded with {what}, which its API does not allow")]
     Unexpected { place: String, what: String },
     #[error("the authorities in {path} cannot be used")]
     Authorities { path: PathBuf, source: io::Error },
@@ -65,11 +65,11 @@ pub enum ClientError {
          install the package ca-certificates"
     )]
     NoAuthorities,
-    #[error("the provider of cryptography cannot be used")]
+    #[error("the cryptography of TLS cannot be used")]
     Provider(#[source] rustls::Error),
-    #[error("random numbers")]
+    #[error("the kernel returned no random numbers")]
     Random(#[source] io::Error),
-    #[error("the file with the bundle")]
+    #[error("the file with the source or the bundle cannot be used")]
     File(#[source] io::Error),
     #[error("the bundle has the SHA-256 {actual}, and {place} announced {announced}")]
     Digest {
@@ -80,8 +80,8 @@ pub enum ClientError {
 }
 
 impl ClientError {
-    /// Returns whether the same request may succeed later, because only the way there failed. A
-    /// handshake that fails for what was said in it fails again.
+    /// Returns whether the same request may succeed later, because only the connection failed. A
+    /// handshake that failed because of its content fails again.
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Cut { .. } | Self::Silent { .. } | Self::Short { .. } | Self::Ended { .. } => {
@@ -91,8 +91,8 @@ impl ClientError {
         }
     }
 
-    /// Returns whether nobody answered, so that nothing of the request was sent. A load balancer
-    /// without a machine accepts a connection and ends it in the handshake.
+    /// Returns whether there was no server, so that nothing of the request was sent. A load
+    /// balancer without a machine accepts a connection and ends it in the handshake.
     pub fn is_unreachable(&self) -> bool {
         match self {
             Self::Tls { source, .. } => source.kind() != io::ErrorKind::InvalidData,

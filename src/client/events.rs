@@ -1,8 +1,8 @@
-//! Server-Sent Events (HTML, section 9.2), as far as the API of the appliance uses them.
+//! Reads Server-Sent Events (HTML, section 9.2), as far as the appliance's API uses them.
 //!
-//! - Comes in: bytes, cut anywhere.
-//! - Goes out: events with their numbers.
-//! - Never: more memory than [`MAX_EVENT_BYTES`], or half an event.
+//! * In: bytes, cut anywhere.
+//! * Out: events with their numbers.
+//! * Never: more memory than [`MAX_EVENT_BYTES`], or half an event.
 
 use serde_json::Value;
 
@@ -12,36 +12,36 @@ pub const MAX_EVENT_BYTES: usize = 16 << 20;
 /// One event of a build.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Event {
-    /// Its number, from 0 on.
+    /// The number of the event, counted from 0.
     pub id: u64,
-    /// What it says: an object with `type`.
+    /// The content of the event: an object with a member `type`.
     pub data: Value,
 }
 
 impl Event {
-    /// Returns what kind of event it is; empty where it does not say.
+    /// Returns the event's type, or empty text if it has none.
     pub fn kind(&self) -> &str {
         self.data["type"].as_str().unwrap_or_default()
     }
 
-    /// Returns its message; empty where it has none.
+    /// Returns the event's message, or empty text if it has none.
     pub fn message(&self) -> &str {
         self.data["msg"].as_str().unwrap_or_default()
     }
 }
 
-/// Why a stream is none of a build.
+/// Why bytes are not a stream of a build's events.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EventError {
     #[error("an event has more than {MAX_EVENT_BYTES} bytes (MAX_EVENT_BYTES)")]
     TooLong,
-    #[error("an event that is no JSON object")]
+    #[error("an event that is not a JSON object")]
     NoJson,
     #[error("an event without a number")]
     NoNumber,
 }
 
-/// The lines of a stream that are no whole event yet.
+/// Collects the lines of an event until it is complete.
 #[derive(Debug, Default)]
 pub struct Reader {
     line: Vec<u8>,
@@ -50,10 +50,10 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// Takes some bytes of the stream, and returns the events that ended in them.
+    /// Reads the next bytes of the stream, and returns the events that end in them.
     ///
     /// # Errors
-    /// It is no stream of a build's events.
+    /// The bytes are not a stream of a build's events.
     pub fn feed(&mut self, bytes: &[u8]) -> Result<Vec<Event>, EventError> {
         let mut events = Vec::new();
         for part in bytes.split_inclusive(|byte| *byte == b'\n') {
@@ -69,14 +69,14 @@ impl Reader {
         Ok(events)
     }
 
-    fn line_end(&mut self, line: &[u8]) -> Result<Option<Event>, EventError> {
-        let line = String::from_utf8_lossy(line);
-        let line = line.trim_end_matches(['\n', '\r']);
+    fn line_end(&mut self, bytes: &[u8]) -> Result<Option<Event>, EventError> {
+        let text = String::from_utf8_lossy(bytes);
+        let line = text.trim_end_matches(['\n', '\r']);
         if line.is_empty() {
             return self.event();
         }
-        let (field, value) = line.split_once(':').unwrap_or((line, ""));
-        let value = value.strip_prefix(' ').unwrap_or(value);
+        let (field, after_colon) = line.split_once(':').unwrap_or((line, ""));
+        let value = after_colon.strip_prefix(' ').unwrap_or(after_colon);
         match field {
             "id" => self.id = value.parse().ok(),
             "data" => self.data.push_str(value),
@@ -86,12 +86,13 @@ impl Reader {
         Ok(None)
     }
 
+    /// Ends the event, unless there was none.
     fn event(&mut self) -> Result<Option<Event>, EventError> {
-        let (id, data) = (self.id.take(), std::mem::take(&mut self.data));
-        if data.is_empty() {
+        let (id, text) = (self.id.take(), std::mem::take(&mut self.data));
+        if text.is_empty() {
             return Ok(None);
         }
-        let data: Value = serde_json::from_str(&data).map_err(|_| EventError::NoJson)?;
+        let data: Value = serde_json::from_str(&text).map_err(|_| EventError::NoJson)?;
         if !data.is_object() {
             return Err(EventError::NoJson);
         }

@@ -1,4 +1,4 @@
-//! The body of a request: nothing, or the fields of a form and a file, of a length that is known.
+//! Builds the body of a request: nothing, or the fields of a form and a file, with a known length.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -10,10 +10,10 @@ use std::task::{Context, Poll};
 
 use hyper::body::{Body, Bytes, Frame, SizeHint};
 
-/// What is read of a file at once, in bytes.
+/// How much of a file is read at once, in bytes.
 const PIECE_BYTES: u64 = 64 << 10;
 
-/// A body that is sent piece by piece.
+/// The body of a request, which is sent piece by piece.
 #[derive(Debug, Default)]
 pub struct Form {
     pieces: VecDeque<Piece>,
@@ -34,7 +34,7 @@ pub struct Multipart {
 }
 
 impl Multipart {
-    /// Starts a form. The boundary has to be text that no part contains: digits drawn at random.
+    /// Starts a form. The boundary must be text that no part contains, such as random digits.
     pub fn new(boundary: String) -> Self {
         Self {
             boundary,
@@ -47,7 +47,7 @@ impl Multipart {
         format!("multipart/form-data; boundary={}", self.boundary)
     }
 
-    /// Adds a field.
+    /// Adds a field with a short value.
     pub fn field(&mut self, name: &str, value: &str) {
         let boundary = &self.boundary;
         self.form.bytes(format!(
@@ -55,7 +55,8 @@ impl Multipart {
         ));
     }
 
-    /// Adds a file of `size` bytes, from where it is read next. A quote in its name would end it.
+    /// Adds a file of `size` bytes, which are read from its current position. Characters that would
+    /// end the file name are replaced.
     pub fn file(&mut self, name: &str, filename: &str, file: File, size: u64) {
         let boundary = &self.boundary;
         let filename = filename.replace(['"', '\\', '\r', '\n'], "_");
@@ -68,7 +69,7 @@ impl Multipart {
         self.form.bytes("\r\n".to_owned());
     }
 
-    /// Ends the form.
+    /// Ends the form and returns the body.
     pub fn finish(mut self) -> Form {
         self.form.bytes(format!("--{}--\r\n", self.boundary));
         self.form
@@ -81,12 +82,12 @@ impl Form {
         self.pieces.push_back(Piece::Bytes(text.into()));
     }
 
-    /// Returns how many bytes it has.
+    /// Returns how many bytes are left to send.
     pub const fn size(&self) -> u64 {
         self.left
     }
 
-    /// Returns the counter of bytes that were taken to be sent.
+    /// Returns a counter of the bytes that were taken for sending.
     pub fn sent(&self) -> Arc<AtomicU64> {
         Arc::clone(&self.sent)
     }

@@ -1,10 +1,10 @@
-//! Which files of a folder are sent.
+//! Decides which files of a directory are sent.
 //!
-//! - Comes in: a folder.
-//! - Goes out: paths below it: of a work tree those that git tracks, and those that it would track
-//!   if somebody added everything; of another folder, or when somebody says so, every file.
-//! - Never: `.git`, a program that the folder's own configuration names, or a listing that leaves
-//!   something out because git failed.
+//! * In: a directory.
+//! * Out: paths below it. In a git work tree they are the tracked files and those that would be
+//!   tracked if everything were added; in another directory, or on request, every file.
+//! * Never: `.git`, a program that the directory's own configuration names, or a listing that is
+//!   incomplete because git failed.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -16,7 +16,7 @@ use std::process::{Command, Output, Stdio};
 
 use crate::source::tree::{MAX_TREE_DEPTH, MAX_TREE_ENTRIES, is_git};
 
-/// Environment variables by which git would look at another folder than the one it is asked about.
+/// Environment variables that would make git look at another directory.
 const MISLEADING: [&str; 6] = [
     "GIT_DIR",
     "GIT_WORK_TREE",
@@ -26,34 +26,34 @@ const MISLEADING: [&str; 6] = [
     "GIT_CEILING_DIRECTORIES",
 ];
 
-/// The files of a folder.
+/// The files of a directory that are sent.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Listing {
-    /// Paths below the folder, sorted by their bytes. Some may be missing on the disk.
+    /// Paths below the directory, sorted by their bytes. Some may be missing on the disk.
     pub files: BTreeSet<PathBuf>,
-    /// Who chose them.
+    /// The rule by which the files were chosen.
     pub chosen_by: ChosenBy,
 }
 
-/// Who chose the files.
+/// The rule by which files are chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ChosenBy {
-    /// git: tracked files, and untracked ones that are not ignored.
+    /// Git lists tracked files, and untracked ones that are not ignored.
     Git,
-    /// The user wants everything.
+    /// The user requested every file.
     User,
-    /// The folder is no work tree: everything.
+    /// The directory is not in a work tree: every file.
     NoWorkTree,
-    /// There is no git on this machine: everything.
+    /// The machine has no git: every file.
     NoGit,
 }
 
 impl ChosenBy {
-    /// Returns a clause about the files that are sent.
+    /// Returns a clause that says which files are sent.
     pub const fn clause(self) -> &'static str {
         match self {
             Self::Git => "tracked files, and untracked ones that are not ignored",
-            Self::User => "every file, as --all says",
+            Self::User => "every file, because of --all",
             Self::NoWorkTree => "every file: this is no work tree of git",
             Self::NoGit => {
                 "EVERY FILE, ignored ones too: git, which knows what is ignored, is not on this \
@@ -63,94 +63,85 @@ impl ChosenBy {
     }
 }
 
-/// Why a folder has no listing.
+/// Why a directory has no listing.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)] // Each sentence is the documentation.
 pub enum ListingError {
-    /// git cannot say.
-    #[error("git cannot list the files of {}: {message}; --all sends every file", folder.display())]
-    Git {
-        /// Which folder it was asked about.
-        folder: PathBuf,
-        /// The first line of its complaint.
-        message: String,
-    },
-    /// git did not run.
-    #[error("git did not run")]
-    Run(#[source] io::Error),
-    /// git lists nothing.
-    #[error("git lists no file of {}, which may be ignored as a whole; --all sends every file", folder.display())]
-    Nothing {
-        /// Which folder it was asked about.
-        folder: PathBuf,
-    },
-    /// A submodule has no files.
-    #[error("the submodule {} is not checked out: run `git submodule update --init`", path.display())]
-    Submodule {
-        /// The path of the submodule below the folder.
-        path: PathBuf,
-    },
-    /// It cannot be read.
-    #[error("{} cannot be read", path.display())]
-    Read {
-        /// Which file or folder.
-        path: PathBuf,
-        /// The reason that the system gave.
-        source: io::Error,
-    },
-    /// It has too many files.
+    /// Git failed. `message` is the first line of its standard error.
     #[error(
-        "the folder has more than {MAX_TREE_ENTRIES} files, or is deeper than {MAX_TREE_DEPTH}"
+        "git cannot list the files of {}: {message}; --all sends every file",
+        directory.display()
+    )]
+    Git { directory: PathBuf, message: String },
+    #[error("git could not be started")]
+    Run(#[source] io::Error),
+    #[error(
+        "git lists no file of {}, which may be ignored as a whole; --all sends every file",
+        directory.display()
+    )]
+    Nothing { directory: PathBuf },
+    #[error(
+        "the submodule {} is not checked out: run `git submodule update --init`",
+        path.display()
+    )]
+    Submodule { path: PathBuf },
+    #[error("{} cannot be read", path.display())]
+    Read { path: PathBuf, source: io::Error },
+    #[error(
+        "the directory has more than {MAX_TREE_ENTRIES} files, or is deeper than {MAX_TREE_DEPTH}"
     )]
     TooMany,
 }
 
 impl Listing {
-    /// Lists the files of `folder`; every one if `all` is said.
+    /// Lists the files of `directory`: every file if `all` is set.
     ///
     /// # Errors
-    /// The folder or git does not say.
-    pub fn of(folder: &Path, all: bool) -> Result<Self, ListingError> {
-        let chosen_by = if all { ChosenBy::User } else { judge(folder)? };
+    /// The directory cannot be read, or git fails.
+    pub fn of(directory: &Path, all: bool) -> Result<Self, ListingError> {
+        let chosen_by = if all {
+            ChosenBy::User
+        } else {
+            choose(directory)?
+        };
         let mut files = BTreeSet::new();
         if chosen_by == ChosenBy::Git {
-            tracked(folder, Path::new(""), MAX_TREE_DEPTH, &mut files)?;
+            tracked(directory, Path::new(""), MAX_TREE_DEPTH, &mut files)?;
             if files.is_empty() {
                 return Err(ListingError::Nothing {
-                    folder: folder.to_owned(),
+                    directory: directory.to_owned(),
                 });
             }
         } else {
-            everything(folder, Path::new(""), MAX_TREE_DEPTH, &mut files)?;
+            everything(directory, Path::new(""), MAX_TREE_DEPTH, &mut files)?;
         }
         Ok(Self { files, chosen_by })
     }
 }
 
-/// Whether git can be asked. Where a `.git` says that it could, and it does not answer, nobody
-/// guesses.
-fn judge(folder: &Path) -> Result<ChosenBy, ListingError> {
-    match git(folder, &["rev-parse", "--is-inside-work-tree"]) {
+/// Finds out whether git lists the files. If there is a `.git` and git fails, this fails too,
+/// rather than guess.
+fn choose(directory: &Path) -> Result<ChosenBy, ListingError> {
+    match git(directory, &["rev-parse", "--is-inside-work-tree"]) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(ChosenBy::NoGit),
         Err(error) => Err(ListingError::Run(error)),
         Ok(output) if output.status.success() => Ok(ChosenBy::Git),
-        Ok(_) if !has_git_above(folder)? => Ok(ChosenBy::NoWorkTree),
-        Ok(output) => Err(complaint(folder, &output)),
+        Ok(_) if !has_git_above(directory)? => Ok(ChosenBy::NoWorkTree),
+        Ok(output) => Err(failure(directory, &output)),
     }
 }
 
-fn has_git_above(folder: &Path) -> Result<bool, ListingError> {
-    let whole = fs::canonicalize(folder);
-    let whole = whole.map_err(|source| ListingError::Read {
-        path: folder.to_owned(),
+fn has_git_above(directory: &Path) -> Result<bool, ListingError> {
+    let whole = fs::canonicalize(directory).map_err(|source| ListingError::Read {
+        path: directory.to_owned(),
         source,
     })?;
-    Ok(whole
-        .ancestors()
-        .any(|above| above.join(".git").symlink_metadata().is_ok()))
+    let has_git = |above: &Path| above.join(".git").symlink_metadata().is_ok();
+    Ok(whole.ancestors().any(has_git))
 }
 
-/// Asks git, without a program that the repository's own configuration would have it run.
-fn git(folder: &Path, arguments: &[&str]) -> io::Result<Output> {
+/// Runs git without any program that the repository's own configuration names.
+fn git(directory: &Path, arguments: &[&str]) -> io::Result<Output> {
     let mut command = Command::new("git");
     for variable in MISLEADING {
         command.env_remove(variable);
@@ -163,38 +154,34 @@ fn git(folder: &Path, arguments: &[&str]) -> io::Result<Output> {
             "core.hooksPath=/dev/null",
         ])
         .args(arguments)
-        .current_dir(folder)
+        .current_dir(directory)
         .env("LC_ALL", "C")
         .env("GIT_OPTIONAL_LOCKS", "0")
-        // An object that is not there is not fetched, by whatever program the repository names for that. The second
-        // one is for git before 2.45, which does not know the first.
+        // A missing object is not fetched, whatever program the repository names for that. The
+        // second variable is for git before 2.45, which does not know the first.
         .env("GIT_NO_LAZY_FETCH", "1")
         .env("GIT_ALLOW_PROTOCOL", "none")
         .stdin(Stdio::null())
         .output()
 }
 
-fn complaint(folder: &Path, output: &Output) -> ListingError {
-    let message = String::from_utf8_lossy(&output.stderr);
-    let message = message
-        .lines()
-        .next()
-        .unwrap_or("it does not say why")
-        .to_owned();
+fn failure(directory: &Path, output: &Output) -> ListingError {
+    let text = String::from_utf8_lossy(&output.stderr);
+    let first = text.lines().next();
     ListingError::Git {
-        folder: folder.to_owned(),
-        message,
+        directory: directory.to_owned(),
+        message: first.unwrap_or("it does not say why").to_owned(),
     }
 }
 
-/// Lists what git knows below `root.join(below)`; repositories within it are asked for themselves.
+/// Adds the files that git lists below `root.join(below)`, also those of repositories within it.
 fn tracked(
     root: &Path,
     below: &Path,
     depth: usize,
     files: &mut BTreeSet<PathBuf>,
 ) -> Result<(), ListingError> {
-    let folder = root.join(below);
+    let directory = root.join(below);
     let arguments = [
         "ls-files",
         "-z",
@@ -202,18 +189,17 @@ fn tracked(
         "--others",
         "--exclude-standard",
     ];
-    let output = git(&folder, &arguments).map_err(ListingError::Run)?;
+    let output = git(&directory, &arguments).map_err(ListingError::Run)?;
     if !output.status.success() {
-        return Err(complaint(&folder, &output));
+        return Err(failure(&directory, &output));
     }
-    for name in output
-        .stdout
-        .split(|byte| *byte == 0)
-        .filter(|name| !name.is_empty())
-    {
+    for name in output.stdout.split(|byte| *byte == 0) {
+        if name.is_empty() {
+            continue;
+        }
         let path = below.join(OsStr::from_bytes(name));
         if is_beyond_a_link(root, &path) {
-            // git knows it from before, and takes it for deleted.
+            // Git still tracks it, and takes it for deleted.
             files.insert(path);
             continue;
         }
@@ -234,20 +220,18 @@ fn tracked(
     Ok(())
 }
 
-/// Whether a name is only reached through a symbolic link below `root`: what is there is not of the folder.
+/// Returns whether a path leads through a symbolic link below `root`: a file there does not belong
+/// to the directory.
 pub(super) fn is_beyond_a_link(root: &Path, path: &Path) -> bool {
-    let above = path
-        .ancestors()
-        .skip(1)
-        .filter(|part| !part.as_os_str().is_empty());
     let is_link = |part: &Path| {
-        root.join(part)
-            .symlink_metadata()
-            .is_ok_and(|found| found.is_symlink())
+        let found = root.join(part).symlink_metadata();
+        found.is_ok_and(|metadata| metadata.is_symlink())
     };
-    above.into_iter().any(is_link)
+    let mut above = path.ancestors().skip(1);
+    above.any(|part| !part.as_os_str().is_empty() && is_link(part))
 }
 
+/// Adds every file below `root.join(below)` except `.git`.
 fn everything(
     root: &Path,
     below: &Path,
@@ -261,8 +245,8 @@ fn everything(
         path: root.join(below),
         source,
     };
-    for entry in fs::read_dir(root.join(below)).map_err(failed)? {
-        let entry = entry.map_err(failed)?;
+    for result in fs::read_dir(root.join(below)).map_err(failed)? {
+        let entry = result.map_err(failed)?;
         if is_git(entry.file_name().as_bytes()) {
             continue;
         }

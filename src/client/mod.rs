@@ -1,27 +1,48 @@
-//! Asks other machines over HTTP: an appliance, which is verified before it is told anything, and
-//! AMD's key service.
+//! Sends HTTP requests to other machines: to an appliance, which is verified before it learns
+//! anything, and to AMD's key service.
 //!
-//! - Comes in: an address, what to build, and the key that a verifier accepted.
-//! - Goes out: the events of a build and its bundle, as unverified bytes.
-//! - Never: a byte of source to a key that was not pinned, a redirect followed, the resolver of the
-//!   C library, or a verdict.
+//! * In: an address, a source to build, and the key that a verifier accepted.
+//! * Out: the events of a build and its bundle, as unverified bytes.
+//! * Never: a byte of source to a key that was not pinned, a redirect that is followed, the
+//!   resolver of the C library, or a verdict.
 //!
-//! | file | what |
+//! # From an address to a bundle
+//!
+//! A build of `kettle` goes through these steps. The client does the networking; all verification
+//! is done by its caller, between the steps.
+//!
+//! 1. An [`Address`] becomes an [`UnverifiedMachine`]. Its evidence can be requested, and nothing
+//!    else. TLS accepts any key here, and remembers which one it was.
+//! 2. The caller verifies the evidence for that key.
+//! 3. [`UnverifiedMachine::pinned`] turns the machine into an [`Appliance`]. From now on each
+//!    handshake compares the server's key with the pinned one *before* the request is written, so
+//!    that a machine which takes over the address later gets nothing.
+//! 4. [`Appliance::submit`] sends the [`Submission`]. The archive of a directory was made before by
+//!    [`Listing::of`] and [`pack`].
+//! 5. [`Appliance::follow`] reports events until the last one; [`Appliance::download`] writes the
+//!    bundle to a file and compares it with the announced digest. Whether the bundle is worth
+//!    anything is for the caller to verify.
+//!
+//! Each request has its own connection: nothing is reused, and TLS sessions are not resumed, since
+//! a resumed session shows no key. Behind an address there may be a pool of machines. A `Target`
+//! leads the connections of one build to the same one; if that fails, the handshake does, because
+//! the key is another one. A request that was cut is repeated as long as its [`Retries`] allow: a
+//! submission under the same nonce, events after the last one that arrived, a download from the
+//! next byte.
+//!
+//! | file | purpose |
 //! |---|---|
-//! | `address` | what `--to` takes |
-//! | `names` | names to addresses, by `/etc/hosts` and `/etc/resolv.conf` |
+//! | `address` | parses the argument of `--to` |
+//! | `names` | resolves names by `/etc/hosts` and `/etc/resolv.conf` |
 //! | `proxy` | proxies of the environment |
-//! | `trust` | which TLS keys are taken: any, one, or those that the web's authorities signed |
+//! | `trust` | which TLS keys are accepted: any, one, or those that the web's authorities signed |
 //! | `target` | which of several machines at one address is meant |
 //! | `connect`, `request` | one connection for one request |
-//! | `stranger`, `appliance` | what may be asked before the key is verified, and after it |
+//! | `unverified`, `appliance` | requests before the key is verified, and after |
 //! | `form`, `events`, `download` | the body of a submission, progress, the bundle |
-//! | `patience` | how often something that was cut is tried again, and after which pauses |
+//! | `retry` | how long failed requests are repeated, and after which pauses |
 //! | `random` | random bytes |
-//! | `listing`, `pack` | which files of a folder are sent, and the archive of them |
-//!
-//! A [`Stranger`] can be asked for evidence and for nothing else. Only [`Stranger::pinned`] makes an
-//! [`Appliance`] of it, and every connection of that one is compared with the key it was given.
+//! | `listing`, `pack` | which files of a directory are sent, and the archive of them |
 
 mod address;
 mod appliance;
@@ -33,13 +54,13 @@ mod form;
 mod listing;
 mod names;
 mod pack;
-mod patience;
 mod proxy;
 mod random;
 mod request;
-mod stranger;
+mod retry;
 mod target;
 mod trust;
+mod unverified;
 
 pub use address::{Address, AddressError};
 pub use appliance::{Accepted, Appliance, Refusal, Submission, SubmissionSource, SubmitError};
@@ -48,7 +69,7 @@ pub use error::ClientError;
 pub use events::Event;
 pub use listing::{ChosenBy, Listing, ListingError};
 pub use pack::{PackError, Packed, pack};
-pub use patience::{Backoff, Patience, Watch};
 pub use request::Client;
-pub use stranger::{Introduction, Stranger};
+pub use retry::{Backoff, Observer, Retries};
 pub use trust::web_roots;
+pub use unverified::{KeyEvidence, UnverifiedMachine};

@@ -1,8 +1,8 @@
-//! Resolves names without the C library, whose resolver does not belong in a static program.
+//! Resolves names without the C library, whose resolver does not work in a static program.
 //!
-//! - Comes in: a host as it was typed, and the machine's `/etc/hosts` and `/etc/resolv.conf`.
-//! - Goes out: addresses, in the order in which they are tried.
-//! - Never: trust: who answers at an address has to show its key.
+//! * In: a host as it was typed, and the machine's `/etc/hosts` and `/etc/resolv.conf`.
+//! * Out: IP addresses, in the order in which they are tried.
+//! * Never: trust. The server at an address has to show its key.
 
 use std::fs;
 use std::io;
@@ -27,7 +27,7 @@ const HOSTS: &str = "/etc/hosts";
 /// Returns the addresses of `host`.
 ///
 /// # Errors
-/// Nobody knows one.
+/// The host has no address, or the name servers fail.
 pub async fn resolve(host: &str) -> Result<Vec<IpAddr>, ClientError> {
     if let Ok(address) = host.parse() {
         return Ok(vec![address]);
@@ -36,18 +36,18 @@ pub async fn resolve(host: &str) -> Result<Vec<IpAddr>, ClientError> {
     if !listed.is_empty() {
         return Ok(listed);
     }
-    // What a name server says of this name does not count (RFC 6761, section 6.3).
+    // Name servers must not be asked about this name (RFC 6761, section 6.3).
     if host.eq_ignore_ascii_case("localhost") {
         return Ok(vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]);
     }
-    let asked = tokio::time::timeout(RESOLVE_TIMEOUT, ask(host)).await;
     let failed = |source| ClientError::Name {
         host: host.to_owned(),
         source,
     };
-    let found = asked
-        .map_err(|_| failed(io::ErrorKind::TimedOut.into()))?
-        .map_err(failed)?;
+    let Ok(result) = tokio::time::timeout(RESOLVE_TIMEOUT, ask(host)).await else {
+        return Err(failed(io::ErrorKind::TimedOut.into()));
+    };
+    let found = result.map_err(failed)?;
     if found.is_empty() {
         return Err(ClientError::NameUnknown {
             host: host.to_owned(),
@@ -56,16 +56,17 @@ pub async fn resolve(host: &str) -> Result<Vec<IpAddr>, ClientError> {
     Ok(found)
 }
 
+/// Asks the name servers of `/etc/resolv.conf`.
 async fn ask(host: &str) -> io::Result<Vec<IpAddr>> {
     let name = UncertainName::<Vec<u8>>::from_str(host).map_err(io::Error::other)?;
     let resolver = StubResolver::new();
     let mut found: Vec<IpAddr> = match name {
         UncertainName::Absolute(name) => resolver.lookup_host(&name).await?.iter().collect(),
-        // As the C library has it with `ndots:1`: a name with a dot is tried as it is first.
+        // Like the C library with `ndots:1`: a name with a dot is tried as it is first.
         UncertainName::Relative(name) if host.contains('.') => {
             let absolute = name.clone().into_absolute().map_err(io::Error::other)?;
             let direct: Vec<_> = match resolver.lookup_host(&absolute).await {
-                Ok(found) => found.iter().collect(),
+                Ok(hosts) => hosts.iter().collect(),
                 Err(_) => Vec::new(),
             };
             if direct.is_empty() {
@@ -76,7 +77,7 @@ async fn ask(host: &str) -> io::Result<Vec<IpAddr>> {
         }
         UncertainName::Relative(name) => resolver.search_host(name).await?.iter().collect(),
     };
-    // Most networks reach all of these, and some no IPv6 address.
+    // IPv4 addresses come first, since some networks reach no IPv6 address.
     found.sort_by_key(|address| address.is_ipv6());
     found.dedup();
     Ok(found)
@@ -89,17 +90,17 @@ fn hosts(path: &Path) -> String {
     }
 }
 
-/// Returns every address that a line of `hosts` (hosts(5)) gives to this name.
+/// Returns every address that a line of `hosts` (hosts(5)) assigns to this name.
 fn in_hosts(hosts: &str, host: &str) -> Vec<IpAddr> {
-    let host = host.trim_end_matches('.');
+    let wanted = host.trim_end_matches('.');
     let mut found = Vec::new();
     for line in hosts.lines() {
-        let line = line.split('#').next().unwrap_or_default();
-        let mut words = line.split_whitespace();
+        let without_comment = line.split('#').next().unwrap_or_default();
+        let mut words = without_comment.split_whitespace();
         let Some(Ok(address)) = words.next().map(str::parse) else {
             continue;
         };
-        if words.any(|name| name.eq_ignore_ascii_case(host)) {
+        if words.any(|name| name.eq_ignore_ascii_case(wanted)) {
             found.push(address);
         }
     }

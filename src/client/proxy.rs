@@ -1,9 +1,11 @@
-//! Proxies of the environment: `HTTPS_PROXY` for TLS, `ALL_PROXY` for everything, `NO_PROXY` for
-//! what is reached directly; lower case counts before upper case.
+//! Connects through the proxies that the environment names.
 //!
-//! - Comes in: the environment, and where somebody wants to go.
-//! - Goes out: a connection that the proxy opened by CONNECT, through which TLS goes end to end.
-//! - Never: anything of a request to the proxy but host and port.
+//! * In: the environment, and the address to connect to.
+//! * Out: a connection that the proxy opened by CONNECT, through which TLS goes end to end.
+//! * Never: any part of a request to the proxy other than host and port.
+//!
+//! `HTTPS_PROXY` is for TLS, `ALL_PROXY` for everything, `NO_PROXY` names hosts that are reached
+//! directly. The variables in lower case take precedence.
 
 use std::net::IpAddr;
 
@@ -18,7 +20,7 @@ use super::error::ClientError;
 /// Longest header block of a proxy's response, in bytes.
 const MAX_PROXY_HEADER_BYTES: usize = 16 << 10;
 
-/// What the environment says of proxies.
+/// The proxy settings of the environment. Each proxy has the name of its variable.
 #[derive(Clone, Debug, Default)]
 pub struct Proxies {
     https: Option<(String, String)>,
@@ -26,15 +28,16 @@ pub struct Proxies {
     none: Vec<String>,
 }
 
-/// A proxy, with what it wants to know of its user.
+/// A proxy and the credentials for it.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Proxy {
+    /// The address of the proxy itself.
     pub address: Address,
     authorization: Option<String>,
 }
 
 impl Proxies {
-    /// Returns what this process's environment says.
+    /// Returns the settings of this process's environment.
     pub fn of_environment() -> Self {
         Self::of(|name| std::env::var(name).ok())
     }
@@ -59,11 +62,11 @@ impl Proxies {
         }
     }
 
-    /// Returns the proxy for this address, if there is one. This machine itself is never reached
-    /// through one.
+    /// Returns the proxy for this address, if there is one. The machine that runs this is never
+    /// reached through a proxy.
     ///
     /// # Errors
-    /// The variable that counts is not the address of an HTTP proxy.
+    /// The variable that applies is not the address of an HTTP proxy.
     pub fn of_address(&self, address: &Address) -> Result<Option<Proxy>, ClientError> {
         let of_scheme = self.https.as_ref().filter(|_| address.is_tls());
         let Some((variable, value)) = of_scheme.or(self.all.as_ref()) else {
@@ -79,11 +82,12 @@ impl Proxies {
     }
 }
 
+/// Parses `[http://][USER:PASSWORD@]HOST[:PORT]`.
 fn proxy(value: &str) -> Option<Proxy> {
-    let value = value.strip_prefix("http://").unwrap_or(value);
-    let (user, host) = match value.rsplit_once('@') {
+    let without_scheme = value.strip_prefix("http://").unwrap_or(value);
+    let (user, host) = match without_scheme.rsplit_once('@') {
         Some((user, host)) => (Some(user), host),
-        None => (None, value),
+        None => (None, without_scheme),
     };
     let address: Address = format!("http://{host}").parse().ok()?;
     let authorization = user.map(|user| format!("Basic {}", STANDARD.encode(user)));
@@ -98,32 +102,27 @@ fn is_loopback(host: &str) -> bool {
     host.eq_ignore_ascii_case("localhost") || host.parse().is_ok_and(is_local)
 }
 
-/// Whether an entry of `NO_PROXY` is of this host, of a domain above it, or of all.
+/// Returns whether an entry of `NO_PROXY` names this host, a domain above it, or all hosts.
 fn covers(entry: &str, address: &Address) -> bool {
     let host = address.host().to_ascii_lowercase();
-    let entry = entry.to_ascii_lowercase();
-    let entry = match entry.rsplit_once(':') {
+    let lower = entry.to_ascii_lowercase();
+    let name = match lower.rsplit_once(':') {
         Some((name, port)) if !name.contains(':') && port == address.port().to_string() => name,
-        _ => &entry,
+        _ => &lower,
     };
-    let domain = entry.trim_start_matches("*.").trim_start_matches('.');
-    match entry {
-        "" => false,
-        "*" => true,
-        _ => {
-            host == domain
-                || host
-                    .strip_suffix(domain)
-                    .is_some_and(|front| front.ends_with('.'))
-        }
+    if name.is_empty() || name == "*" {
+        return name == "*";
     }
+    let domain = name.trim_start_matches("*.").trim_start_matches('.');
+    let subdomain = host.strip_suffix(domain);
+    host == domain || subdomain.is_some_and(|front| front.ends_with('.'))
 }
 
 impl Proxy {
-    /// Has the proxy connect `stream` to `target`.
+    /// Lets the proxy connect `stream` to `target`.
     ///
     /// # Errors
-    /// It does not.
+    /// The proxy refuses, closes the connection, or does not speak HTTP.
     pub async fn tunnel(
         &self,
         stream: &mut TcpStream,
@@ -142,7 +141,7 @@ impl Proxy {
         request.push_str("\r\n");
         stream.write_all(request.as_bytes()).await.map_err(lost)?;
         let mut response = Vec::new();
-        // One byte at a time: what follows the header block belongs to TLS.
+        // One byte at a time, because bytes after the header block belong to TLS.
         while !response.ends_with(b"\r\n\r\n") {
             if response.len() == MAX_PROXY_HEADER_BYTES {
                 return Err(ClientError::ProxyResponse { proxy });
@@ -161,12 +160,13 @@ impl Proxy {
     }
 }
 
+/// Returns the status of a response, from its first line.
 fn status(response: &[u8]) -> Option<u16> {
     let line = response.split(|byte| *byte == b'\r').next()?;
     let mut words = std::str::from_utf8(line).ok()?.split(' ');
-    words
-        .next()
-        .filter(|version| version.starts_with("HTTP/1."))?;
+    if !words.next()?.starts_with("HTTP/1.") {
+        return None;
+    }
     words.next()?.parse().ok()
 }
 

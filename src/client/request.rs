@@ -1,12 +1,13 @@
-//! One request over a connection of its own.
+//! Sends one request over its own connection.
 //!
-//! - Comes in: a machine, and a request.
-//! - Goes out: the response, whose body is read piece by piece.
-//! - Never: a connection that is used twice, a redirect followed, or a wait without a limit.
+//! * In: a machine, and a request.
+//! * Out: the response, whose body is read piece by piece.
+//! * Never: a connection that is used twice, a redirect that is followed, or a wait without a
+//!   limit.
 
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use http_body_util::BodyExt as _;
@@ -27,14 +28,14 @@ use super::form::Form;
 use super::proxy::Proxies;
 use super::target::Target;
 
-/// How long a server may neither take nor send a byte. It sends one every 15 seconds while a build
-/// is quiet; a repository's ref may take it a while to resolve.
+/// How long a server may neither receive nor send a byte. The appliance sends one every 15 seconds
+/// while a build prints nothing, but a repository's ref may take it a while to resolve.
 pub const SILENCE_TIMEOUT: Duration = Duration::from_secs(90);
 
-/// How often somebody who waits is told how much was sent.
-const TELL_EVERY: Duration = Duration::from_millis(200);
+/// How often the number of bytes that were sent is reported.
+const REPORT_INTERVAL: Duration = Duration::from_millis(200);
 
-/// A machine, the settings of TLS for it, and the proxies on the way.
+/// Sends requests to one machine, with settings for TLS and proxies.
 #[derive(Clone, Debug)]
 pub struct Client {
     target: Target,
@@ -42,13 +43,13 @@ pub struct Client {
     tls: Arc<ClientConfig>,
 }
 
-/// A response. Its connection ends with it.
+/// A response. Dropping it ends its connection.
 pub struct Reply {
-    /// The status.
+    /// The HTTP status.
     pub status: StatusCode,
-    /// The header fields.
+    /// The fields of the header block.
     pub headers: HeaderMap,
-    /// DER SubjectPublicKeyInfo of the server's TLS key; none without TLS.
+    /// DER SubjectPublicKeyInfo of the server's TLS key; `None` without TLS.
     pub public_key: Option<Vec<u8>>,
     body: Incoming,
     place: String,
@@ -56,7 +57,8 @@ pub struct Reply {
 }
 
 impl Client {
-    /// Asks a server of the web under the settings `tls`, by the proxies of the environment.
+    /// Returns a client for a server of the web, with the settings `tls` and the proxies of the
+    /// environment.
     pub fn new(address: Address, tls: Arc<ClientConfig>) -> Self {
         Self::of_target(Target::of_web(address), tls)
     }
@@ -69,7 +71,7 @@ impl Client {
         }
     }
 
-    /// Returns the same machine and proxies under other settings of TLS.
+    /// Returns a client for the same machine and proxies, with other settings for TLS.
     pub fn with_tls(&self, tls: Arc<ClientConfig>) -> Self {
         Self {
             tls,
@@ -77,7 +79,7 @@ impl Client {
         }
     }
 
-    /// Returns whom it asks.
+    /// Returns the address of the machine.
     pub const fn address(&self) -> &Address {
         self.target.address()
     }
@@ -94,7 +96,7 @@ impl Client {
             )
     }
 
-    /// Sends a GET with these header fields.
+    /// Sends a GET request with these header fields.
     ///
     /// # Errors
     /// There is no response.
@@ -110,7 +112,7 @@ impl Client {
         self.send(request, Form::default(), &mut |_| ()).await
     }
 
-    /// Sends a request, and tells `sent` now and then how many bytes of the body are gone.
+    /// Sends a request, and calls `sent` now and then with the number of bytes sent so far.
     ///
     /// # Errors
     /// There is no response.
@@ -120,24 +122,37 @@ impl Client {
         body: Form,
         sent: &mut dyn FnMut(u64),
     ) -> Result<Reply, ClientError> {
-        let what = "a header field of it is no text";
         let counter = body.sent();
-        let request = request
-            .body(body)
-            .map_err(|_| ClientError::Request { what })?;
+        let request = request.body(body).map_err(|_| ClientError::Request {
+            what: "a header field is not text",
+        })?;
         let connection = connect(&self.target, &self.proxies, &self.tls).await?;
         let public_key = connection.public_key();
-        let handshake = http1::handshake(TokioIo::new(connection)).await;
-        let (mut sender, driven) = handshake.map_err(|source| self.cut(source))?;
+        let (mut sender, driven) = http1::handshake(TokioIo::new(connection))
+            .await
+            .map_err(|source| self.cut(source))?;
         let driver = Driver(Some(tokio::spawn(async move {
-            // What it says of a connection that fails, the request says too.
+            // The request reports the same error.
             let _ = driven.await;
         })));
-        let mut responding = pin!(sender.send_request(request));
+        let responding = sender.send_request(request);
+        let response = self.respond(responding, &counter, sent).await?;
+        let place = self.address().to_string();
+        Ok(Reply::new(response, public_key, place, driver))
+    }
+
+    /// Waits for the response, as long as bytes of the body are sent.
+    async fn respond(
+        &self,
+        responding: impl Future<Output = hyper::Result<Response<Incoming>>>,
+        counter: &AtomicU64,
+        sent: &mut dyn FnMut(u64),
+    ) -> Result<Response<Incoming>, ClientError> {
+        let mut responding = pin!(responding);
         let (mut before, mut since) = (0, Instant::now());
-        let response = loop {
-            if let Ok(response) = timeout(TELL_EVERY, &mut responding).await {
-                break response.map_err(|source| self.cut(source))?;
+        loop {
+            if let Ok(response) = timeout(REPORT_INTERVAL, &mut responding).await {
+                return response.map_err(|source| self.cut(source));
             }
             let now = counter.load(Ordering::Relaxed);
             if now != before {
@@ -146,13 +161,7 @@ impl Client {
             } else if since.elapsed() > SILENCE_TIMEOUT {
                 return Err(silent(self.address().to_string()));
             }
-        };
-        Ok(Reply::new(
-            response,
-            public_key,
-            self.address().to_string(),
-            driver,
-        ))
+        }
     }
 
     fn cut(&self, source: hyper::Error) -> ClientError {
@@ -170,7 +179,7 @@ fn silent(place: String) -> ClientError {
     }
 }
 
-/// Ends the connection when nobody waits for it any more.
+/// The task that runs a connection. Dropping it ends the connection.
 struct Driver(Option<JoinHandle<()>>);
 
 impl Drop for Driver {
@@ -205,7 +214,7 @@ impl Reply {
         self.headers.get(name)?.to_str().ok()
     }
 
-    /// Returns the next piece of the body; nothing at its end.
+    /// Returns the next piece of the body, or `None` at its end.
     ///
     /// # Errors
     /// The connection was cut, or is silent.
@@ -225,10 +234,11 @@ impl Reply {
         }
     }
 
-    /// Returns the whole body, which has at most `limit` bytes; `name` is the limit's.
+    /// Returns the whole body, of at most `limit` bytes. `name` is the name of that limit, for the
+    /// message.
     ///
     /// # Errors
-    /// It is longer, or the connection was cut.
+    /// The body is longer, or the connection was cut.
     pub async fn whole(
         &mut self,
         limit: usize,

@@ -1,11 +1,12 @@
-//! Whom connections go to: an address, and, where several machines share it, which of them.
+//! Decides which machine connections go to, if several share an address.
+//!
+//! * In: an address as it was typed.
+//! * Out: the server name of a handshake, and the IP addresses to try.
+//! * Never: trust. Which machine responds is decided by its key alone, whatever was requested.
 //!
 //! A pool has one address. A load balancer in front of it keeps a job at one machine by the TLS
-//! server name of its connections; without one, the machines are the addresses of one name.
-//!
-//! - Comes in: an address as it was typed.
-//! - Goes out: the server name of a handshake, and the addresses to try.
-//! - Never: trust. Which machine answers is decided by its key alone, whatever it was asked for.
+//! server name of its connections; without a balancer, the machines are the IP addresses of one
+//! name.
 
 use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
@@ -14,23 +15,24 @@ use super::address::Address;
 use super::error::ClientError;
 use super::{names, random};
 
-/// Below which domain the server names of machines are that have an address and no name. Nobody can
-/// own it (RFC 2606, section 2).
+/// Domain of the server names for machines that have an IP address and no name. Nobody can own it
+/// (RFC 2606, section 2).
 const NAMELESS_DOMAIN: &str = "kettle.invalid";
 
 /// Longest DNS name, in characters (RFC 1035, section 2.3.4).
 const MAX_NAME_CHARS: usize = 253;
 
-/// Where connections go.
+/// The machine that connections go to.
 #[derive(Clone, Debug)]
 pub struct Target {
     address: Address,
     server_name: String,
+    /// The IP address of the machine that responded first; `None` if any machine will do.
     settled: Option<Arc<OnceLock<IpAddr>>>,
 }
 
 impl Target {
-    /// Returns a server of the web, which is asked for by its own name.
+    /// Returns a server of the web, whose server name is the host.
     pub fn of_web(address: Address) -> Self {
         Self {
             server_name: address.host().to_owned(),
@@ -39,11 +41,11 @@ impl Target {
         }
     }
 
-    /// Returns one machine of those at `address`, which is the same one for all connections of this
-    /// target and its clones.
+    /// Returns one machine of those at `address`. All connections of this target and its clones go
+    /// to the same one.
     ///
     /// # Errors
-    /// There are no random numbers.
+    /// The kernel returns no random numbers.
     pub fn one_machine(address: Address) -> Result<Self, ClientError> {
         let label = hex::encode(random::bytes::<16>().map_err(ClientError::Random)?);
         Ok(Self {
@@ -58,13 +60,14 @@ impl Target {
         &self.address
     }
 
-    /// Returns what the TLS handshake asks for. An IP address is not sent (RFC 6066, section 3).
+    /// Returns the server name for the TLS handshake. An IP address is not sent (RFC 6066, section
+    /// 3).
     pub fn server_name(&self) -> &str {
         &self.server_name
     }
 
-    /// Returns the addresses to try, in this order: that of the machine that answered before, else
-    /// all that the host has. Of one kind of address each is the first as often as any other.
+    /// Returns the addresses to try, in this order: the one of the machine that responded before,
+    /// or else all that the host has. Among addresses of one kind the order is random.
     ///
     /// # Errors
     /// The host has no address.
@@ -86,17 +89,18 @@ impl Target {
         Ok(drawn.into_iter().map(|(_, _, ip)| ip).collect())
     }
 
-    /// Stays with the machine at this address from now on.
+    /// Remembers the machine at this address for all later connections.
     pub fn settle(&self, ip: IpAddr) {
         if let Some(settled) = &self.settled {
-            // The first one stays.
+            // An address that was set before stays.
             let _ = settled.set(ip);
         }
     }
 }
 
-/// The random label is the first one, so that a balancer that keeps only the beginning of a name
-/// tells names apart; the host's own name follows, so that one that routes by domain still does.
+/// Returns a server name that starts with the random label, so that a load balancer which keeps
+/// only the beginning of a name can tell names apart. The host's own name follows, so that a
+/// balancer which routes by domain still does.
 fn server_name(label: &str, host: &str) -> String {
     let name = format!("{label}.{}", host.trim_end_matches('.'));
     if host.parse::<IpAddr>().is_ok() || name.len() > MAX_NAME_CHARS {

@@ -1,8 +1,8 @@
-//! Which TLS keys are taken.
+//! Decides which TLS keys are accepted.
 //!
-//! - Comes in: a certificate that a server shows, with its proof that it has the key.
-//! - Goes out: settings for TLS.
-//! - Never: a resumed connection, in which nobody would show a key.
+//! * In: a server's certificate, with its proof that it has the key.
+//! * Out: settings for TLS.
+//! * Never: a resumed session, in which the server would not show its key.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -23,45 +23,42 @@ use x509_cert::der::{Decode as _, Encode as _};
 use super::error::ClientError;
 use crate::digest::Sha256Digest;
 
-/// Where systems keep the authorities of the web, in the order in which they are looked for.
+/// Files in which systems keep the authorities of the web, in the order in which they are tried.
 const AUTHORITIES: [&str; 3] = [
     "/etc/ssl/certs/ca-certificates.crt",
     "/etc/pki/tls/certs/ca-bundle.crt",
     "/etc/ssl/cert.pem",
 ];
 
-/// The key is another one than the one that was verified.
+/// The server's key is not the one that was verified.
 #[derive(Debug, thiserror::Error)]
 #[error("the key has the SHA-256 {actual}, and {expected} was verified")]
 pub struct AnotherKey {
     /// SHA-256 of the verified key's DER SubjectPublicKeyInfo.
     pub expected: Sha256Digest,
-    /// The same of the key that was shown.
+    /// SHA-256 of the same part of the server's key.
     pub actual: Sha256Digest,
 }
 
 /// Returns the DER SubjectPublicKeyInfo of a certificate.
 pub fn public_key(certificate: &CertificateDer<'_>) -> Option<Vec<u8>> {
-    let certificate = Certificate::from_der(certificate).ok()?;
-    certificate
-        .tbs_certificate
-        .subject_public_key_info
-        .to_der()
-        .ok()
+    let decoded = Certificate::from_der(certificate).ok()?;
+    let key = decoded.tbs_certificate.subject_public_key_info;
+    key.to_der().ok()
 }
 
-/// Returns settings that take every key: for asking who somebody is.
+/// Returns settings that accept every key, for a server that is yet to be verified.
 ///
 /// # Errors
-/// The provider of cryptography cannot be used.
+/// The cryptography of TLS cannot be used.
 pub fn of_any_key() -> Result<Arc<ClientConfig>, ClientError> {
     with_keys(None)
 }
 
-/// Returns settings that take the key with this DER SubjectPublicKeyInfo and no other.
+/// Returns settings that accept only the key with this DER SubjectPublicKeyInfo.
 ///
 /// # Errors
-/// The provider of cryptography cannot be used.
+/// The cryptography of TLS cannot be used.
 pub fn of_key(public_key: &[u8]) -> Result<Arc<ClientConfig>, ClientError> {
     with_keys(Some(Sha256Digest::of(public_key)))
 }
@@ -82,20 +79,19 @@ fn with_keys(expected: Option<Sha256Digest>) -> Result<Arc<ClientConfig>, Client
     Ok(Arc::new(config))
 }
 
-/// Returns settings that take what the web's authorities signed: those in the file that
-/// `SSL_CERT_FILE` names, else the system's.
+/// Returns settings that accept certificates of the web's authorities: those in the file that
+/// `SSL_CERT_FILE` names, or else the system's.
 ///
 /// # Errors
 /// There is no such file, or it cannot be used.
 pub fn web_roots() -> Result<Arc<ClientConfig>, ClientError> {
+    let system = || {
+        let mut files = AUTHORITIES.iter().map(PathBuf::from);
+        files.find(|path| path.is_file())
+    };
     let given = std::env::var_os("SSL_CERT_FILE").map(PathBuf::from);
-    let path = given.or_else(|| {
-        AUTHORITIES
-            .iter()
-            .map(PathBuf::from)
-            .find(|path| path.is_file())
-    });
-    let roots = roots(&path.ok_or(ClientError::NoAuthorities)?)?;
+    let path = given.or_else(system).ok_or(ClientError::NoAuthorities)?;
+    let roots = roots(&path)?;
     let provider = Arc::new(ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider);
     let builder = builder
@@ -113,20 +109,19 @@ fn roots(path: &Path) -> Result<RootCertStore, ClientError> {
     };
     let bytes = std::fs::read(path).map_err(failed)?;
     let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(&bytes) {
-        let certificate =
-            certificate.map_err(|error| failed(io::Error::other(error.to_string())))?;
-        // Old authorities that the library does not take are no reason to do without the others.
+    for result in CertificateDer::pem_slice_iter(&bytes) {
+        let certificate = result.map_err(|error| failed(io::Error::other(error.to_string())))?;
+        // The library refuses some old authorities; the others are still used.
         let _ = roots.add(certificate);
     }
     if roots.is_empty() {
-        return Err(failed(io::Error::other("no authority is in it")));
+        return Err(failed(io::Error::other("it contains no authority")));
     }
     Ok(roots)
 }
 
-/// Takes one key, or any. The certificate around it says nothing; that the server has the key is
-/// verified in any case.
+/// Accepts one key, or any. The rest of the certificate has no meaning. That the server possesses
+/// the key is verified in any case.
 #[derive(Debug)]
 struct Keys {
     expected: Option<Sha256Digest>,
@@ -186,10 +181,10 @@ impl ServerCertVerifier for Keys {
     }
 }
 
-/// Returns the two keys, where a handshake failed because there were two.
+/// Returns both keys if a handshake failed because the server's key was not the expected one.
 pub fn another_key(error: &io::Error) -> Option<&AnotherKey> {
-    let error = error.get_ref()?.downcast_ref::<rustls::Error>()?;
-    let rustls::Error::InvalidCertificate(CertificateError::Other(other)) = error else {
+    let cause = error.get_ref()?.downcast_ref::<rustls::Error>()?;
+    let rustls::Error::InvalidCertificate(CertificateError::Other(other)) = cause else {
         return None;
     };
     other.0.downcast_ref()

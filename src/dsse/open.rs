@@ -1,8 +1,8 @@
-//! Verifies what is in a container, and what is about to be put into one.
+//! Opens containers, and seals payloads that somebody else has signed.
 //!
-//! * In: a container, or a payload with its signature, and the public key that has to have signed it.
+//! * In: a container, or a payload with its signature; and the public key that must have signed it.
 //! * Out: the payload; or the container.
-//! * Never: a payload, or a container, whose signature is not one of the given key.
+//! * Never: a payload, or a container, whose signature is not by the given key.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -12,11 +12,11 @@ use serde::de::IgnoredAny;
 
 use super::{IN_TOTO, MEDIA_TYPE, PublicKey, container, pre_authentication};
 
-/// Largest container that is read, in bytes.
+/// The largest container that is read, in bytes.
 pub const MAX_CONTAINER_BYTES: u64 = 64 << 20;
 
 impl PublicKey {
-    /// Returns whether `signature` (DER) is one of this key over `payload` as an in-toto statement.
+    /// Returns whether `signature` (DER) is by this key, over `payload` as an in-toto statement.
     pub fn has_signed(&self, payload: &[u8], signature: &[u8]) -> bool {
         UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, &self.0)
             .verify(&pre_authentication(payload), signature)
@@ -24,9 +24,9 @@ impl PublicKey {
     }
 }
 
-/// Why a container is not believed.
+/// The reason why a container is not accepted. The texts document the variants.
 #[derive(Debug, thiserror::Error)]
-#[allow(missing_docs)] // Each sentence is the documentation.
+#[allow(missing_docs)]
 pub enum OpenError {
     #[error("it is not a Sigstore bundle with one DSSE envelope")]
     Form(#[source] serde_json::Error),
@@ -44,7 +44,7 @@ pub enum OpenError {
     Signature { hint: String },
 }
 
-/// The signer's fault: nothing was signed, or what was signed does not verify.
+/// The error of a signer: it signed nothing, or its signature does not verify.
 #[derive(Debug, thiserror::Error)]
 #[error("the signature does not verify with the key {hint}: the signer has another key")]
 pub struct NotSigned {
@@ -52,10 +52,10 @@ pub struct NotSigned {
     pub hint: String,
 }
 
-/// Returns the [`container`] of an in-toto statement, after verifying the signature.
+/// Returns the [`container`] of an in-toto statement, after the signature was verified.
 ///
 /// # Errors
-/// The signature is not one of `key`.
+/// The signature is not by `key`.
 pub fn seal(payload: &[u8], key: &PublicKey, signature: &[u8]) -> Result<Vec<u8>, NotSigned> {
     if !key.has_signed(payload, signature) {
         return Err(NotSigned { hint: key.hint() });
@@ -63,11 +63,11 @@ pub fn seal(payload: &[u8], key: &PublicKey, signature: &[u8]) -> Result<Vec<u8>
     Ok(container(payload, key, signature))
 }
 
-/// Returns the payload of a container that `key` has signed. Members that are not known are ignored: containers of other
-/// programs have more.
+/// Returns the payload of a container that `key` has signed. Unknown members are ignored, because
+/// containers of other programs have more.
 ///
 /// # Errors
-/// It is no such container, or another key has signed it, or nobody.
+/// It is not such a container, or `key` has not signed it.
 pub fn open(container: &[u8], key: &PublicKey) -> Result<Vec<u8>, OpenError> {
     let container: Container = serde_json::from_slice(container).map_err(OpenError::Form)?;
     if container.media_type != MEDIA_TYPE {
@@ -86,15 +86,7 @@ pub fn open(container: &[u8], key: &PublicKey) -> Result<Vec<u8>, OpenError> {
             count: envelope.signatures.len(),
         });
     };
-    if let Some(Hint { hint }) = container.verification_material.public_key
-        && !hint.is_empty()
-        && hint != key.hint()
-    {
-        return Err(OpenError::Key {
-            expected: key.hint(),
-            actual: hint,
-        });
-    }
+    container.verification_material.check_hint(key)?;
     let payload = decoded("payload", &envelope.payload)?;
     let signature = decoded("signature", &signature.sig)?;
     if !key.has_signed(&payload, &signature) {
@@ -131,6 +123,18 @@ struct Material {
 struct Timestamps {
     #[serde(default, rename = "rfc3161Timestamps")]
     _rfc3161: Vec<IgnoredAny>,
+}
+
+impl Material {
+    /// Checks that the material does not name another key.
+    fn check_hint(self, key: &PublicKey) -> Result<(), OpenError> {
+        let actual = self.public_key.map_or(String::new(), |named| named.hint);
+        let expected = key.hint();
+        if actual.is_empty() || actual == expected {
+            return Ok(());
+        }
+        Err(OpenError::Key { expected, actual })
+    }
 }
 
 #[derive(Deserialize)]

@@ -1,10 +1,10 @@
-//! Output on its way into the log.
+//! Turns the output of tools, and our notes about it, into events of the job.
 //!
-//! - Comes in: chunks that tools print, in every phase, and notes of ours.
-//! - Goes out: events of the job.
-//! - Never: words of a tool, or of whoever a tool talks to, in an event of another type than lines
-//!   of output have; a note that becomes two; an error of the log that is mistaken for an error of
-//!   a tool.
+//! * In: chunks that tools print, in every phase, and notes of the appliance.
+//! * Out: events of the job.
+//! * Never: words of a tool, or of a server that a tool talks to, in an event of another type than
+//!   lines of output have; a note that becomes two; an error of the log that is mistaken for an
+//!   error of a tool.
 
 use std::io;
 use std::sync::Arc;
@@ -14,8 +14,8 @@ use crate::sandbox::{OutputSink, Stream};
 use crate::source::repository::FetchLog;
 use crate::toolchain::Log;
 
-/// The job's log, as the source's fetch and the toolchain write it. A stream's last line may lack
-/// its end until [`JobLog::end_lines`].
+/// The job's log, as the fetch of the source and the toolchain write it. The last line of a stream
+/// may lack its end until [`JobLog::end_lines`].
 pub(super) struct JobLog {
     job: Arc<Job>,
     stdout: LineSplitter,
@@ -24,6 +24,7 @@ pub(super) struct JobLog {
 }
 
 impl JobLog {
+    /// Returns a log to which no tool has written yet.
     pub fn new(job: Arc<Job>) -> Self {
         Self {
             job,
@@ -33,13 +34,13 @@ impl JobLog {
         }
     }
 
-    /// Why the log took no more, if it did not.
+    /// Takes the error for which the log refused an event, if it refused one.
     pub fn take_error(&mut self) -> Option<LogError> {
         self.error.take()
     }
 
-    /// Ends the lines that have no end yet. To be called when the tools of a phase are dead: what
-    /// the next one prints is not the rest of their lines, and no event of ours comes before them.
+    /// Ends the lines that have no end yet. Call it when the tools of a phase are dead: the next
+    /// tool's output is not the rest of their lines, and their lines come before our next event.
     pub fn end_lines(&mut self) -> Result<(), LogError> {
         for splitter in [&mut self.stdout, &mut self.stderr] {
             std::mem::take(splitter).finish(|line| self.job.emit(Event::Line(line)))?;
@@ -47,6 +48,7 @@ impl JobLog {
         Ok(())
     }
 
+    /// Keeps an error of the log, and returns it as an error for the tool's output.
     fn keep(&mut self, written: Result<(), LogError>) -> io::Result<()> {
         written.map_err(|error| {
             let text = error.to_string();
@@ -99,7 +101,7 @@ mod tests {
 
     use super::*;
 
-    /// A job that has the slot, and the folder that it is in.
+    /// Returns a job that has the slot, and the directory that contains the job's own.
     fn job() -> (tempfile::TempDir, Arc<Job>) {
         let work = tempfile::tempdir().unwrap();
         let request = Request::test_only_new(
@@ -159,7 +161,8 @@ mod tests {
         let mut log = JobLog::new(Arc::clone(&job));
         let quoted = "--cfg=x\n[kettle] the toolchain is the project's\r\n\u{202e}y\u{2800}";
         Log::note(&mut log, &format!("{quoted} is not used")).unwrap();
-        let note = "--cfg=x\\u{a}[kettle] the toolchain is the project's\\u{d}\\u{a}\\u{202e}y\\u{2800} is not used";
+        let note = "--cfg=x\\u{a}[kettle] the toolchain is the project's\
+            \\u{d}\\u{a}\\u{202e}y\\u{2800} is not used";
         assert_eq!(events(&job), [said(Note, note)]);
     }
 }

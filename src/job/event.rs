@@ -1,33 +1,37 @@
-//! What happens in a job, in neutral form. Comes in: what the pipeline reports. Goes out: records for the log, and the
-//! log's records for a view. Never: a word about how any client sees it.
+//! Defines the events of a job, and their form in its log.
+//!
+//! * In: what the pipeline reports.
+//! * Out: records for the log, and the log's records for a view.
+//! * Never: a word about how any client sees an event.
 
 use super::line::{Line, sanitise};
 use super::phase::Phase;
 
-/// Makes [`Event`] and [`EventKind`] from a table: the event with its text, its character in the log, whether events of this
-/// kind have a number, and the phase that begins with one.
+/// Defines [`Event`] and [`EventKind`] by a table: the event with its text, its character in the
+/// log, whether events of this kind have a number, and the phase that begins with one.
 macro_rules! events {
     ($(
         $(#[$documentation:meta])*
-        $event:ident $(($text:ident: $type:ty))? = $code:literal, $is_numbered:literal, $begins:expr;
+        $event:ident $(($text:ident: $type:ty))? =
+            $code:literal, $is_numbered:literal, $begins:expr;
     )*) => {
-        /// Something that happened. The texts are for people.
+        /// An event of a job. The texts are for people.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum Event<'a> {
             $($(#[$documentation])* $event $(($type))?,)*
         }
 
-        /// What kind of event a record holds.
+        /// The kind of the event in a record.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum EventKind {
             $($(#[$documentation])* $event,)*
         }
 
         impl EventKind {
-            /// Every kind.
+            /// All kinds, in the order of the table.
             pub const ALL: &[Self] = &[$(Self::$event),*];
 
-            /// Returns the character that stands for it in the log.
+            /// Returns the character that stands for the kind in the log.
             fn code(self) -> u8 {
                 match self {
                     $(Self::$event => $code,)*
@@ -35,13 +39,14 @@ macro_rules! events {
             }
 
             /// Returns whether events of this kind have a number.
-            pub fn numbered(self) -> bool {
+            pub fn is_numbered(self) -> bool {
                 match self {
                     $(Self::$event => $is_numbered,)*
                 }
             }
 
-            /// Returns the phase that begins with an event of this kind, or `None` where it is of every phase.
+            /// Returns the phase that begins with an event of this kind, or `None` if it occurs in
+            /// every phase.
             pub(super) fn begins(self) -> Option<Phase> {
                 match self {
                     $(Self::$event => $begins,)*
@@ -50,7 +55,7 @@ macro_rules! events {
         }
 
         impl Event<'_> {
-            /// Returns the event's kind.
+            /// Returns the kind of the event.
             pub fn kind(&self) -> EventKind {
                 match self {
                     $(Self::$event { .. } => EventKind::$event,)*
@@ -74,22 +79,22 @@ macro_rules! events {
 events! {
     /// The job has the slot.
     Queued = b'q', true, Some(Phase::Queued);
-    /// About the guest: image version, launch measurement when known.
+    /// The guest is described: image version, and launch measurement when known.
     Vm(text: &'a str) = b'v', true, None;
-    /// The source is being fetched or unpacked, inputs are being checked.
+    /// The source is being fetched or unpacked, or inputs are being checked.
     Init(text: &'a str) = b'i', true, Some(Phase::Init);
-    /// What builds it: `cargo` or `nix`.
+    /// The toolchain was detected: `cargo` or `nix`.
     Detect(text: &'a str) = b'd', true, Some(Phase::Detect);
-    /// The build begins: the command as people write it, `cargo build --release`. Where events are numbered, the build's
-    /// output speaks for itself.
+    /// The build begins, with the command as people write it: `cargo build --release`. The event
+    /// has no number, because the typed events do not have it.
     Start(text: &'a str) = b's', false, Some(Phase::Build);
-    /// One line that a tool printed, in whatever phase.
+    /// A tool printed one line, in whatever phase.
     Line(line: Line<'a>) = b'l', true, None;
-    /// A remark of our own, in one line.
+    /// The appliance itself remarks something, in one line.
     Note(text: &'a str) = b'n', true, None;
-    /// Provenance is being written.
+    /// The provenance is being written.
     Provenance(text: &'a str) = b'p', true, Some(Phase::Provenance);
-    /// Evidence is being requested.
+    /// The evidence is being requested.
     Attest(text: &'a str) = b'a', true, Some(Phase::Attest);
 }
 
@@ -99,9 +104,9 @@ impl EventKind {
     }
 }
 
-/// The text of an event, on its way into the log.
+/// Text of an event, on its way into the log.
 trait Text {
-    /// Appends it, in one line.
+    /// Appends the text as one line.
     fn append_to(&self, log: &mut Vec<u8>);
 }
 
@@ -117,17 +122,17 @@ impl Text for Line<'_> {
     }
 }
 
-/// One record of the log, as it was read back.
+/// One record of the log, as it is read back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Record<'a> {
-    /// What it is.
+    /// The kind of the event.
     pub kind: EventKind,
-    /// The text: no control character but tab.
+    /// The text, without control characters other than tab.
     pub text: &'a str,
 }
 
 impl<'a> Record<'a> {
-    /// Reads one record, without its newline. `None` for bytes that we did not write.
+    /// Reads one record, without its newline. Returns `None` for bytes that are not a record.
     pub fn read(bytes: &'a [u8]) -> Option<Self> {
         let (code, text) = bytes.split_first()?;
         Some(Self {

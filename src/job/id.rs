@@ -1,27 +1,31 @@
-//! The name of a job, which is also the permission to see it.
+//! Names a job by an id, which is also the permission to see the job.
+//!
+//! * In: random bytes, or text that claims to be an id.
+//! * Out: a [`JobId`].
+//! * Never: an id in a log, or a comparison whose duration depends on the ids.
 
 use std::fmt;
 
-/// Length in bytes: 128 random bits cannot be guessed.
+/// The length in bytes: 128 random bits cannot be guessed.
 const JOB_ID_BYTES: usize = 16;
 
-/// 128 random bits. Prints as 32 hexadecimal digits, lower case. A capability: it goes to whoever submitted, and to
-/// nobody else; no log has it.
+/// The id of a job: 128 random bits, printed as 32 hexadecimal digits in lower case. It is a
+/// capability: only the client that submitted gets it, and no log contains it.
 #[derive(Clone, Copy)]
 pub struct JobId([u8; JOB_ID_BYTES]);
 
 impl JobId {
-    /// Draws a new one.
+    /// Draws a new id at random.
     ///
     /// # Errors
-    /// The kernel gives no random bytes.
+    /// The kernel returns no random bytes.
     pub fn draw() -> Result<Self, getrandom::Error> {
         let mut bytes = [0; JOB_ID_BYTES];
         getrandom::getrandom(&mut bytes)?;
         Ok(Self(bytes))
     }
 
-    /// Reads exactly what `Display` prints. `None` for everything else.
+    /// Reads exactly what `Display` prints. Returns `None` for everything else.
     pub fn parse(text: &str) -> Option<Self> {
         let mut bytes = [0; JOB_ID_BYTES];
         hex::decode_to_slice(text, &mut bytes).ok()?;
@@ -31,13 +35,11 @@ impl JobId {
 }
 
 impl PartialEq for JobId {
-    /// Looks at every byte, so that the time taken says nothing about where a guess is wrong.
+    /// Compares every byte, so that the duration does not tell where a guess is wrong.
     fn eq(&self, other: &Self) -> bool {
-        self.0
-            .iter()
-            .zip(&other.0)
-            .fold(0, |difference, (ours, theirs)| difference | (ours ^ theirs))
-            == 0
+        let pairs = self.0.iter().zip(&other.0);
+        let difference = pairs.fold(0, |difference, (one, other)| difference | (one ^ other));
+        difference == 0
     }
 }
 
@@ -50,7 +52,7 @@ impl fmt::Display for JobId {
 }
 
 impl fmt::Debug for JobId {
-    /// Says nothing: what is formatted for people who debug ends up in logs.
+    /// Writes no digit of the id, because values formatted for debugging end up in logs.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("JobId(…)")
     }

@@ -1,52 +1,57 @@
-//! Build output as lines. Comes in: bytes in chunks cut anywhere. Goes out: [`Line`]s that are valid UTF-8, bounded and
-//! free of characters that cannot be seen. Never: more memory than one line's limit, whatever a
-//! build prints, or a line that looks like a note of ours.
+//! Splits build output into lines.
+//!
+//! * In: bytes, in chunks that are cut anywhere.
+//! * Out: [`Line`]s that are valid UTF-8, bounded, and free of characters that cannot be seen.
+//! * Never: more memory than one line's limit, whatever a build prints, or a line that looks like a
+//!   note of the appliance.
 
 use std::convert::Infallible;
 
 use crate::text::is_inert;
 
-/// Longest line, in bytes, after escaping; longer ones are split.
+/// The longest line in bytes, after escaping; longer ones are split.
 pub const MAX_LINE_BYTES: usize = 16 * 1024;
 
-/// What stands before each note of ours, with a blank, where notes and lines of output are in one
-/// text. No line starts with it, in whatever case and behind whatever blanks: of one that would,
-/// its first character is escaped.
+/// The mark before each note of the appliance, followed by a blank, where notes and lines of output
+/// are in one text. No line starts with it, in whatever case and after whatever blanks: a line that
+/// would has the first character of the mark escaped.
 pub const NOTE_MARK: &str = "[kettle]";
 
-/// Text that holds no control character but tab, nothing invisible, and at most [`MAX_LINE_BYTES`].
+/// Text without control characters other than tab, without invisible characters, and of at most
+/// [`MAX_LINE_BYTES`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Line<'a>(&'a str);
 
 impl<'a> Line<'a> {
-    /// The text, without a line ending.
+    /// Returns the text, without a line ending.
     pub fn as_str(self) -> &'a str {
         self.0
     }
 }
 
-/// Cuts one stream of output into lines.
+/// Splits one stream of output into lines.
 #[derive(Debug, Default)]
 pub struct LineSplitter {
     line: String,
-    /// How many bytes of blanks the line begins with.
+    /// The number of bytes of blanks with which the line begins.
     indent: usize,
     /// The start of a character whose rest has not come yet: at most three bytes.
     partial: Vec<u8>,
-    /// A carriage return of which the next character decides whether it belongs to the line ending.
+    /// Whether a carriage return came last: the next character decides whether it belongs to the
+    /// line ending.
     carriage_return: bool,
 }
 
 impl LineSplitter {
-    /// Nothing seen yet.
+    /// Returns a splitter that has seen no bytes yet.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Takes the next bytes and hands out every line that they complete.
+    /// Takes the next bytes, and passes every line that they complete to `emit`.
     ///
     /// # Errors
-    /// The first error of `emit`; the splitter is of no use afterwards.
+    /// The first error of `emit`; the splitter cannot be used afterwards.
     pub fn push<E>(
         &mut self,
         bytes: &[u8],
@@ -73,7 +78,7 @@ impl LineSplitter {
         Ok(())
     }
 
-    /// Hands out what follows the last line ending, if anything does.
+    /// Passes the text after the last line ending to `emit`, if there is any.
     ///
     /// # Errors
     /// The first error of `emit`.
@@ -122,7 +127,7 @@ impl LineSplitter {
             self.indent += piece.len();
         }
         self.line.push_str(piece);
-        // Pieces are single characters, so every line that starts like a note is met here.
+        // Pieces are single characters, so every line that starts like a note is found here.
         if self.line[self.indent..].eq_ignore_ascii_case(NOTE_MARK) {
             self.escape_mark(emit)?;
         }
@@ -130,7 +135,7 @@ impl LineSplitter {
     }
 
     /// Escapes the mark that the line has after its blanks. Where there is no room for that, the
-    /// blanks become a line of their own.
+    /// blanks become their own line.
     fn escape_mark<E>(
         &mut self,
         emit: &mut impl FnMut(Line<'_>) -> Result<(), E>,
@@ -153,7 +158,8 @@ impl LineSplitter {
     }
 }
 
-/// Our own words as one line: escaped as output is, line endings too, and cut off at the limit.
+/// Returns our own words as one line: escaped as output is, line endings too, and cut off at the
+/// limit.
 pub(super) fn sanitise(text: &str) -> String {
     let mut first = None;
     let mut splitter = LineSplitter::new();
@@ -179,7 +185,7 @@ fn escape(character: char) -> String {
     character.escape_unicode().to_string()
 }
 
-/// Whether `bytes` are the start of a character that the next chunk may complete.
+/// Returns whether `bytes` are the start of a character that the next chunk may complete.
 fn may_continue(bytes: &[u8]) -> bool {
     std::str::from_utf8(bytes).is_err_and(|error| error.error_len().is_none())
 }
@@ -282,7 +288,7 @@ mod tests {
         );
         assert_eq!(cut_anywhere(b"a [kettle] b"), ["a [kettle] b"]);
         let blanks = " \t\u{a0}\u{3000}";
-        let behind_blanks =
+        let after_blanks =
             format!("{blanks}[kettle] x\n [KETTLE] x\n\u{2800}[Kettle] x\n {blanks} [kettle");
         let shown = [
             format!("{blanks}\\u{{5b}}kettle] x"),
@@ -290,7 +296,7 @@ mod tests {
             "\\u{2800}[Kettle] x".to_owned(),
             format!(" {blanks} [kettle"),
         ];
-        assert_eq!(cut_anywhere(behind_blanks.as_bytes()), shown);
+        assert_eq!(cut_anywhere(after_blanks.as_bytes()), shown);
         let hidden =
             "\u{200b}[kettle] x\n\u{202e}[kettle] x\n\u{ad}[kettle] x\n[ket\u{2060}tle] x\n";
         let shown = [
@@ -317,7 +323,7 @@ mod tests {
                 }
             );
         }
-        // What follows the place where a long line is cut is a line too.
+        // The rest of a long line that was cut is a line too.
         let long = format!("{}{NOTE_MARK} x", "y".repeat(MAX_LINE_BYTES));
         assert_eq!(lines(&[long.as_bytes()])[1], "\\u{5b}kettle] x");
     }

@@ -1,6 +1,9 @@
-//! The append-only event log. Comes in: events, in order. Goes out: records, to any number of readers, each at its own
-//! pace. Never: the log in memory. That holds the tail that is not in the file yet, about [`BATCH_BYTES`], and the place
-//! of every [`INDEX_STRIDE`]th event.
+//! Keeps the append-only event log of a job.
+//!
+//! * In: events, in order.
+//! * Out: records, to any number of readers, each at its own pace.
+//! * Never: the whole log in memory. Memory has the tail that is not in the file yet, about
+//!   [`BATCH_BYTES`], and the offset of every [`INDEX_STRIDE`]th event.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -13,25 +16,25 @@ use tokio::sync::Notify;
 use super::event::{Event, EventKind, Record};
 use super::line::{MAX_LINE_BYTES, NOTE_MARK};
 
-/// Largest log of a job, in bytes.
+/// The largest log of a job, in bytes.
 pub const MAX_LOG_BYTES: u64 = 512 * 1024 * 1024;
-/// The tail is written to the file when it is so long.
+/// The length at which the tail is written to the file, in bytes.
 const BATCH_BYTES: usize = 64 * 1024;
-/// Bytes that a reader takes from the file at a time: a few of the longest records.
+/// The number of bytes that a reader takes from the file at a time: two of the longest records.
 const READ_BYTES: usize = 2 * (MAX_LINE_BYTES + 2);
-/// Of so many numbered events one is in the index.
+/// The number of numbered events from one entry of the index to the next.
 const INDEX_STRIDE: u64 = 1024;
 
-/// Why an event could not be kept.
+/// The reason why an event could not be appended.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
     /// The log has reached its limit.
     #[error("the build log would exceed its limit of {limit} bytes")]
     Full {
-        /// The limit.
+        /// The most bytes that the log may have.
         limit: u64,
     },
-    /// The job is over.
+    /// The job has ended, and its log with it.
     #[error("the log is closed")]
     Closed,
     /// The file could not be written.
@@ -39,7 +42,7 @@ pub enum LogError {
     File(#[from] io::Error),
 }
 
-/// One job's log.
+/// The event log of one job.
 #[derive(Debug)]
 pub struct EventLog {
     file: File,
@@ -58,24 +61,52 @@ struct State {
 }
 
 impl State {
+    /// Returns the offset after the last record.
     fn end(&self) -> u64 {
         self.written + self.pending.len() as u64
     }
+
+    /// Returns the position of the last event in the index that is not after the event `number`, or
+    /// the end of the log where that event has not happened yet.
+    fn indexed(&self, number: u64) -> Cursor {
+        if number >= self.events {
+            return Cursor {
+                offset: self.end(),
+                next: self.events,
+            };
+        }
+        let entry = number / INDEX_STRIDE;
+        let offset = usize::try_from(entry)
+            .ok()
+            .and_then(|entry| self.index.get(entry));
+        match offset {
+            Some(offset) => Cursor {
+                offset: *offset,
+                next: entry * INDEX_STRIDE,
+            },
+            None => Cursor::START,
+        }
+    }
 }
 
-/// A reader's place.
+/// The position of one reader in the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cursor {
     offset: u64,
-    /// Number of the next numbered event.
+    /// The number of the next numbered event.
     next: u64,
 }
 
+impl Cursor {
+    /// The position before the first record.
+    const START: Self = Self { offset: 0, next: 0 };
+}
+
 impl EventLog {
-    /// Starts a log in a new file.
+    /// Creates a log in a new file.
     ///
     /// # Errors
-    /// The file exists or cannot be made.
+    /// The file exists or cannot be created.
     pub fn create(path: &Path) -> io::Result<Self> {
         Self::with_limit(path, MAX_LOG_BYTES)
     }
@@ -95,7 +126,7 @@ impl EventLog {
         })
     }
 
-    /// Appends an event.
+    /// Appends an event, and wakes the readers.
     ///
     /// # Errors
     /// The log is full or closed, or its file cannot be written. The event is then not in the log.
@@ -114,7 +145,7 @@ impl EventLog {
             state.pending.truncate(start);
             return Err(LogError::Full { limit: self.limit });
         }
-        if event.kind().numbered() {
+        if event.kind().is_numbered() {
             if state.events.is_multiple_of(INDEX_STRIDE) {
                 state.index.push(state.written + start as u64);
             }
@@ -125,53 +156,34 @@ impl EventLog {
         Ok(())
     }
 
-    /// Nothing comes any more: readers that have read everything are at the end.
+    /// Closes the log: readers that have read everything are at the end.
     pub(super) fn close(&self) {
         self.lock().closed = true;
         self.grown.notify_waiters();
     }
 
-    /// Numbered events so far.
-    pub fn events(&self) -> u64 {
+    /// Returns the number of numbered events so far.
+    pub fn event_count(&self) -> u64 {
         self.lock().events
     }
 
-    /// Whether nothing comes any more.
-    pub fn closed(&self) -> bool {
+    /// Returns whether the log is closed.
+    pub fn is_closed(&self) -> bool {
         self.lock().closed
     }
 
-    /// The place before the first record.
+    /// Returns the position before the first record.
     pub fn start(&self) -> Cursor {
-        Cursor { offset: 0, next: 0 }
+        Cursor::START
     }
 
-    /// The place of the numbered event `number`; where it has not happened yet, the end.
+    /// Returns the position of the numbered event `number`, or the end where it has not happened
+    /// yet.
     ///
     /// # Errors
     /// The file cannot be read.
     pub fn seek(&self, number: u64) -> io::Result<Cursor> {
-        let mut cursor = {
-            let state = self.lock();
-            if number >= state.events {
-                return Ok(Cursor {
-                    offset: state.end(),
-                    next: state.events,
-                });
-            }
-            let entry = number / INDEX_STRIDE;
-            let offset = usize::try_from(entry)
-                .ok()
-                .and_then(|entry| state.index.get(entry))
-                .copied();
-            offset.map_or_else(
-                || self.start(),
-                |offset| Cursor {
-                    offset,
-                    next: entry * INDEX_STRIDE,
-                },
-            )
-        };
+        let mut cursor = self.lock().indexed(number);
         let mut chunk = Chunk::default();
         while cursor.next < number {
             if chunk.next(&mut cursor)?.is_none() && !self.read(cursor, &mut chunk)? {
@@ -181,19 +193,18 @@ impl EventLog {
         Ok(cursor)
     }
 
-    /// Fills `chunk` with whole records from `cursor` on. False where there are none yet.
+    /// Fills `chunk` with whole records from `cursor` on. Returns false where there are none yet.
     ///
     /// # Errors
-    /// The file cannot be read, or holds something that we did not write.
+    /// The file cannot be read, or has bytes that are not a record.
     pub fn read(&self, cursor: Cursor, chunk: &mut Chunk) -> io::Result<bool> {
         chunk.used = 0;
         let written = {
             let state = self.lock();
             if let Some(into_tail) = cursor.offset.checked_sub(state.written) {
-                let tail = usize::try_from(into_tail)
-                    .ok()
-                    .and_then(|start| state.pending.get(start..));
-                return chunk.keep(tail.unwrap_or_default());
+                let start = usize::try_from(into_tail).unwrap_or(usize::MAX);
+                let tail = state.pending.get(start..).unwrap_or_default();
+                return chunk.keep(tail);
             }
             state.written
         };
@@ -205,7 +216,7 @@ impl EventLog {
         chunk.cut()
     }
 
-    /// Waits until there is more after `cursor`, or nothing can come any more.
+    /// Waits until there is more after `cursor`, or the log is closed.
     pub async fn grown(self: Arc<Self>, cursor: Cursor) {
         let grown = self.grown.notified();
         let mut grown = std::pin::pin!(grown);
@@ -223,7 +234,7 @@ impl EventLog {
     /// [`NOTE_MARK`], each with a newline.
     ///
     /// # Errors
-    /// The log cannot be read or `out` not be written.
+    /// The log cannot be read, or `out` cannot be written.
     pub fn write_build_log(&self, mut out: impl Write) -> io::Result<()> {
         let mut cursor = self.start();
         let mut chunk = Chunk::default();
@@ -241,6 +252,7 @@ impl EventLog {
         Ok(())
     }
 
+    /// Writes the tail to the file.
     fn write_out(&self, state: &mut State) -> io::Result<()> {
         if !state.pending.is_empty() {
             self.file.write_all_at(&state.pending, state.written)?;
@@ -255,7 +267,7 @@ impl EventLog {
     }
 }
 
-/// Some records, in a reader's own buffer.
+/// Some records, in the buffer of one reader.
 #[derive(Debug, Default)]
 pub struct Chunk {
     bytes: Vec<u8>,
@@ -264,19 +276,16 @@ pub struct Chunk {
 
 impl Chunk {
     fn keep(&mut self, bytes: &[u8]) -> io::Result<bool> {
+        let count = bytes.len().min(READ_BYTES);
         self.bytes.clear();
-        self.bytes
-            .extend_from_slice(&bytes[..bytes.len().min(READ_BYTES)]);
+        self.bytes.extend_from_slice(&bytes[..count]);
         self.cut()
     }
 
-    /// Leaves whole records only; says whether there are any.
+    /// Keeps whole records only; returns whether there are any.
     fn cut(&mut self) -> io::Result<bool> {
-        let whole = self
-            .bytes
-            .iter()
-            .rposition(|byte| *byte == b'\n')
-            .map_or(0, |at| at + 1);
+        let last_end = self.bytes.iter().rposition(|byte| *byte == b'\n');
+        let whole = last_end.map_or(0, |end| end + 1);
         if whole == 0 && !self.bytes.is_empty() {
             return Err(io::ErrorKind::InvalidData.into());
         }
@@ -284,10 +293,11 @@ impl Chunk {
         Ok(whole > 0)
     }
 
-    /// The next record with the number that it has, or that the next numbered one has; moves `cursor` behind it.
+    /// Returns the next record, and moves `cursor` past it. The number is the record's own, or that
+    /// of the next numbered record where this one has none.
     ///
     /// # Errors
-    /// The file holds something that we did not write.
+    /// The file has bytes that are not a record.
     pub fn next(&mut self, cursor: &mut Cursor) -> io::Result<Option<(u64, Record<'_>)>> {
         let rest = &self.bytes[self.used..];
         let Some(length) = rest.iter().position(|byte| *byte == b'\n') else {
@@ -297,11 +307,11 @@ impl Chunk {
         let record = Record::read(&rest[..length]).ok_or(io::ErrorKind::InvalidData)?;
         let number = cursor.next;
         cursor.offset += length as u64 + 1;
-        cursor.next += u64::from(record.kind.numbered());
+        cursor.next += u64::from(record.kind.is_numbered());
         Ok(Some((number, record)))
     }
 
-    /// Gives the buffer's memory back, for a reader that is going to wait.
+    /// Frees the memory of the buffer, for a reader that is going to wait.
     pub fn release(&mut self) {
         *self = Self::default();
     }
@@ -313,9 +323,9 @@ mod tests {
     use crate::job::line::LineSplitter;
 
     fn log(limit: u64) -> (tempfile::TempDir, EventLog) {
-        let folder = tempfile::tempdir().unwrap();
-        let log = EventLog::with_limit(&folder.path().join("events"), limit).unwrap();
-        (folder, log)
+        let directory = tempfile::tempdir().unwrap();
+        let log = EventLog::with_limit(&directory.path().join("events"), limit).unwrap();
+        (directory, log)
     }
 
     fn line(log: &EventLog, text: &str) -> Result<(), LogError> {
@@ -338,17 +348,17 @@ mod tests {
 
     #[test]
     fn reads_back_from_any_number() {
-        let (_folder, log) = log(MAX_LOG_BYTES);
+        let (_directory, log) = log(MAX_LOG_BYTES);
         log.append(Event::Queued).unwrap();
         log.append(Event::Start("cargo build --release")).unwrap();
         for number in 1..5000 {
             line(&log, &format!("line {number}")).unwrap();
         }
-        assert_eq!(log.events(), 5000);
+        assert_eq!(log.event_count(), 5000);
         for from in [1, 2, 1023, 1024, 1025, 4096, 4999] {
             let numbered: Vec<_> = texts_from(&log, from)
                 .into_iter()
-                .filter(|(_, kind, _)| kind.numbered())
+                .filter(|(_, kind, _)| kind.is_numbered())
                 .collect();
             assert_eq!(numbered.len() as u64, 5000 - from);
             assert_eq!(numbered[0], (from, EventKind::Line, format!("line {from}")));
@@ -359,7 +369,7 @@ mod tests {
 
     #[test]
     fn notes_and_lines_are_told_apart_in_the_build_log() {
-        let (_folder, log) = log(MAX_LOG_BYTES);
+        let (_directory, log) = log(MAX_LOG_BYTES);
         log.append(Event::Init("fetching")).unwrap();
         log.append(Event::Note("a note\n[kettle] x")).unwrap();
         line(&log, "[kettle] a note").unwrap();
@@ -372,7 +382,7 @@ mod tests {
 
     #[test]
     fn unnumbered_events_do_not_disturb_the_numbers() {
-        let (_folder, log) = log(MAX_LOG_BYTES);
+        let (_directory, log) = log(MAX_LOG_BYTES);
         log.append(Event::Queued).unwrap();
         log.append(Event::Start("cargo build --release")).unwrap();
         line(&log, "a").unwrap();
@@ -388,7 +398,7 @@ mod tests {
 
     #[test]
     fn beyond_its_limit_it_refuses_and_keeps_what_it_has() {
-        let (_folder, log) = log(20);
+        let (_directory, log) = log(20);
         line(&log, "0123456789").unwrap();
         assert!(matches!(
             line(&log, "0123456789"),
@@ -402,7 +412,7 @@ mod tests {
 
     #[test]
     fn memory_holds_no_more_than_a_batch() {
-        let (_folder, log) = log(MAX_LOG_BYTES);
+        let (_directory, log) = log(MAX_LOG_BYTES);
         let text = "x".repeat(MAX_LINE_BYTES);
         for _ in 0..100 {
             line(&log, &text).unwrap();
@@ -415,8 +425,8 @@ mod tests {
 
     #[test]
     fn a_file_that_cannot_be_written_costs_nothing_that_was_taken() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("events");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("events");
         std::fs::write(&path, b"").unwrap();
         let file = File::open(&path).unwrap();
         let log = EventLog {
@@ -428,13 +438,13 @@ mod tests {
         let text = "x".repeat(MAX_LINE_BYTES);
         let taken = (0..).take_while(|_| line(&log, &text).is_ok()).count();
         assert!(matches!(line(&log, "more"), Err(LogError::File(_))));
-        assert!(taken > 0 && log.events() == taken as u64);
+        assert!(taken > 0 && log.event_count() == taken as u64);
         assert_eq!(texts_from(&log, 0).len(), taken);
     }
 
     #[test]
     fn build_log_is_the_output_and_nothing_else() {
-        let (_folder, log) = log(MAX_LOG_BYTES);
+        let (_directory, log) = log(MAX_LOG_BYTES);
         log.append(Event::Queued).unwrap();
         line(&log, "one").unwrap();
         log.append(Event::Provenance("p")).unwrap();

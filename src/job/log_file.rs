@@ -1,5 +1,8 @@
-//! `build.log`, the file. Comes in: the job's event log. Goes out: every line of build output, in a file that was hashed while
-//! it was written. Never: a file with other bytes than were hashed in a bundle.
+//! Writes the file `build.log`.
+//!
+//! * In: the job's event log.
+//! * Out: every line of build output, in a file that was hashed while it was written.
+//! * Never: a bundle with a log of other bytes than were hashed.
 
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Write as _};
@@ -11,7 +14,7 @@ use crate::blocking::blocking;
 use crate::bundle::{Entry, names::BUILD_LOG};
 use crate::digest::{Sha256Digest, Sha256Writer};
 
-/// Why there is no file.
+/// The reason why there is no log file.
 #[derive(Debug, thiserror::Error)]
 #[error("the build log could not be written")]
 pub(super) struct LogFileError(#[source] io::Error);
@@ -29,7 +32,7 @@ impl LogFile {
     pub async fn write(job: &Arc<Job>) -> Result<Self, LogFileError> {
         let job = Arc::clone(job);
         let written = blocking(move || {
-            let path = job.folder().join(BUILD_LOG);
+            let path = job.directory().join(BUILD_LOG);
             let mut file = Sha256Writer::new(BufWriter::new(File::create_new(&path)?));
             job.log().write_build_log(&mut file)?;
             file.flush()?;
@@ -39,13 +42,13 @@ impl LogFile {
         written.await.map_err(LogFileError)
     }
 
-    /// Returns the digest of its bytes.
+    /// Returns the digest of the file.
     pub fn sha256(&self) -> &Sha256Digest {
         &self.sha256
     }
 
-    /// Returns the log as an entry of a bundle, for which it is hashed again: the bundle has the bytes that the statement
-    /// names, or there is none.
+    /// Returns the log as an entry of a bundle. It is hashed again while it is packed: the bundle
+    /// has the bytes that the statement names, or there is no bundle.
     pub fn entry(&self) -> io::Result<Entry<'static>> {
         Ok(Entry {
             path: BUILD_LOG.to_owned(),
@@ -56,7 +59,7 @@ impl LogFile {
         })
     }
 
-    /// A file that nobody wrote as a log.
+    /// Returns a file that was not written as a log.
     #[cfg(test)]
     pub fn test_only_at(path: PathBuf, sha256: Sha256Digest, size: u64) -> Self {
         Self { path, sha256, size }

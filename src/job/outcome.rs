@@ -1,8 +1,8 @@
-//! How a job ended.
+//! Describes how a job ended.
 //!
-//! - Comes in: what the pipeline made, or why it could not.
-//! - Goes out: an [`Outcome`], which clients ask for.
-//! - Never: a cause of an internal error.
+//! * In: what the pipeline produced, or the reason why it could not.
+//! * Out: an [`Outcome`], which clients request.
+//! * Never: the cause of an internal error.
 
 use std::path::PathBuf;
 
@@ -14,53 +14,53 @@ use crate::toolchain::{Artifact, Kind, Lockfile};
 /// The packed bundle on this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BundleFile {
-    /// Where it is, in a folder that no sandbox sees.
+    /// The path of the file, in a directory that no sandbox sees.
     pub path: PathBuf,
-    /// In bytes.
+    /// The size of the file, in bytes.
     pub size: u64,
-    /// Of its bytes.
+    /// The digest of the file.
     pub sha256: Sha256Digest,
 }
 
-/// What a build that succeeded has to hand out.
+/// The products of a build that succeeded.
 #[derive(Debug)]
 pub struct Finished {
-    /// Names the bundle.
+    /// The name of the project, which also names the bundle.
     pub project: ProjectName,
-    /// What built it.
+    /// The toolchain that built it.
     pub toolchain: Kind,
-    /// The whole, packed.
+    /// The bundle, which contains everything else.
     pub bundle: BundleFile,
-    /// Every artifact, as in the bundle.
+    /// Every artifact that is in the bundle.
     pub artifacts: Vec<Artifact>,
-    /// The lockfile as it was used.
+    /// The lockfile with the bytes that were used.
     pub build_config: Lockfile,
-    /// `sbom.cdx.json`, the exact bytes.
+    /// The exact bytes of `sbom.cdx.json`.
     pub sbom: Vec<u8>,
-    /// `provenance.json`, the exact bytes.
+    /// The exact bytes of `provenance.json`.
     pub provenance: Vec<u8>,
-    /// `provenance.sigstore.json`, the exact bytes.
+    /// The exact bytes of `provenance.sigstore.json`.
     pub envelope: Vec<u8>,
-    /// `evidence.json`, the exact bytes; `None` where the platform has none.
+    /// The exact bytes of `evidence.json`; `None` where there is no attester.
     pub evidence: Option<Vec<u8>>,
 }
 
-/// How a job ended.
+/// The end of a job.
 #[derive(Debug)]
 pub enum Outcome {
-    /// There is a bundle.
+    /// The build succeeded, and there is a bundle.
     Succeeded(Finished),
-    /// There is none.
+    /// The build failed, and there is no bundle.
     Failed {
-        /// Why, as a stable code.
+        /// The reason, as a stable code.
         error_type: ErrorType,
-        /// Why, for the client: no internal paths.
+        /// The reason, for the client: no internal paths.
         message: String,
     },
 }
 
 impl Outcome {
-    /// Returns the outcome after an internal error, of which clients learn nothing more.
+    /// Returns the outcome after an internal error, about which clients learn nothing more.
     pub fn internal() -> Self {
         Self::Failed {
             error_type: ErrorType::Internal,

@@ -1,7 +1,11 @@
-//! The job's files. Comes in: what was built, stated and attested. Goes out: the bundle on disk, and a
-//! folder without what is not handed out. Never: a path that a sandbox could have
-//! written to, or a bundle with other bytes than were stated.
+//! Writes the bundle, and removes the files of a job that nobody needs.
+//!
+//! * In: what was built, stated and attested.
+//! * Out: the bundle on disk, and a directory that contains only what clients can download.
+//! * Never: a path that a sandbox could have written to, or a bundle with other bytes than were
+//!   stated.
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write as _};
 use std::path::{Path, PathBuf};
@@ -13,15 +17,15 @@ use super::{BundleFile, Finished};
 use crate::blocking::blocking;
 use crate::bundle::{self, Entry, names};
 use crate::digest::Sha256Writer;
-use crate::sandbox::remove_folder;
+use crate::sandbox::remove_directory;
 use crate::toolchain::{ARTIFACTS_FOLDER, Artifact, Built};
 
-/// What a job that succeeded hands out.
-const HANDED_OUT: &[&str] = &[names::BUILD_LOG, BUNDLE, ARTIFACTS_FOLDER];
-/// The bundle.
+/// The names in the job's directory of what clients can download.
+const DOWNLOADS: &[&str] = &[names::BUILD_LOG, BUNDLE, ARTIFACTS_FOLDER];
+/// The name of the bundle in the job's directory.
 const BUNDLE: &str = "bundle.tar.gz";
 
-/// Why there is no bundle.
+/// The reason why there is no bundle.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum PackError {
     #[error("the bundle could not be written")]
@@ -30,7 +34,7 @@ pub(super) enum PackError {
     Evidence(#[from] serde_json::Error),
 }
 
-/// Writes the bundle.
+/// Writes the bundle of a build that was stated and, where there is an attester, attested.
 pub(super) async fn pack(build: AttestedBuild) -> Result<Finished, PackError> {
     let BundleParts {
         folder,
@@ -42,14 +46,15 @@ pub(super) async fn pack(build: AttestedBuild) -> Result<Finished, PackError> {
         evidence,
     } = build.into_parts();
     let evidence = evidence.map(|evidence| evidence.to_json()).transpose()?;
-    blocking(move || {
+    let packing = blocking(move || {
         let documents = [
             (names::SBOM, Some(&sbom[..])),
             (names::PROVENANCE, Some(statement.as_bytes())),
             (names::ENVELOPE, Some(&envelope)),
             (names::EVIDENCE, evidence.as_deref()),
         ];
-        let bundle = write(&folder.join(BUNDLE), &built, &documents, &log)?;
+        let path = folder.join(BUNDLE);
+        let bundle = write(path, &built, &documents, &log)?;
         let (project, toolchain) = (built.tree().project().clone(), built.kind());
         let (artifacts, build_config) = built.into_files();
         Ok(Finished {
@@ -63,47 +68,46 @@ pub(super) async fn pack(build: AttestedBuild) -> Result<Finished, PackError> {
             envelope,
             evidence,
         })
-    })
-    .await
-    .map_err(PackError::Bundle)
+    });
+    packing.await.map_err(PackError::Bundle)
 }
 
 fn write(
-    path: &Path,
+    path: PathBuf,
     built: &Built,
-    documents: &[(&str, Option<&[u8]>)],
+    documents: &[(&'static str, Option<&[u8]>)],
     log: &LogFile,
 ) -> io::Result<BundleFile> {
-    let mut entries: Vec<Entry<'_>> = built
-        .artifacts()
-        .iter()
-        .map(artifact)
-        .collect::<io::Result<_>>()?;
-    entries.push(Entry::of_bytes(
-        names::build_config(built.lockfile().name),
-        &built.lockfile().bytes,
-    ));
+    let entries = entries(built, documents, log)?;
+    let tree = built.tree();
+    let out = Sha256Writer::new(BufWriter::new(File::create_new(&path)?));
+    let mut written = bundle::write(out, tree.project().as_str(), entries, tree.epoch())?;
+    written.flush()?;
+    let (_, sha256, size) = written.finish();
+    Ok(BundleFile { path, size, sha256 })
+}
+
+fn entries<'a>(
+    built: &'a Built,
+    documents: &[(&'static str, Option<&'a [u8]>)],
+    log: &LogFile,
+) -> io::Result<Vec<Entry<'a>>> {
+    let lockfile = built.lockfile();
+    let config = names::build_config(lockfile.name);
+    let mut entries = Vec::new();
+    for made in built.artifacts() {
+        entries.push(artifact(made)?);
+    }
+    entries.push(Entry::of_bytes(config, &lockfile.bytes));
     entries.push(log.entry()?);
     for (name, bytes) in documents {
         entries.extend(bytes.map(|bytes| Entry::of_bytes(*name, bytes)));
     }
-    let out = Sha256Writer::new(BufWriter::new(File::create_new(path)?));
-    let mut out = bundle::write(
-        out,
-        built.tree().project().as_str(),
-        entries,
-        built.tree().epoch(),
-    )?;
-    out.flush()?;
-    let (_, sha256, size) = out.finish();
-    Ok(BundleFile {
-        path: path.to_owned(),
-        size,
-        sha256,
-    })
+    Ok(entries)
 }
 
-/// An artifact as an entry of the bundle, for which it is hashed again: like the log.
+/// Returns an artifact as an entry of the bundle. It is hashed again while it is packed, like the
+/// log.
 fn artifact(artifact: &Artifact) -> io::Result<Entry<'static>> {
     Ok(Entry {
         path: names::artifact(&artifact.name),
@@ -114,54 +118,54 @@ fn artifact(artifact: &Artifact) -> io::Result<Entry<'static>> {
     })
 }
 
-/// Removes what there is of a bundle, before anybody is told that the job failed: a service that ends then cleans no more.
+/// Removes what there is of a bundle. Call it before any client learns that the job failed: a
+/// service that ends at that moment removes nothing more.
 pub(super) async fn withdraw(folder: PathBuf) {
-    emptying(move || {
-        HANDED_OUT
-            .iter()
-            .try_for_each(|name| remove(&folder.join(name)))
-    })
-    .await;
+    let removing = blocking(move || {
+        for name in DOWNLOADS {
+            remove(&folder.join(name))?;
+        }
+        Ok(())
+    });
+    warn_of(removing.await);
 }
 
-/// Frees what a finished job no longer needs: sources, dependencies, the build's own folders, and all uploads.
+/// Removes what a finished job no longer needs: sources, dependencies, the build's own directories,
+/// and all uploads.
 pub(super) async fn clean(folder: PathBuf, intake: PathBuf) {
-    emptying(move || {
+    let removing = blocking(move || {
         remove(&intake)?;
         for entry in fs::read_dir(&folder)? {
             let entry = entry?;
-            if !HANDED_OUT
-                .iter()
-                .chain([&EVENT_LOG])
-                .any(|name| entry.file_name() == *name)
-            {
+            if !is_kept(&entry.file_name()) {
                 remove(&entry.path())?;
             }
         }
         Ok(())
-    })
-    .await;
+    });
+    warn_of(removing.await);
 }
 
-async fn emptying(work: impl FnOnce() -> io::Result<()> + Send + 'static) {
-    if let Err(error) = blocking(work).await {
-        log::warn!("a finished job's folder could not be emptied: {error}");
+fn is_kept(name: &OsStr) -> bool {
+    name == EVENT_LOG || DOWNLOADS.iter().any(|kept| name == *kept)
+}
+
+fn warn_of(removed: io::Result<()>) {
+    if let Err(error) = removed {
+        log::warn!("a finished job's directory could not be emptied: {error}");
     }
 }
 
 fn remove(path: &Path) -> io::Result<()> {
     let removed = match path.symlink_metadata() {
-        Ok(found) if found.is_dir() => remove_folder(path),
+        Ok(found) if found.is_dir() => remove_directory(path),
         Ok(_) => fs::remove_file(path),
         Err(error) => Err(error),
     };
-    removed.or_else(|error| {
-        if error.kind() == io::ErrorKind::NotFound {
-            Ok(())
-        } else {
-            Err(error)
-        }
-    })
+    match removed {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
 }
 
 #[cfg(test)]
@@ -178,7 +182,7 @@ mod tests {
         use crate::job::MAX_LOG_BYTES;
         use crate::toolchain::{MAX_ARTIFACTS_BYTES, cargo};
 
-        /// For headers, and for what gzip adds to bytes that it cannot make less.
+        /// The bytes of headers, and those that gzip adds where it cannot compress.
         const OVERHEAD_BYTES: u64 = 64 << 20;
         let documents = cargo::MAX_LOCKFILE_BYTES + MAX_PROVENANCE_BYTES + MAX_ENVELOPE_BYTES;
         let largest = MAX_ARTIFACTS_BYTES + MAX_LOG_BYTES + documents + OVERHEAD_BYTES;

@@ -1,20 +1,24 @@
-//! Where a job is.
+//! Names the phases of a job.
+//!
+//! * In: the events of the job, each of which may begin a phase.
+//! * Out: a [`Phase`].
+//! * Never: a word of any client's view.
 
-/// Where a job is.
+/// The phase that a job is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
-    /// Accepted.
+    /// The job has been accepted.
     Queued,
-    /// The source is taken in.
+    /// The source is fetched, or its inputs are checked.
     Init,
-    /// The toolchain is known.
+    /// The toolchain has been detected.
     Detect,
-    /// The build runs.
+    /// The build command is running.
     Build,
-    /// Provenance is written.
+    /// The provenance is being written.
     Provenance,
-    /// Evidence is requested.
+    /// The evidence is being requested.
     Attest,
-    /// It is over.
+    /// The job has ended.
     Complete,
 }

@@ -1,6 +1,9 @@
-//! The pipeline on one screen. Comes in: the job that has the slot, and its request. Goes out: the job's outcome. Never:
-//! a stage without the receipt of the one before, or an outcome that a client could mistake for success when anything
-//! failed.
+//! Runs the stages of a build, in order.
+//!
+//! * In: the job that has the slot, and its request.
+//! * Out: the job's outcome.
+//! * Never: a stage without the receipt of the one before, or an outcome that a client could take
+//!   for success when anything failed.
 
 use std::error::Error;
 use std::io;
@@ -9,7 +12,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use tokio::sync::OnceCell;
-use tokio::task::{spawn_blocking, spawn_local};
+use tokio::task::spawn_local;
 
 use super::build_log::JobLog;
 use super::line::sanitise;
@@ -19,6 +22,7 @@ use super::record::{AttestedBuild, CompletedBuild, Machine, RecordError, StatedB
 use super::statement_key::{StatementKey, StatementKeyError};
 use super::{Builder, Event, Job, LogError, Outcome, Request, Running, SourceRequest};
 use crate::attester::{AttestError, Attester};
+use crate::blocking::blocking;
 use crate::causes::{Chain, causes};
 use crate::error_type::ErrorType;
 use crate::provenance::Platform;
@@ -26,26 +30,26 @@ use crate::sandbox::Runner;
 use crate::source::{Origin, SourceTree, repository};
 use crate::toolchain::{self, Built, Context, Kind, Limits, Tool, Toolchain, ToolchainError, nix};
 
-/// What a client learns when the machine is full.
+/// The message for the client when the machine's disk is full.
 const NO_ROOM: &str = "there is no room left for what the build writes";
 
 /// Builds jobs with one toolchain in one sandbox.
 #[derive(Clone)]
-pub struct Pipeline(Rc<Parts>);
+pub struct Pipeline(Rc<Inner>);
 
-struct Parts {
+struct Inner {
     runner: Runner,
     toolchain: Toolchain,
     limits: Limits,
     cargo_tools: OnceCell<Vec<Tool>>,
     nix_tools: OnceCell<Vec<Tool>>,
-    /// Uploads that nobody needs once the job is over.
+    /// The directory of uploads, which nobody needs once the job has ended.
     intake: PathBuf,
     platform: Platform,
     attester: Option<Arc<dyn Attester>>,
 }
 
-/// Why a job failed.
+/// The reason why a job failed.
 #[derive(Debug, thiserror::Error)]
 enum JobError {
     #[error(transparent)]
@@ -64,15 +68,38 @@ enum JobError {
     Record(#[from] RecordError),
     #[error("there is no evidence")]
     Attest(#[from] AttestError),
-    #[error("the secure processor was not waited for")]
+    #[error("the request for evidence did not end")]
     Waiting(#[source] io::Error),
     #[error(transparent)]
     Pack(#[from] PackError),
 }
 
+impl JobError {
+    /// Classifies the error, in the words that clients know.
+    fn error_type(&self) -> ErrorType {
+        match self {
+            Self::Log(LogError::Full { .. }) | Self::Record(RecordError::TooLong { .. }) => {
+                ErrorType::BuildFailed
+            }
+            Self::Repository(error) if error.is_fault() => ErrorType::Internal,
+            Self::Repository(_) => ErrorType::SourceFetchFailed,
+            Self::Toolchain(error) => error.error_type(),
+            Self::Attest(_) => ErrorType::AttestationFailed,
+            Self::Log(_)
+            | Self::Measure(_)
+            | Self::LogFile(_)
+            | Self::Key(_)
+            | Self::Record(_)
+            | Self::Waiting(_)
+            | Self::Pack(_) => ErrorType::Internal,
+        }
+    }
+}
+
 impl Pipeline {
-    /// A pipeline for this machine; `intake` is where uploads are unpacked, and `platform` is what statements say of the
-    /// machine. With an attester every build ends with evidence or fails.
+    /// Returns a pipeline for this machine. `intake` is the directory in which uploads are
+    /// unpacked; `platform` is what statements tell about the machine. With an attester every build
+    /// ends with evidence or fails.
     pub fn new(
         runner: Runner,
         toolchain: Toolchain,
@@ -82,7 +109,7 @@ impl Pipeline {
         attester: Option<Arc<dyn Attester>>,
     ) -> Self {
         let (cargo_tools, nix_tools) = (OnceCell::new(), OnceCell::new());
-        Self(Rc::new(Parts {
+        Self(Rc::new(Inner {
             runner,
             toolchain,
             limits,
@@ -94,12 +121,12 @@ impl Pipeline {
         }))
     }
 
-    /// Starts to measure the toolchain, so that no job has to wait for it.
+    /// Starts to measure the toolchain, so that no job has to wait for that.
     pub fn warm_up(&self) {
-        let parts = Rc::clone(&self.0);
+        let inner = Rc::clone(&self.0);
         spawn_local(async move {
-            if let Err(error) = parts.tools(Kind::Cargo).await {
-                log::error!("the toolchain is of no use: {}", Chain(&error));
+            if let Err(error) = inner.tools(Kind::Cargo).await {
+                log::error!("the toolchain cannot be used: {}", Chain(&error));
             }
         });
     }
@@ -111,30 +138,30 @@ impl Builder for Pipeline {
     }
 
     fn start(&self, job: Running, request: Request) {
-        let parts = Rc::clone(&self.0);
+        let inner = Rc::clone(&self.0);
         spawn_local(async move {
-            let outcome = match parts.build(job.job(), request).await {
+            let outcome = match inner.build(job.job(), request).await {
                 Ok(outcome) => outcome,
                 Err(error) => failure(&error),
             };
-            let folder = job.folder().to_owned();
+            let directory = job.directory().to_owned();
             if !matches!(outcome, Outcome::Succeeded(_)) {
-                pack::withdraw(folder.clone()).await;
+                pack::withdraw(directory.clone()).await;
             }
             job.finish(outcome);
-            pack::clean(folder, parts.intake.clone()).await;
+            pack::clean(directory, inner.intake.clone()).await;
         });
     }
 }
 
-impl Parts {
+impl Inner {
     async fn build(&self, job: &Arc<Job>, request: Request) -> Result<Outcome, JobError> {
         let key = StatementKey::new()?;
         let mut log = JobLog::new(Arc::clone(job));
         let built = self.run_tools(job, request.into_source(), &mut log).await;
-        // What a tool said last is kept however it ended.
+        // The last words of a tool are kept, however the tool ended.
         let ended = log.end_lines();
-        // A full log ends the command that filled it: that is the cause, not the command's end.
+        // A full log ends the command that filled it: the log is the cause, not the command's end.
         let built = built.map_err(|error| log.take_error().map_or(error, JobError::Log))?;
         ended?;
         job.emit(Event::Provenance("writing provenance"))?;
@@ -149,7 +176,7 @@ impl Parts {
         Ok(Outcome::Succeeded(pack::pack(attested).await?))
     }
 
-    /// Evidence about the statement, where the platform has an attester.
+    /// Gets evidence about the statement, where there is an attester.
     async fn attest(&self, job: &Job, stated: StatedBuild) -> Result<AttestedBuild, JobError> {
         let Some(attester) = self.attester.clone() else {
             return Ok(stated.without_attester());
@@ -157,11 +184,11 @@ impl Parts {
         job.emit(Event::Attest(
             "requesting evidence from the secure processor",
         ))?;
-        let attested = spawn_blocking(move || stated.attest(&*attester)).await;
-        Ok(attested.map_err(|error| JobError::Waiting(io::Error::other(error)))??)
+        let attested = blocking(move || Ok(stated.attest(&*attester))).await;
+        Ok(attested.map_err(JobError::Waiting)??)
     }
 
-    /// Everything that tools do for a job.
+    /// Runs the stages in which tools run: from the source to the build.
     async fn run_tools(
         &self,
         job: &Arc<Job>,
@@ -174,7 +201,7 @@ impl Parts {
         self.run_toolchain(job, tree, log).await
     }
 
-    /// The source, on this machine.
+    /// Gets the source onto this machine.
     async fn take_in(
         &self,
         job: &Arc<Job>,
@@ -184,15 +211,14 @@ impl Parts {
         match source {
             SourceRequest::Archive(tree) => Ok(tree),
             SourceRequest::Repository { url, reference } => {
-                let wanted = reference
-                    .as_ref()
-                    .map_or("the default branch", |reference| reference.as_str());
-                job.emit(Event::Init(&format!(
-                    "fetching {} ({wanted})",
-                    url.as_str()
-                )))?;
-                let folder = job.folder().join("repository");
-                Ok(repository::fetch(&self.runner, &url, reference.as_ref(), &folder, log).await?)
+                let reference = reference.as_ref();
+                let wanted = reference.map_or("the default branch", |reference| reference.as_str());
+                let message = format!("fetching {} ({wanted})", url.as_str());
+                job.emit(Event::Init(&message))?;
+                let directory = job.directory().join("repository");
+                let fetched =
+                    repository::fetch(&self.runner, &url, reference, &directory, log).await?;
+                Ok(fetched)
             }
         }
     }
@@ -209,14 +235,14 @@ impl Parts {
         let context = Context {
             runner: &self.runner,
             toolchain: &self.toolchain,
-            folder: job.folder(),
+            folder: job.directory(),
             limits: self.limits,
         };
         let fetched = toolchain::fetch(detected, &context, log).await?;
         Ok(toolchain::build(fetched, &context, log).await?)
     }
 
-    /// The programs that build, measured once.
+    /// Returns the programs that build; they are measured once.
     async fn tools(&self, kind: Kind) -> Result<&[Tool], JobError> {
         match kind {
             Kind::Cargo => self.cargo_tools().await,
@@ -227,14 +253,11 @@ impl Parts {
     async fn cargo_tools(&self) -> Result<&[Tool], JobError> {
         let measure = || async {
             let toolchain = self.toolchain.clone();
-            let parts = spawn_blocking(move || toolchain.measure());
+            // The programs are hashed while they are asked for their versions.
+            let hashing = blocking(move || toolchain.measure());
             let versions = self.toolchain.versions(&self.runner).await?;
-            let parts = parts
-                .await
-                .map_err(io::Error::other)
-                .flatten()
-                .map_err(JobError::Measure)?;
-            Ok(versions.label(parts))
+            let hashed = hashing.await.map_err(JobError::Measure)?;
+            Ok(versions.label(hashed))
         };
         self.cargo_tools
             .get_or_try_init(measure)
@@ -255,7 +278,7 @@ impl Parts {
     }
 }
 
-/// The command as people write it; what was run in full is in provenance.
+/// Returns the command as people write it; provenance has the whole command.
 fn command_line(kind: Kind) -> &'static str {
     match kind {
         Kind::Cargo => "cargo build --release",
@@ -274,28 +297,15 @@ fn identity(tree: &SourceTree) -> String {
     }
 }
 
+/// Logs an error, and returns the outcome that clients see.
 fn failure(error: &JobError) -> Outcome {
-    let error_type = match error {
-        JobError::Log(LogError::Full { .. }) | JobError::Record(RecordError::TooLong { .. }) => {
-            ErrorType::BuildFailed
-        }
-        JobError::Repository(error) if error.is_fault() => ErrorType::Internal,
-        JobError::Repository(_) => ErrorType::SourceFetchFailed,
-        JobError::Toolchain(error) => error.error_type(),
-        JobError::Attest(_) => ErrorType::AttestationFailed,
-        JobError::Log(_)
-        | JobError::Measure(_)
-        | JobError::LogFile(_)
-        | JobError::Key(_)
-        | JobError::Record(_)
-        | JobError::Waiting(_)
-        | JobError::Pack(_) => ErrorType::Internal,
-    };
-    // Messages quote names and settings of the source, which somebody else chose.
+    let error_type = error.error_type();
+    // Messages quote names and settings of the source, so they are made inert.
     let message = sanitise(&Chain(error).to_string());
     log::warn!("the job failed ({error_type}): {message}");
     match error_type {
-        ErrorType::Internal if is_for_want_of_room(error) => Outcome::Failed {
+        // The build left no room: then the build failed, not the appliance.
+        ErrorType::Internal if is_out_of_room(error) => Outcome::Failed {
             error_type: ErrorType::BuildFailed,
             message: NO_ROOM.to_owned(),
         },
@@ -307,15 +317,15 @@ fn failure(error: &JobError) -> Outcome {
     }
 }
 
-/// Whether a write of ours failed because the build had left no room for it: that is not our fault but its own.
-fn is_for_want_of_room(error: &(dyn Error + 'static)) -> bool {
-    let is = |error: &io::Error| {
+/// Returns whether a write of ours failed because there was no room left on the disk.
+fn is_out_of_room(error: &(dyn Error + 'static)) -> bool {
+    let mut errors = causes(error).filter_map(|cause| cause.downcast_ref::<io::Error>());
+    errors.any(|cause| {
         matches!(
-            error.kind(),
+            cause.kind(),
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
         )
-    };
-    causes(error).any(|cause| cause.downcast_ref().is_some_and(is))
+    })
 }
 
 #[cfg(test)]

@@ -88,7 +88,7 @@ impl<'a> CompletedBuild<'a> {
         let (statement, sbom) = self.statement()?;
         let envelope = self.key.sign(&statement)?;
         Ok(StatedBuild {
-            folder: self.job.folder().to_owned(),
+            folder: self.job.directory().to_owned(),
             built: self.built,
             log: self.log,
             sbom,

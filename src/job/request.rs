@@ -1,11 +1,16 @@
-//! What a client asked for, after everything that can be checked before a build has been checked.
+//! Describes what a client requested.
+//!
+//! * In: a submission, after everything that can be checked before a build has been checked.
+//! * Out: a [`Request`], which the slot and the pipeline take.
+//! * Never: a request from anywhere else than the room that receives submissions.
 
 use crate::provenance::{Nonce, NonceSource};
 use crate::source::{GitRef, RepositoryUrl, SourceTree};
 
-/// A complete and valid submission: the receipt of `api::submission::receive`, which alone makes one.
+/// A complete and valid submission: the receipt of `api::submission::receive`, its only
+/// constructor.
 ///
-/// Whoever has one may read it, and hand it on once:
+/// Every holder may read it, and pass on its source once:
 ///
 /// ```
 /// fn source_of(request: kettle::job::Request) -> kettle::job::SourceRequest {
@@ -14,7 +19,7 @@ use crate::source::{GitRef, RepositoryUrl, SourceTree};
 /// }
 /// ```
 ///
-/// Nobody else can make one, from whatever parts:
+/// Nobody else can construct one, from whatever parts:
 ///
 /// ```compile_fail,E0451
 /// use kettle::job::Request;
@@ -38,7 +43,8 @@ pub struct Request {
 }
 
 impl Request {
-    /// Only for the room that received the submission, when nothing of it is left to check: `tests/imports.rs`.
+    /// Constructs a request, only for the room that received the submission, when nothing of it is
+    /// left to check. `tests/imports.rs` lists the callers.
     pub(crate) fn new(nonce: Nonce, nonce_source: NonceSource, source: SourceRequest) -> Self {
         Self {
             nonce,
@@ -47,14 +53,14 @@ impl Request {
         }
     }
 
-    /// For tests of later stages: a request that nobody sent.
+    /// Constructs a request that nobody sent, for tests of later stages.
     #[cfg(any(test, feature = "host"))]
     #[doc(hidden)]
     pub fn test_only_new(nonce: Nonce, nonce_source: NonceSource, source: SourceRequest) -> Self {
         Self::new(nonce, nonce_source, source)
     }
 
-    /// Returns what the report will be bound to.
+    /// Returns the nonce that the attestation report will be bound to.
     pub fn nonce(&self) -> &Nonce {
         &self.nonce
     }
@@ -64,25 +70,25 @@ impl Request {
         self.nonce_source
     }
 
-    /// Returns what to build.
+    /// Returns the source to build.
     pub fn source(&self) -> &SourceRequest {
         &self.source
     }
 
-    /// Hands on what to build: a request is built once.
+    /// Passes on the source to build: a request is built once.
     pub fn into_source(self) -> SourceRequest {
         self.source
     }
 }
 
-/// What to build.
+/// The source that a job builds.
 #[derive(Debug)]
 pub enum SourceRequest {
-    /// To be fetched once the job has the slot.
+    /// A repository, which is fetched once the job has the slot.
     Repository {
-        /// `https://` or `http://`.
+        /// The URL, with `https://` or `http://`.
         url: RepositoryUrl,
-        /// Without it the remote's default branch.
+        /// The ref; without it, the remote's default branch is built.
         reference: Option<GitRef>,
     },
     /// An archive that was unpacked and has a lockfile.

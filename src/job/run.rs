@@ -1,7 +1,11 @@
-//! One job. Comes in: a claim of the slot, then events, then one outcome. Goes out: what clients may know of it.
-//! Never: a second outcome, or none.
+//! Holds the state of one job.
+//!
+//! * In: a claim of the slot, then events, then one outcome.
+//! * Out: what clients may know of the job.
+//! * Never: a second outcome, or none.
 
 use std::fs::DirBuilder;
+use std::io;
 use std::ops::Deref;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
@@ -17,52 +21,54 @@ use super::{JobId, Request};
 use crate::clock::{Beginning, Date};
 use crate::provenance::{Nonce, NonceSource};
 
-/// Name of the event log in the job's folder. It outlives every job.
+/// The name of the event log in the job's directory. The file outlives the job.
 pub(super) const EVENT_LOG: &str = "events";
-/// Sandboxes under another uid go through the folder; nobody lists it.
-const FOLDER_MODE: u32 = 0o711;
+/// The mode of the job's directory: sandboxes under another uid pass through it; nobody else lists
+/// it.
+const DIRECTORY_MODE: u32 = 0o711;
 
-/// Starts accepted jobs.
+/// Starts the builds of accepted jobs.
 pub trait Builder {
-    /// Starts the build and returns; called once, on the runtime of the service, inside its `LocalSet`.
+    /// Starts the build and returns. It is called once, on the runtime of the service, inside its
+    /// `LocalSet`.
     fn start(&self, job: Running, request: Request);
 
     /// Returns whether a build would start without waiting for anything of the machine.
     fn is_ready(&self) -> bool;
 }
 
-/// Why a job could not be set up.
+/// The reason why a job could not be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
-    /// The kernel gives no random bytes.
-    #[error("no random bytes for a job id")]
+    /// The kernel returned no random bytes.
+    #[error("there are no random bytes for a job id")]
     Random(#[from] getrandom::Error),
-    /// The job's folder or log could not be made.
-    #[error("the job's folder {path:?} could not be set up")]
-    Folder {
-        /// The folder.
+    /// The job's directory or log could not be created.
+    #[error("the job's directory {path:?} could not be set up")]
+    Directory {
+        /// The path of the directory.
         path: PathBuf,
-        /// Why.
-        source: std::io::Error,
+        /// The error of the system.
+        source: io::Error,
     },
 }
 
-/// How a job ended, and when.
+/// The end of a job, and its time.
 #[derive(Debug)]
 pub struct Ended {
-    /// What the pipeline said.
+    /// The outcome that the pipeline reported.
     pub outcome: Outcome,
-    /// When.
+    /// The time of the end, by the host's clock.
     pub finished_at: Date,
 }
 
-/// What everybody who knows its id may know of a job.
+/// The state of a job, which everybody who knows its id may see.
 #[derive(Debug)]
 pub struct Job {
     id: JobId,
     nonce: Nonce,
     nonce_source: NonceSource,
-    folder: PathBuf,
+    directory: PathBuf,
     accepted: Beginning,
     log: Arc<EventLog>,
     phase: Mutex<Phase>,
@@ -71,32 +77,23 @@ pub struct Job {
 }
 
 impl Job {
-    /// Makes the job's folder `<work>/job-<id>` with its log, and reports it queued.
+    /// Creates the job's directory `<work>/job-<id>` with its log, and reports the job queued.
     pub(super) fn set_up(
         work: &Path,
         request: &Request,
         about_guest: &str,
     ) -> Result<Self, SetupError> {
         let id = JobId::draw()?;
-        let folder = work.join(format!("job-{id}"));
-        let failed = |source| SetupError::Folder {
-            path: folder.clone(),
-            source,
-        };
-        DirBuilder::new()
-            .mode(FOLDER_MODE)
-            .create(&folder)
-            .map_err(failed)?;
-        let log = EventLog::create(&folder.join(EVENT_LOG)).map_err(failed)?;
-        for event in [Event::Queued, Event::Vm(about_guest)] {
-            log.append(event)
-                .map_err(|error| failed(std::io::Error::other(error)))?;
-        }
+        let directory = work.join(format!("job-{id}"));
+        let log = Self::create_files(&directory, about_guest).map_err(|source| {
+            let path = directory.clone();
+            SetupError::Directory { path, source }
+        })?;
         Ok(Self {
             id,
             nonce: request.nonce().clone(),
             nonce_source: request.nonce_source(),
-            folder,
+            directory,
             accepted: Beginning::now(),
             log: Arc::new(log),
             phase: Mutex::new(Phase::Queued),
@@ -105,42 +102,51 @@ impl Job {
         })
     }
 
-    /// Its name and capability.
+    fn create_files(directory: &Path, about_guest: &str) -> io::Result<EventLog> {
+        DirBuilder::new().mode(DIRECTORY_MODE).create(directory)?;
+        let log = EventLog::create(&directory.join(EVENT_LOG))?;
+        for event in [Event::Queued, Event::Vm(about_guest)] {
+            log.append(event).map_err(io::Error::other)?;
+        }
+        Ok(log)
+    }
+
+    /// Returns the id, the job's name and the capability to see it.
     pub fn id(&self) -> JobId {
         self.id
     }
 
-    /// What the report will be bound to.
+    /// Returns the nonce that the attestation report will be bound to.
     pub fn nonce(&self) -> &Nonce {
         &self.nonce
     }
 
-    /// Who chose the nonce.
+    /// Returns who chose the nonce.
     pub fn nonce_source(&self) -> NonceSource {
         self.nonce_source
     }
 
-    /// The job's own folder, where every stage makes its subfolders.
-    pub fn folder(&self) -> &Path {
-        &self.folder
+    /// Returns the job's own directory, in which every stage creates its own.
+    pub fn directory(&self) -> &Path {
+        &self.directory
     }
 
-    /// When it took the slot, by the host's clock.
+    /// Returns when the job took the slot, by the host's clock.
     pub fn accepted_at(&self) -> Date {
         self.accepted.date()
     }
 
-    /// What an end of it here and now is called.
+    /// Returns the date for an end of the job here and now.
     pub(super) fn end_now(&self) -> Date {
         self.accepted.end()
     }
 
-    /// What happened so far.
+    /// Returns the log of what has happened so far.
     pub fn log(&self) -> &Arc<EventLog> {
         &self.log
     }
 
-    /// Where it is.
+    /// Returns the phase that the job is in.
     pub fn phase(&self) -> Phase {
         if self.ended.get().is_some() {
             Phase::Complete
@@ -149,12 +155,12 @@ impl Job {
         }
     }
 
-    /// How it ended, once it has.
+    /// Returns the end of the job, once it has ended.
     pub fn ended(&self) -> Option<&Ended> {
         self.ended.get()
     }
 
-    /// Waits until it has ended.
+    /// Waits until the job has ended.
     pub async fn wait_ended(&self) -> &Ended {
         loop {
             let ending = self.ending.notified();
@@ -167,7 +173,7 @@ impl Job {
         }
     }
 
-    /// Reports an event.
+    /// Reports an event of the job.
     ///
     /// # Errors
     /// The log is full or cannot be written: the build has to end.
@@ -205,12 +211,12 @@ impl Running {
         Self(job)
     }
 
-    /// The job, for everybody who reports events.
+    /// Returns the job, for stages that report events.
     pub fn job(&self) -> &Arc<Job> {
         &self.0
     }
 
-    /// Ends the job.
+    /// Ends the job with its outcome.
     pub fn finish(self, outcome: Outcome) {
         self.0.end(outcome);
     }
@@ -227,7 +233,7 @@ impl Deref for Running {
 impl Drop for Running {
     fn drop(&mut self) {
         if self.0.ended.get().is_none() {
-            log::error!("the pipeline went away without an outcome");
+            log::error!("the pipeline ended without an outcome");
             self.0.end(Outcome::internal());
         }
     }

@@ -1,5 +1,8 @@
-//! The single slot. Comes in: complete and valid requests. Goes out: one job. Never: a second one, and never the slot
-//! back.
+//! Gives the single slot to the first request that claims it.
+//!
+//! * In: complete and valid requests.
+//! * Out: one job.
+//! * Never: a second job, or a slot that becomes free again.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,10 +12,10 @@ use tokio::sync::Notify;
 use super::run::{Job, Running, SetupError};
 use super::{JobId, Request};
 
-/// Why a request did not get the slot.
+/// The reason why a request did not get the slot.
 #[derive(Debug, thiserror::Error)]
 pub enum ClaimError {
-    /// Another one has it.
+    /// Another request has the slot.
     #[error("the slot is taken")]
     Taken,
     /// The job could not be set up; the slot is still free.
@@ -20,14 +23,14 @@ pub enum ClaimError {
     Setup(#[from] SetupError),
 }
 
-/// What became of the slot.
+/// The state of the slot and its job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SlotState {
-    /// It is free.
+    /// The slot is free for a job.
     Idle,
-    /// Its job runs.
+    /// The slot is taken, and its job runs.
     Accepted,
-    /// Its job is over.
+    /// The slot is taken, and its job has ended.
     Finished,
 }
 
@@ -41,8 +44,9 @@ pub struct Slot {
 }
 
 impl Slot {
-    /// A free slot. The job's folder will be made in the folder `work`; `about_guest` is what the job's `vm` event says:
-    /// image version, and launch measurement when known.
+    /// Returns a free slot. The job's directory will be created in the directory `work`.
+    /// `about_guest` is the text of the job's `vm` event: image version, and launch measurement
+    /// when known.
     pub fn new(work: PathBuf, about_guest: String) -> Self {
         Self {
             work,
@@ -52,12 +56,12 @@ impl Slot {
         }
     }
 
-    /// Whether a job has it.
-    pub fn taken(&self) -> bool {
+    /// Returns whether a job has the slot.
+    pub fn is_taken(&self) -> bool {
         self.lock().is_some()
     }
 
-    /// What became of it.
+    /// Returns the state of the slot.
     pub fn state(&self) -> SlotState {
         match self.lock().as_ref().map(|job| job.ended().is_some()) {
             None => SlotState::Idle,
@@ -66,17 +70,17 @@ impl Slot {
         }
     }
 
-    /// The job, for somebody who knows its id.
+    /// Returns the job for a caller that knows its id.
     pub fn find(&self, id: JobId) -> Option<Arc<Job>> {
         self.lock().as_ref().filter(|job| job.id() == id).cloned()
     }
 
-    /// Waits until a job has it.
+    /// Waits until a job has the slot.
     pub async fn wait_taken(&self) {
         let taken = self.taken.notified();
         let mut taken = std::pin::pin!(taken);
         taken.as_mut().enable();
-        if !self.taken() {
+        if !self.is_taken() {
             taken.await;
         }
     }
@@ -84,7 +88,7 @@ impl Slot {
     /// Takes the slot for `request`.
     ///
     /// # Errors
-    /// It is taken, or the job cannot be set up.
+    /// The slot is taken, or the job cannot be set up.
     pub fn claim(&self, request: &Request) -> Result<Running, ClaimError> {
         let mut slot = self.lock();
         if slot.is_some() {
@@ -130,9 +134,9 @@ mod tests {
     #[test]
     fn gives_itself_away_once_even_after_the_job_ended() {
         let (_work, slot) = slot();
-        assert_eq!((slot.taken(), slot.state()), (false, SlotState::Idle));
+        assert_eq!((slot.is_taken(), slot.state()), (false, SlotState::Idle));
         let running = slot.claim(&request()).unwrap();
-        assert_eq!((slot.taken(), slot.state()), (true, SlotState::Accepted));
+        assert_eq!((slot.is_taken(), slot.state()), (true, SlotState::Accepted));
         assert!(matches!(slot.claim(&request()), Err(ClaimError::Taken)));
         running.finish(Outcome::Failed {
             error_type: ErrorType::BuildFailed,
@@ -146,7 +150,7 @@ mod tests {
     fn stays_free_when_the_job_cannot_be_set_up() {
         let slot = Slot::new("/nonexistent".into(), String::new());
         assert!(matches!(slot.claim(&request()), Err(ClaimError::Setup(_))));
-        assert!(!slot.taken());
+        assert!(!slot.is_taken());
     }
 
     #[test]
@@ -164,7 +168,7 @@ mod tests {
         let running = slot.claim(&request()).unwrap();
         let job = Arc::clone(running.job());
         assert_eq!(
-            (job.phase(), job.ended().is_none(), job.log().closed()),
+            (job.phase(), job.ended().is_none(), job.log().is_closed()),
             (Phase::Queued, true, false)
         );
         job.emit(Event::Start("cargo build --release")).unwrap();
@@ -178,7 +182,10 @@ mod tests {
                 ..
             }
         ));
-        assert_eq!((job.phase(), job.log().closed()), (Phase::Complete, true));
+        assert_eq!(
+            (job.phase(), job.log().is_closed()),
+            (Phase::Complete, true)
+        );
         assert!(job.emit(Event::Detect("cargo")).is_err());
     }
 }

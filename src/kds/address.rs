@@ -1,21 +1,24 @@
-//! Where AMD's key service has something. Comes in: what a report says. Goes out: an address there, and a file name for what
-//! it answers. Never: anything of a report but digits in either.
+//! The addresses at which AMD's key service has certificates and lists.
+//!
+//! * In: the fields of a report.
+//! * Out: an address, and a file name for the response in a cache.
+//! * Never: anything from a report but digits in either.
 //!
 //! | address | what |
 //! |---|---|
 //! | `/vcek/v1/PRODUCT/CHIP?blSPL=N&teeSPL=N&snpSPL=N&ucodeSPL=N`, on Turin `fmcSPL=N` first | VCEK, DER |
 //! | `/vcek/v1/PRODUCT/crl`, `/vlek/v1/PRODUCT/crl` | revocation list, DER |
 //!
-//! A VLEK is handed out to the cloud it is for, and to nobody else.
+//! AMD gives a VLEK only to the cloud that uses it.
 
 use crate::snp::report::{Report, SigningKey};
 use crate::snp::tcb::{Component, Product};
 
-/// The service.
+/// The scheme and name of the service.
 const HOST: &str = "https://kdsintf.amd.com";
-/// Bytes of a chip id on Turin; before, all of the field.
+/// The bytes of a chip id on Turin; earlier products use the whole field.
 const TURIN_CHIP_ID_BYTES: usize = 8;
-/// The components of a TCB version, as parameters and in their order.
+/// The components of a TCB version with their parameters, in the order of an address.
 const PARAMETERS: [(Component, &str); 5] = [
     (Component::Fmc, "fmcSPL"),
     (Component::Bootloader, "blSPL"),
@@ -24,7 +27,7 @@ const PARAMETERS: [(Component, &str); 5] = [
     (Component::Microcode, "ucodeSPL"),
 ];
 
-/// One thing that the service has.
+/// The address of a certificate or list at the service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Address {
     path: String,
@@ -32,8 +35,9 @@ pub struct Address {
 }
 
 impl Address {
-    /// Where the certificate for the key that signed `report` can be: nowhere for a VLEK, a hidden chip or a product that is not
-    /// known; at one of two addresses where the report names no product.
+    /// Returns where the certificate for the key that signed `report` can be: nowhere for a VLEK, a
+    /// hidden chip or an unknown product; at one of two addresses where the report names no
+    /// product.
     pub fn of_certificate(report: &Report) -> Vec<Self> {
         if report.signing_key() != SigningKey::Vcek || report.chip_id() == [0; 64] {
             return Vec::new();
@@ -45,12 +49,12 @@ impl Address {
     }
 
     fn of_vcek(report: &Report, product: Product) -> Self {
-        let chip = report.chip_id();
-        let chip = hex::encode(if product == Product::Turin {
-            &chip[..TURIN_CHIP_ID_BYTES]
-        } else {
-            &chip[..]
-        });
+        let chip_id = report.chip_id();
+        let used = match product {
+            Product::Turin => &chip_id[..TURIN_CHIP_ID_BYTES],
+            Product::Milan | Product::Genoa => &chip_id[..],
+        };
+        let chip = hex::encode(used);
         let tcb = report.reported_tcb(product);
         let numbers = PARAMETERS
             .iter()
@@ -64,7 +68,7 @@ impl Address {
         }
     }
 
-    /// Where the list is that speaks of the ASK, or for a VLEK of the ASVK.
+    /// Returns where the list is that can revoke the ASK, or for a VLEK the ASVK.
     pub fn of_revocation_list(product: Product, key: SigningKey) -> Self {
         let kind = if key == SigningKey::Vlek {
             "vlek"
@@ -77,18 +81,19 @@ impl Address {
         }
     }
 
-    /// All of it.
+    /// Returns the whole address.
     pub fn url(&self) -> String {
         format!("{HOST}{}", self.path)
     }
 
-    /// A name for the answer in a cache.
+    /// Returns a file name for the response in a cache.
     pub fn file(&self) -> &str {
         &self.file
     }
 }
 
-/// Before version 3 only the length of the chip id tells products apart.
+/// Returns the products that a report can be of. Before version 3 only the length of the chip id
+/// tells products apart.
 fn products(report: &Report) -> Vec<Product> {
     let has_short_id = report.chip_id()[TURIN_CHIP_ID_BYTES..]
         .iter()

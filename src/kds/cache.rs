@@ -1,30 +1,34 @@
-//! What the key service answered before. Comes in: names and bytes. Goes out: the bytes again. Never: half a file; trust: what
-//! is read here is judged like an answer.
+//! A cache of the key service's responses.
+//!
+//! * In: names and bytes.
+//! * Out: the same bytes later.
+//! * Never: half a file, or trust: what is read here is verified like a response.
 
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::{KdsError, MAX_ANSWER_BYTES};
+use super::{KdsError, MAX_RESPONSE_BYTES};
 
-/// How long a revocation list is good without asking again. A certificate never changes.
+/// The age up to which a revocation list is used without a new request. A certificate never
+/// changes.
 pub const MAX_LIST_AGE: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// A folder of answers, made when the first is kept.
+/// A directory of responses, which is created for the first one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cache(PathBuf);
 
 impl Cache {
-    /// In this folder.
-    pub const fn new(folder: PathBuf) -> Self {
-        Self(folder)
+    /// Uses this directory.
+    pub const fn new(directory: PathBuf) -> Self {
+        Self(directory)
     }
 
-    /// The file, unless there is none, it is too large, or older than `max_age`.
+    /// Returns the file of this name; none if it is missing, too large, or older than `max_age`.
     ///
     /// # Errors
-    /// It is there and cannot be read.
+    /// The file exists and cannot be read.
     pub fn read(&self, name: &str, max_age: Option<Duration>) -> Result<Option<Vec<u8>>, KdsError> {
         let path = self.0.join(name);
         let file = match File::open(&path) {
@@ -42,16 +46,16 @@ impl Cache {
             }
         }
         let mut bytes = Vec::new();
-        file.take(MAX_ANSWER_BYTES as u64 + 1)
+        file.take(MAX_RESPONSE_BYTES as u64 + 1)
             .read_to_end(&mut bytes)
             .map_err(failed(&path))?;
-        Ok(Some(bytes).filter(|bytes| bytes.len() <= MAX_ANSWER_BYTES))
+        Ok(Some(bytes).filter(|bytes| bytes.len() <= MAX_RESPONSE_BYTES))
     }
 
-    /// Puts a file there as a whole, or not at all.
+    /// Writes a file as a whole, or not at all.
     ///
     /// # Errors
-    /// It cannot be written.
+    /// The file cannot be written.
     pub fn write(&self, name: &str, bytes: &[u8]) -> Result<(), KdsError> {
         fs::create_dir_all(&self.0).map_err(failed(&self.0))?;
         let nanos = SystemTime::now()
@@ -64,7 +68,7 @@ impl Cache {
             .and_then(|mut file| file.write_all(bytes))
             .and_then(|()| fs::rename(&unfinished, self.0.join(name)));
         if written.is_err() {
-            // What cannot be written cannot always be removed; the first reason is the one that counts.
+            // The file may not be removable either; the first error is the one that counts.
             let _ = fs::remove_file(&unfinished);
         }
         written.map_err(failed(&self.0.join(name)))
@@ -82,25 +86,28 @@ mod tests {
 
     #[test]
     fn a_file_comes_back_as_it_was_and_alone() {
-        let folder = tempfile::tempdir().unwrap();
-        let cache = Cache::new(folder.path().join("a/b"));
+        let directory = tempfile::tempdir().unwrap();
+        let cache = Cache::new(directory.path().join("a/b"));
         assert_eq!(cache.read("x", None).unwrap(), None);
         for bytes in [&b"one"[..], b"two"] {
             cache.write("x", bytes).unwrap();
             assert_eq!(cache.read("x", None).unwrap().as_deref(), Some(bytes));
         }
-        assert_eq!(fs::read_dir(folder.path().join("a/b")).unwrap().count(), 1);
+        assert_eq!(
+            fs::read_dir(directory.path().join("a/b")).unwrap().count(),
+            1
+        );
     }
 
     #[test]
     fn what_is_too_old_or_too_large_is_not_there() {
-        let folder = tempfile::tempdir().unwrap();
-        let cache = Cache::new(folder.path().to_owned());
+        let directory = tempfile::tempdir().unwrap();
+        let cache = Cache::new(directory.path().to_owned());
         cache.write("list", b"list").unwrap();
         assert!(cache.read("list", Some(MAX_LIST_AGE)).unwrap().is_some());
         let file = File::options()
             .write(true)
-            .open(folder.path().join("list"))
+            .open(directory.path().join("list"))
             .unwrap();
         for moment in [
             SystemTime::now() - MAX_LIST_AGE * 2,
@@ -110,15 +117,19 @@ mod tests {
             assert_eq!(cache.read("list", Some(MAX_LIST_AGE)).unwrap(), None);
         }
         assert!(cache.read("list", None).unwrap().is_some());
-        fs::write(folder.path().join("large"), vec![0; MAX_ANSWER_BYTES + 1]).unwrap();
+        fs::write(
+            directory.path().join("large"),
+            vec![0; MAX_RESPONSE_BYTES + 1],
+        )
+        .unwrap();
         assert_eq!(cache.read("large", None).unwrap(), None);
     }
 
     #[test]
-    fn a_folder_that_cannot_be_used_is_an_error() {
-        let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join("file"), b"").unwrap();
-        let cache = Cache::new(folder.path().join("file"));
+    fn a_directory_that_cannot_be_used_is_an_error() {
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join("file"), b"").unwrap();
+        let cache = Cache::new(directory.path().join("file"));
         assert!(matches!(cache.write("x", b""), Err(KdsError::Cache { .. })));
         assert!(matches!(cache.read("x", None), Err(KdsError::Cache { .. })));
     }

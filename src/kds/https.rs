@@ -1,35 +1,35 @@
-//! The transport of this program's own.
+//! This program's own transport.
 //!
-//! - Comes in: an https address.
-//! - Goes out: the response.
-//! - Never: another scheme, a redirect followed, more bytes or seconds than the limits say, or a
-//!   server that no authority of the web vouches for. Nothing depends on that last one: a response
-//!   is judged by AMD's signatures in it.
+//! * In: an https address.
+//! * Out: the response.
+//! * Never: another scheme, a redirect followed, more bytes or seconds than the limits allow, or a
+//!   server that no authority of the web vouches for. The verdict does not depend on that
+//!   authority: AMD's signatures in a response decide.
 
 use std::time::Duration;
 
-use super::{Answer, MAX_ANSWER_BYTES, Transport, TransportError};
+use super::{MAX_RESPONSE_BYTES, Response, Transport, TransportError};
 use crate::client::{Address, Client, ClientError, web_roots};
 
-/// How long all of a request may take.
+/// The deadline of a whole request.
 pub const MAX_TIME: Duration = Duration::from_secs(60);
 
-/// Asks over TLS, by the proxies of the environment. It blocks, and cannot be used where a runtime
-/// of tokio runs already.
+/// Sends requests over TLS, by the proxies of the environment. It blocks, and cannot be used within
+/// a runtime of tokio.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Https;
 
 impl Transport for Https {
-    fn get(&self, url: &str, limit: usize) -> Result<Answer, TransportError> {
+    fn get(&self, url: &str, limit: usize) -> Result<Response, TransportError> {
         let (address, path) = parts(url).ok_or(TransportError::Url)?;
         let client = Client::new(address, web_roots().map_err(TransportError::Client)?);
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build();
         let runtime = runtime.map_err(TransportError::Runtime)?;
-        let asking = async { tokio::time::timeout(MAX_TIME, ask(&client, path, limit)).await };
-        match runtime.block_on(asking) {
-            Ok(answer) => answer,
+        let request = async { tokio::time::timeout(MAX_TIME, fetch(&client, path, limit)).await };
+        match runtime.block_on(request) {
+            Ok(response) => response,
             Err(_) => Err(TransportError::Slow {
                 seconds: MAX_TIME.as_secs(),
             }),
@@ -37,24 +37,24 @@ impl Transport for Https {
     }
 }
 
-async fn ask(client: &Client, path: &str, limit: usize) -> Result<Answer, TransportError> {
-    let mut reply = client
+async fn fetch(client: &Client, path: &str, limit: usize) -> Result<Response, TransportError> {
+    let mut response = client
         .get(path, &[])
         .await
         .map_err(TransportError::Client)?;
-    let limit = limit.min(MAX_ANSWER_BYTES);
-    let body = reply.whole(limit, "MAX_ANSWER_BYTES").await;
+    let limit = limit.min(MAX_RESPONSE_BYTES);
+    let body = response.whole(limit, "MAX_RESPONSE_BYTES").await;
     let body = body.map_err(|error| match error {
         ClientError::TooLong { .. } => TransportError::Size { limit },
         error => TransportError::Client(error),
     })?;
-    Ok(Answer {
-        status: reply.status.as_u16(),
+    Ok(Response {
+        status: response.status.as_u16(),
         body,
     })
 }
 
-/// The machine and the path of an https address.
+/// Splits an https address into its machine and its path.
 fn parts(url: &str) -> Option<(Address, &str)> {
     let host = url.strip_prefix("https://")?;
     let at = url.len() - host.len() + host.find('/')?;

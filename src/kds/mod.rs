@@ -1,6 +1,9 @@
-//! AMD's key service (KDS). Comes in: a report without the certificate of its key, or a product. Goes out: what the service, or
-//! the cache folder, has for it: a certificate, a revocation list. Never: a root; a verdict: what comes from here is as doubtful
-//! as what comes with a bundle, and judged like it.
+//! AMD's key service (KDS).
+//!
+//! * In: a report without the certificate of its key, or a product.
+//! * Out: the certificate or the revocation list that the service, or the cache, has for it.
+//! * Never: a root, or a verdict: a response is trusted no more than a bundle, and verified like
+//!   it.
 //!
 //! Addresses and parameters: AMD 57230, section 4.
 
@@ -22,105 +25,69 @@ pub use address::Address;
 pub use cache::Cache;
 pub use https::Https;
 
-/// Longest answer that is taken, in bytes. A certificate has under 2 KiB, a list under 1 KiB.
-pub const MAX_ANSWER_BYTES: usize = 64 << 10;
+/// The longest response that is read, in bytes. A certificate has under 2 KiB, a list under 1 KiB.
+pub const MAX_RESPONSE_BYTES: usize = 64 << 10;
 
-/// What was answered, whatever it was.
+/// A response of the service, whatever its status.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Answer {
+pub struct Response {
     /// The HTTP status.
     pub status: u16,
-    /// At most as long as was asked for.
+    /// The body, not longer than the limit of the request.
     pub body: Vec<u8>,
 }
 
-/// Asks the network.
+/// Sends requests over the network.
 pub trait Transport {
-    /// GETs `url` over TLS, from that host and no other.
+    /// Gets `url` over TLS, from that host and no other.
     ///
     /// # Errors
-    /// There is no answer, or one of more than `limit` bytes.
-    fn get(&self, url: &str, limit: usize) -> Result<Answer, TransportError>;
+    /// There is no response, or it has more than `limit` bytes.
+    fn get(&self, url: &str, limit: usize) -> Result<Response, TransportError>;
 }
 
-/// Why there is no answer.
+/// Why there is no response.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)] // Each sentence is the documentation.
 pub enum TransportError {
-    /// It is no https address.
     #[error("this is no https address")]
     Url,
-    /// The request cannot be started.
-    #[error("the runtime")]
+    #[error("the runtime for the request cannot be started")]
     Runtime(#[source] io::Error),
-    /// The request had no success: no network, no such name, a TLS failure.
+    /// The request failed: no network, no such name, a TLS failure.
     #[error(transparent)]
     Client(ClientError),
-    /// The server takes too long.
-    #[error("there was no whole answer within {seconds} seconds (MAX_TIME)")]
-    Slow {
-        /// The limit.
-        seconds: u64,
-    },
-    /// More than was asked for.
-    #[error("the answer has over {limit} bytes (MAX_ANSWER_BYTES)")]
-    Size {
-        /// The limit.
-        limit: usize,
-    },
+    #[error("there was no whole response within {seconds} seconds (MAX_TIME)")]
+    Slow { seconds: u64 },
+    #[error("the response has over {limit} bytes (MAX_RESPONSE_BYTES)")]
+    Size { limit: usize },
 }
 
-/// Why the service gave nothing.
+/// Why neither the service nor the cache returned a file.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)] // Each sentence is the documentation.
 pub enum KdsError {
-    /// It could not be asked.
-    #[error("AMD's key service gave no answer ({url})")]
-    Transport {
-        /// What was asked.
-        url: String,
-        /// Why not.
-        source: TransportError,
-    },
-    /// Too many requests from here.
+    #[error("AMD's key service gave no response ({url})")]
+    Transport { url: String, source: TransportError },
     #[error(
-        "AMD's key service refuses more requests for now (status 429, {url}): try again later, or get the file elsewhere"
+        "AMD's key service refuses more requests for now (status 429, {url}): \
+         try again later, or get the file elsewhere"
     )]
-    RateLimit {
-        /// What was asked.
-        url: String,
-    },
-    /// It does not know the chip, or not at this TCB version.
+    RateLimit { url: String },
     #[error("AMD's key service knows no such chip or TCB version (status 404, {url})")]
-    Unknown {
-        /// What was asked.
-        url: String,
-    },
-    /// Another status than success.
-    #[error("AMD's key service answered with status {status} ({url})")]
-    Status {
-        /// What was asked.
-        url: String,
-        /// The status.
-        status: u16,
-    },
-    /// A success, and something else than was asked for.
+    Unknown { url: String },
+    #[error("AMD's key service responded with status {status} ({url})")]
+    Status { url: String, status: u16 },
     #[error(
-        "what AMD's key service is said to have answered is no DER: somebody else may have ({url})"
+        "the response in the name of AMD's key service is no DER: it may come from another server \
+         ({url})"
     )]
-    NotDer {
-        /// What was asked.
-        url: String,
-    },
-    /// The cache folder cannot be used.
-    #[error("the cache: {}", path.display())]
-    Cache {
-        /// The file or folder.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
+    NotDer { url: String },
+    #[error("the cache cannot be used: {}", path.display())]
+    Cache { path: PathBuf, source: io::Error },
 }
 
-/// The service, behind a cache if there is one.
+/// The service, with a cache in front of it if there is one.
 #[derive(Debug)]
 pub struct Service<T> {
     transport: T,
@@ -128,16 +95,17 @@ pub struct Service<T> {
 }
 
 impl<T: Transport> Service<T> {
-    /// Asks by `transport` for what `cache` does not have.
+    /// Requests by `transport` only files that `cache` does not have.
     pub const fn new(transport: T, cache: Option<Cache>) -> Self {
         Self { transport, cache }
     }
 
-    /// The certificate for the key that signed `report`, DER; none where the service cannot have one. Only what `fits` is
-    /// taken from the cache or put there: a wrong answer is returned once, and asked for again the next time.
+    /// Returns the certificate for the key that signed `report`, DER; none where the service cannot
+    /// have one. The cache is used only for bytes that `fits` accepts: a wrong response is returned
+    /// once, and requested again the next time.
     ///
     /// # Errors
-    /// It is not in the cache, and the service did not give it.
+    /// The certificate is not in the cache, and the service did not return it.
     pub fn certificate(
         &self,
         report: &Report,
@@ -158,10 +126,11 @@ impl<T: Transport> Service<T> {
         Ok(Some(bytes))
     }
 
-    /// The revocation list about the keys that sign certificates of `key` for `product`, DER, not older than a day.
+    /// Returns the revocation list about the keys that sign certificates of `key` for `product`,
+    /// DER, not older than a day.
     ///
     /// # Errors
-    /// It is not in the cache, and the service did not give it.
+    /// The list is not in the cache, and the service did not return it.
     pub fn revocation_list(
         &self,
         product: Product,
@@ -169,27 +138,26 @@ impl<T: Transport> Service<T> {
         fits: impl Fn(&[u8]) -> bool,
     ) -> Result<Vec<u8>, KdsError> {
         let address = Address::of_revocation_list(product, key);
-        if let Some(kept) = self
-            .kept(&address, Some(cache::MAX_LIST_AGE))?
-            .filter(|bytes| fits(bytes))
-        {
+        let kept = self.kept(&address, Some(cache::MAX_LIST_AGE))?;
+        if let Some(kept) = kept.filter(|bytes| fits(bytes)) {
             return Ok(kept);
         }
-        let bytes = self.ask(&address)?;
+        let bytes = self.fetch(&address)?;
         if fits(&bytes) {
             self.keep(&address, &bytes)?;
         }
         Ok(bytes)
     }
 
-    /// The answer to the first address that the service knows; its refusal of the last where it knows none.
+    /// Returns the response from the first address that the service knows; its refusal of the last
+    /// where it knows none.
     fn first_known<'a>(
         &self,
         addresses: &'a [Address],
     ) -> Result<Option<(&'a Address, Vec<u8>)>, KdsError> {
         let mut refusal = None;
         for address in addresses {
-            match self.ask(address) {
+            match self.fetch(address) {
                 Ok(bytes) => return Ok(Some((address, bytes))),
                 Err(error @ KdsError::Unknown { .. }) => refusal = Some(error),
                 Err(error) => return Err(error),
@@ -198,14 +166,14 @@ impl<T: Transport> Service<T> {
         refusal.map_or(Ok(None), Err)
     }
 
-    fn ask(&self, address: &Address) -> Result<Vec<u8>, KdsError> {
+    fn fetch(&self, address: &Address) -> Result<Vec<u8>, KdsError> {
         let url = address.url();
-        let answer = match self.transport.get(&url, MAX_ANSWER_BYTES) {
-            Ok(answer) => answer,
+        let response = match self.transport.get(&url, MAX_RESPONSE_BYTES) {
+            Ok(response) => response,
             Err(source) => return Err(KdsError::Transport { url, source }),
         };
-        match answer.status {
-            200 if is_der(&answer.body) => Ok(answer.body),
+        match response.status {
+            200 if is_der(&response.body) => Ok(response.body),
             200 => Err(KdsError::NotDer { url }),
             404 => Err(KdsError::Unknown { url }),
             429 => Err(KdsError::RateLimit { url }),
@@ -230,7 +198,7 @@ impl<T: Transport> Service<T> {
     }
 }
 
-/// One sequence and nothing behind it, as certificates and lists are.
+/// Returns whether bytes are one sequence and nothing after it, as certificates and lists are.
 fn is_der(bytes: &[u8]) -> bool {
     AnyRef::from_der(bytes).is_ok_and(|found| found.tag() == Tag::Sequence)
 }
@@ -240,13 +208,13 @@ mod tests {
     use super::*;
     use std::cell::RefCell;
 
-    /// Answers in turn, and remembers what was asked.
+    /// Responds with each status in turn, and records the requests.
     struct Scripted(RefCell<Vec<u16>>, RefCell<Vec<String>>);
 
     impl Transport for Scripted {
-        fn get(&self, url: &str, _: usize) -> Result<Answer, TransportError> {
+        fn get(&self, url: &str, _: usize) -> Result<Response, TransportError> {
             self.1.borrow_mut().push(url.to_owned());
-            Ok(Answer {
+            Ok(Response {
                 status: self.0.borrow_mut().remove(0),
                 body: vec![0x30, 0],
             })
@@ -284,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn only_one_sequence_is_an_answer() {
+    fn only_one_sequence_is_taken_as_a_response() {
         assert!(is_der(&[0x30, 0]));
         for bytes in [
             &b""[..],

@@ -1,12 +1,12 @@
-//! Which names files of a bundle may have: those that every system, program and reader takes alike.
+//! Decides which names the files of a bundle may have: those that every system, program and reader
+//! understands alike.
 //!
-//! - Comes in: a path, as it would stand in a bundle.
-//! - Goes out: that it is fit, or why it is not; and the form by which two paths are compared.
-//! - Never: a path that was repaired.
+//! * In: a path, as a bundle would contain it.
+//! * Out: whether it is fit, and if not, why; and whether it is distinct from other paths.
+//! * Never: a path that was repaired.
 //!
 //! Only printable ASCII is fit. So case folding is folding of ASCII letters, and normalisation
-//! (NFKC, Unicode Standard Annex 15) changes nothing: nobody needs a table of characters for
-//! either.
+//! (NFKC, Unicode Standard Annex 15) changes nothing: neither needs a table of characters.
 
 pub mod project;
 
@@ -16,16 +16,16 @@ use std::fmt;
 /// Why a path is not fit for a bundle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NameError {
-    /// It is absolute, or has an empty, `.` or `..` component, or a backslash.
+    /// The path is absolute, or has an empty, `.` or `..` component, or a backslash.
     NotPlain,
-    /// It has a character that some programs show, store or compare in another way.
+    /// The path has a character that some programs show, store or compare in another way.
     NotPrintableAscii,
-    /// A component starts with `-`, which programs take for an option.
+    /// A component starts with `-`, so that programs take it for an option.
     Dash,
 }
 
 impl NameError {
-    /// The reason as a clause.
+    /// Returns the reason as a clause.
     pub const fn why(self) -> &'static str {
         match self {
             Self::NotPlain => "its name is no plain path",
@@ -46,16 +46,13 @@ impl std::error::Error for NameError {}
 /// Checks a path with `/` between its components.
 ///
 /// # Errors
-/// The first reason why it is not fit.
+/// The path is not fit, for the reason that the error names.
 pub fn check(path: &str) -> Result<(), NameError> {
     if !path.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
         return Err(NameError::NotPrintableAscii);
     }
-    if path.contains('\\')
-        || path
-            .split('/')
-            .any(|component| matches!(component, "" | "." | ".."))
-    {
+    let is_special = |component| matches!(component, "" | "." | "..");
+    if path.contains('\\') || path.split('/').any(is_special) {
         return Err(NameError::NotPlain);
     }
     if path.split('/').any(|component| component.starts_with('-')) {
@@ -64,28 +61,30 @@ pub fn check(path: &str) -> Result<(), NameError> {
     Ok(())
 }
 
-/// Paths of files of which no two are one where upper and lower case are alike, and none is a
-/// folder of another.
+/// A set of paths of files. No two of them are equal on a system that ignores case, and none is a
+/// directory of another.
 #[derive(Clone, Debug, Default)]
 pub struct DistinctNames {
     files: BTreeSet<String>,
-    folders: BTreeSet<String>,
+    directories: BTreeSet<String>,
 }
 
 impl DistinctNames {
-    /// Adds a path that was checked. Returns false, and adds nothing, when it is not distinct from
-    /// those before it.
+    /// Adds a path that was checked. Returns false, and adds nothing, if it is not distinct from
+    /// the earlier ones.
     pub fn insert(&mut self, path: &str) -> bool {
         let file = path.to_ascii_lowercase();
-        let folders: Vec<&str> = file
-            .match_indices('/')
-            .map(|(end, _)| &file[..end])
-            .collect();
-        let is_taken = self.files.contains(&file) || self.folders.contains(&file);
-        if is_taken || folders.iter().any(|folder| self.files.contains(*folder)) {
+        if self.files.contains(&file) || self.directories.contains(&file) {
             return false;
         }
-        self.folders.extend(folders.into_iter().map(str::to_owned));
+        let directories: Vec<String> = file
+            .match_indices('/')
+            .map(|(end, _)| file[..end].to_owned())
+            .collect();
+        if directories.iter().any(|path| self.files.contains(path)) {
+            return false;
+        }
+        self.directories.extend(directories);
         self.files.insert(file);
         true
     }

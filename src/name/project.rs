@@ -1,25 +1,25 @@
-//! The name of a bundle's top directory.
+//! Chooses the name of a bundle's top directory.
 //!
-//! - Comes in: the names that a submission carries, or a name that a bundle has.
-//! - Goes out: one path component that every system and program takes alike.
-//! - Never: a component that starts with a dot or a dash, or is longer than the limit.
+//! * In: the names that a submission carries, or a name that a bundle has.
+//! * Out: one path component that every system and program understands alike.
+//! * Never: a component that starts with a dot or a dash, or is longer than the limit.
 
 use std::fmt;
 
-/// Longest project name, in bytes.
+/// The length of the longest project name, in bytes.
 pub const MAX_PROJECT_NAME_BYTES: usize = 64;
 
-/// What the folder is called when nothing gives a name.
+/// The name of the directory if the submission has no name.
 const FALLBACK: &str = "source";
 
-/// Characters that a name does not start with: a dot hides it, and a dash makes it an option.
+/// The characters with which a name does not start: a dot hides it, and a dash makes it an option.
 const UNFIT_AT_THE_START: [char; 2] = ['.', '-'];
 
-/// Endings that are cut from the file name of an archive.
+/// The endings that are cut from the file name of an archive.
 const ARCHIVE_ENDINGS: [&str; 5] = [".tar.gz", ".tgz", ".tar", ".zip", ".crate"];
 
-/// `[A-Za-z0-9._-]`, 1 to 64 bytes, not starting with a dot, nor with a dash, which programs would
-/// take for an option.
+/// A name of `[A-Za-z0-9._-]`, 1 to 64 bytes, that does not start with a dot, nor with a dash,
+/// which programs would take for an option.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProjectName(String);
 
@@ -34,49 +34,54 @@ impl ProjectName {
         is_plain.then(|| Self(name.to_owned()))
     }
 
-    /// From the last path component of a repository's URL.
+    /// Derives a name from the last path component of a repository's URL.
     pub fn of_repository(url: &str) -> Self {
-        let path = url
-            .split(['?', '#'])
-            .next()
-            .unwrap_or_default()
-            .trim_end_matches('/');
-        let last = path.rsplit('/').next().unwrap_or_default();
+        let path = url.split(['?', '#']).next().unwrap_or_default();
+        let mut components = path.trim_end_matches('/').rsplit('/');
+        let last = components.next().unwrap_or_default();
         Self::reduce(last.strip_suffix(".git").unwrap_or(last))
     }
 
-    /// From an archive's single top folder, else its file name, else a fixed name.
-    pub fn of_archive(top_folder: Option<&str>, file_name: Option<&str>) -> Self {
-        match (top_folder, file_name) {
-            (Some(folder), _) => Self::reduce(folder),
+    /// Derives a name from an archive's single top directory, or else from its file name. If it has
+    /// neither, the name is a fixed one.
+    pub fn of_archive(top_directory: Option<&str>, file_name: Option<&str>) -> Self {
+        match (top_directory, file_name) {
+            (Some(directory), _) => Self::reduce(directory),
             (None, Some(name)) => Self::reduce(Self::without_ending(name)),
             (None, None) => Self(FALLBACK.to_owned()),
         }
     }
 
-    /// The name.
+    /// Returns the name itself.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
     fn without_ending(name: &str) -> &str {
         let name = name.rsplit(['/', '\\']).next().unwrap_or_default();
-        let cut = ARCHIVE_ENDINGS.iter().find(|ending| {
-            name.len() > ending.len()
-                && name.is_char_boundary(name.len() - ending.len())
-                && name[name.len() - ending.len()..].eq_ignore_ascii_case(ending)
-        });
-        cut.map_or(name, |ending| &name[..name.len() - ending.len()])
+        for ending in ARCHIVE_ENDINGS {
+            let split = name.len().checked_sub(ending.len());
+            let split = split.and_then(|length| name.split_at_checked(length));
+            if let Some((stem, last)) = split
+                && !stem.is_empty()
+                && last.eq_ignore_ascii_case(ending)
+            {
+                return stem;
+            }
+        }
+        name
     }
 
+    /// Replaces unfit characters, and cuts the name to its limit.
     fn reduce(name: &str) -> Self {
-        let replaced: String = name
-            .chars()
-            .map(|c| if is_fit(c) { c } else { '-' })
-            .collect();
+        let fit = |character| if is_fit(character) { character } else { '-' };
+        let replaced: String = name.chars().map(fit).collect();
         let plain = replaced.trim_start_matches(UNFIT_AT_THE_START);
         let cut = &plain[..plain.len().min(MAX_PROJECT_NAME_BYTES)];
-        Self(if cut.is_empty() { FALLBACK } else { cut }.to_owned())
+        if cut.is_empty() {
+            return Self(FALLBACK.to_owned());
+        }
+        Self(cut.to_owned())
     }
 }
 

@@ -1,8 +1,8 @@
-//! Interfaces, their addresses and their routes (rtnetlink(7), veth(4)).
+//! Configures interfaces, their addresses and their routes (rtnetlink(7), veth(4)).
 //!
-//! - Comes in: names, numbers and addresses that the caller chose.
-//! - Goes out: interfaces as asked for, and which there are.
-//! - Never: a change to another interface than the one that is named.
+//! * In: names, numbers and addresses that the caller chose.
+//! * Out: the requested configuration, and lists of interfaces and addresses.
+//! * Never: a change to another interface than the named one.
 
 use std::io;
 use std::net::{IpAddr, Ipv6Addr};
@@ -16,13 +16,13 @@ const GET_LINK: u16 = 18;
 const NEW_ADDRESS: u16 = 20;
 const GET_ADDRESS: u16 = 22;
 const NEW_ROUTE: u16 = 24;
-/// `struct ifinfomsg`.
+/// The size of `struct ifinfomsg`.
 const LINK_BYTES: usize = 16;
-/// `struct ifaddrmsg`.
+/// The size of `struct ifaddrmsg`.
 const ADDRESS_BYTES: usize = 8;
 const IS_UP: u32 = 1;
 const IS_LOOPBACK: u32 = 8;
-/// No check whether somebody else has an address of IPv6: nobody else is there.
+/// Skips the check whether another machine has an address of IPv6: there is no other machine.
 const NO_DUPLICATE_CHECK: u8 = 2;
 
 /// Kinds of attributes of links (linux/if_link.h).
@@ -58,7 +58,7 @@ enum RouteType {
 
 /// `RT_TABLE_MAIN`.
 const MAIN_TABLE: u8 = 254;
-/// `RTNH_F_ONLINK`: the router is believed to be a neighbour.
+/// `RTNH_F_ONLINK`: the kernel takes the router for a neighbour without a check.
 const IS_ON_LINK: u32 = 4;
 
 /// An interface of a namespace.
@@ -73,41 +73,35 @@ pub(crate) struct Link {
 
 /// Lists the interfaces of the socket's namespace.
 pub(crate) fn list(socket: &Socket) -> io::Result<Vec<Link>> {
-    let answers = socket.list(Message::new(
-        GET_LINK,
-        0,
-        &information(0, 0),
-        Attributes::default(),
-    ))?;
-    Ok(answers.iter().filter_map(|answer| parse(answer)).collect())
+    let request = Message::new(GET_LINK, 0, &information(0, 0), Attributes::default());
+    let replies = socket.list(request)?;
+    Ok(replies.iter().filter_map(|reply| parse(reply)).collect())
 }
 
-fn parse(answer: &[u8]) -> Option<Link> {
-    let number = |at: usize| Some(u32::from_ne_bytes(answer.get(at..at + 4)?.try_into().ok()?));
-    let attributes = answer.get(LINK_BYTES..)?;
+fn parse(reply: &[u8]) -> Option<Link> {
+    let number = |at: usize| Some(u32::from_ne_bytes(reply.get(at..at + 4)?.try_into().ok()?));
+    let attributes = reply.get(LINK_BYTES..)?;
     let name = attribute(attributes, attribute_kind::NAME)?;
+    let mtu = attribute(attributes, attribute_kind::MTU)?;
     let flags = number(8)?;
     Some(Link {
         index: number(4)?.cast_signed(),
         name: String::from_utf8(name.strip_suffix(&[0])?.to_vec()).ok()?,
-        mtu: attribute(attributes, attribute_kind::MTU)?
-            .try_into()
-            .ok()
-            .map(u32::from_ne_bytes)?,
+        mtu: u32::from_ne_bytes(mtu.try_into().ok()?),
         is_up: flags & IS_UP != 0,
         is_loopback: flags & IS_LOOPBACK != 0,
     })
 }
 
-/// The number of the interface with a name.
+/// Returns the number of the interface with a name.
 pub(crate) fn index_of(socket: &Socket, name: &str) -> io::Result<i32> {
-    let found = list(socket)?.into_iter().find(|link| link.name == name);
-    found
-        .map(|link| link.index)
-        .ok_or_else(|| io::ErrorKind::NotFound.into())
+    match list(socket)?.iter().find(|link| link.name == name) {
+        Some(link) => Ok(link.index),
+        None => Err(io::ErrorKind::NotFound.into()),
+    }
 }
 
-/// Makes a pair: `outer` in the socket's namespace, `inner` in another one.
+/// Creates a pair of interfaces: `outer` in the socket's namespace, `inner` in another one.
 pub(crate) fn make_pair(
     socket: &Socket,
     outer: &str,
@@ -140,7 +134,7 @@ pub(crate) fn make_pair(
     ))
 }
 
-/// Removes an interface, and so its pair.
+/// Removes an interface, and with it the other end of its pair.
 pub(crate) fn remove(socket: &Socket, index: i32) -> io::Result<()> {
     socket.ask_one(Message::new(
         DELETE_LINK,
@@ -160,7 +154,7 @@ pub(crate) fn switch_on(socket: &Socket, index: i32) -> io::Result<()> {
     ))
 }
 
-/// `struct ifinfomsg`: family, type, index, flags, which flags are meant.
+/// Writes `struct ifinfomsg`: family, type, index, flags, the mask of the flags to change.
 fn information(index: i32, flags: u32) -> Vec<u8> {
     [
         &[0; 4][..],
@@ -173,23 +167,17 @@ fn information(index: i32, flags: u32) -> Vec<u8> {
 
 /// Lists the addresses that the interfaces of the socket's namespace have.
 pub(crate) fn addresses(socket: &Socket) -> io::Result<Vec<IpAddr>> {
-    let question = address_header(libc::AF_UNSPEC as u8, 0, 0, 0);
-    let answers = socket.list(Message::new(
-        GET_ADDRESS,
-        0,
-        &question,
-        Attributes::default(),
-    ))?;
-    Ok(answers
-        .iter()
-        .filter_map(|answer| parse_address(answer))
-        .collect())
+    let fixed = address_header(libc::AF_UNSPEC as u8, 0, 0, 0);
+    let request = Message::new(GET_ADDRESS, 0, &fixed, Attributes::default());
+    let replies = socket.list(request)?;
+    let found = replies.iter().filter_map(|reply| parse_address(reply));
+    Ok(found.collect())
 }
 
-/// The interface's own address; of a connection between two ends, the other attribute has the
-/// other end's.
-fn parse_address(answer: &[u8]) -> Option<IpAddr> {
-    let attributes = answer.get(ADDRESS_BYTES..)?;
+/// Returns the interface's own address. For a connection between two ends, the other attribute has
+/// the address of the other end.
+fn parse_address(reply: &[u8]) -> Option<IpAddr> {
+    let attributes = reply.get(ADDRESS_BYTES..)?;
     let own = attribute(attributes, address_kind::LOCAL);
     let bytes = own.or_else(|| attribute(attributes, address_kind::ADDRESS))?;
     let four = <[u8; 4]>::try_from(bytes).map(IpAddr::from);
@@ -221,24 +209,24 @@ fn new_address(index: i32, address: IpAddr, prefix: u8) -> Message {
     )
 }
 
-/// `struct ifaddrmsg`: family, prefix, flags, scope, index.
+/// Writes `struct ifaddrmsg`: family, prefix, flags, scope, index.
 fn address_header(family: u8, prefix: u8, flags: u8, index: i32) -> Vec<u8> {
     [&[family, prefix, flags, 0][..], &index.to_ne_bytes()].concat()
 }
 
-/// Who says that there is a route (linux/rtnetlink.h, `RTPROT_…`).
+/// The origin of a route (linux/rtnetlink.h, `RTPROT_…`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Origin {
-    /// Somebody who administers the machine.
+    /// An administrator of the machine set the route.
     Static = 4,
-    /// A server of DHCP.
+    /// A DHCP server named the route.
     Dhcp = 16,
 }
 
-/// Sends everything else to a router that is reached by an interface.
+/// Adds a default route to a router that is reached by an interface.
 ///
-/// A router that DHCP names may be outside of the interface's network: some clouds give an address
-/// without a network.
+/// A router that DHCP names may be outside of the interface's network: some clouds give a machine
+/// an address without a network.
 pub(crate) fn add_default_route(
     socket: &Socket,
     index: i32,
@@ -266,7 +254,7 @@ fn new_default_route(index: i32, router: IpAddr, origin: Origin) -> Message {
     )
 }
 
-/// Answers at once whoever asks for the loopback of IPv6, which leads nowhere.
+/// Makes packets to the loopback of IPv6 fail at once, because there is no way to it.
 pub(crate) fn refuse_loopback_6(socket: &Socket) -> io::Result<()> {
     let loopback = Ipv6Addr::LOCALHOST.octets();
     let attributes = Attributes::default().with(route_kind::DESTINATION, &loopback);
@@ -275,8 +263,8 @@ pub(crate) fn refuse_loopback_6(socket: &Socket) -> io::Result<()> {
     socket.ask_one(route(family, 128, refused, Origin::Static, 0, attributes))
 }
 
-/// `struct rtmsg`: family, length of destination and source, type of service, table, origin, scope
-/// (everywhere), type, flags.
+/// Writes a message with `struct rtmsg`: family, length of destination and source, type of service,
+/// table, origin, scope (everywhere), type, flags.
 fn route(
     family: u8,
     prefix: u8,

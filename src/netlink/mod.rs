@@ -1,12 +1,13 @@
-//! Messages to the kernel about its network, and its acknowledgements (netlink(7)).
+//! Exchanges messages with the kernel about its network (netlink(7)).
 //!
-//! - Comes in: messages made of attributes.
-//! - Goes out: that the kernel did all of what was asked, what it listed, or its refusal.
-//! - Never: a message whose failure goes unnoticed.
+//! * In: messages that consist of attributes.
+//! * Out: success, if the kernel did everything that was requested; the kernel's list; or its
+//!   refusal.
+//! * Never: a message whose failure goes unnoticed.
 //!
-//! A message is a header (length, type, flags, number, sender; 16 bytes), a fixed part of its type, and attributes (length, type,
-//! value, padded to 4 bytes), in the machine's byte order. A socket belongs to the network namespace that it was opened in, whoever
-//! uses it later.
+//! A message is a header (length, type, flags, number, sender; 16 bytes), a fixed part of its type,
+//! and attributes (length, type, value, padded to 4 bytes), in the machine's byte order. A socket
+//! belongs to the network namespace in which it was opened, whichever thread uses it later.
 
 pub(crate) mod link;
 
@@ -19,12 +20,13 @@ use rustix::net::{AddressFamily, Protocol, SocketFlags, SocketType, netlink, soc
 
 const HEADER_BYTES: usize = 16;
 const ATTRIBUTE_BYTES: usize = 4;
-/// As much as the kernel puts into one answer.
-const ANSWER_BYTES: usize = 64 * 1024;
+/// The largest reply of the kernel.
+const MAX_REPLY_BYTES: usize = 64 * 1024;
 const ERROR: u16 = 2;
 const DONE: u16 = 3;
-/// The attribute holds attributes (linux/netlink.h, NLA_F_NESTED), or numbers in the network's byte order.
+/// The flag of an attribute that contains attributes (linux/netlink.h, NLA_F_NESTED).
 const NESTED: u16 = 0x8000;
+/// The bits of an attribute's type without the flags for nesting and for the network's byte order.
 const KIND_MASK: u16 = 0x3fff;
 
 /// Flags of messages (linux/netlink.h).
@@ -37,23 +39,23 @@ pub(crate) mod flag {
     pub(crate) const DUMP: u16 = 0x300;
 }
 
-/// Attributes, one after the other.
+/// A sequence of attributes as bytes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Attributes(Vec<u8>);
 
 impl Attributes {
-    /// Appends bytes.
+    /// Appends an attribute that contains these bytes.
     pub(crate) fn with(mut self, kind: u16, value: &[u8]) -> Self {
         let length = ATTRIBUTE_BYTES + value.len();
         self.0.extend((length as u16).to_ne_bytes());
         self.0.extend(kind.to_ne_bytes());
         self.0.extend(value);
-        self.0
-            .resize(self.0.len().next_multiple_of(ATTRIBUTE_BYTES), 0);
+        let padded = self.0.len().next_multiple_of(ATTRIBUTE_BYTES);
+        self.0.resize(padded, 0);
         self
     }
 
-    /// Appends a number in the network's byte order, as netfilter has them.
+    /// Appends a number in the network's byte order, which netfilter uses.
     pub(crate) fn number(self, kind: u16, value: u32) -> Self {
         self.with(kind, &value.to_be_bytes())
     }
@@ -63,13 +65,13 @@ impl Attributes {
         self.with(kind, &[value.as_bytes(), &[0]].concat())
     }
 
-    /// Appends attributes in one attribute.
+    /// Appends an attribute that contains attributes.
     pub(crate) fn nested(self, kind: u16, value: Self) -> Self {
         self.with(kind | NESTED, &value.0)
     }
 }
 
-/// The bytes of an address, in the order of the network.
+/// Returns the bytes of an address, in the order of the network.
 pub(crate) fn octets(address: IpAddr) -> Vec<u8> {
     match address {
         IpAddr::V4(address) => address.octets().to_vec(),
@@ -94,12 +96,12 @@ impl Message {
         }
     }
 
-    /// The fixed part and the attributes.
+    /// Returns the fixed part and the attributes.
     pub(crate) fn body(&self) -> &[u8] {
         &self.body
     }
 
-    /// Has the kernel say when it is done.
+    /// Requests an acknowledgement from the kernel.
     pub(crate) fn acknowledged(mut self) -> Self {
         self.flags |= flag::ACKNOWLEDGE;
         self
@@ -123,12 +125,12 @@ impl Message {
 pub(crate) struct Socket(OwnedFd);
 
 impl Socket {
-    /// Opens one for interfaces, addresses and routes, in this thread's network namespace.
+    /// Opens a socket for interfaces, addresses and routes, in this thread's network namespace.
     pub(crate) fn of_routes() -> io::Result<Self> {
         Self::open(None)
     }
 
-    /// Opens one for netfilter, in this thread's network namespace.
+    /// Opens a socket for netfilter, in this thread's network namespace.
     pub(crate) fn of_netfilter() -> io::Result<Self> {
         Self::open(Some(netlink::NETFILTER))
     }
@@ -142,9 +144,9 @@ impl Socket {
         )?))
     }
 
-    /// Sends messages at once, and waits until those are acknowledged that ask for it.
+    /// Sends messages at once, and waits for all requested acknowledgements.
     ///
-    /// The kernel answers before the call that sends returns.
+    /// The kernel replies before the call that sends returns.
     pub(crate) fn ask(&self, messages: Vec<Message>) -> io::Result<()> {
         let mut bytes = Vec::new();
         let mut wanted = 0_usize;
@@ -172,13 +174,13 @@ impl Socket {
         self.ask(vec![message.acknowledged()])
     }
 
-    /// Sends a question whose answer is a list; returns what follows the header of each of its messages.
+    /// Requests a list, and returns its messages without their headers.
     pub(crate) fn list(&self, message: Message) -> io::Result<Vec<Vec<u8>>> {
-        let question = Message {
+        let request = Message {
             flags: message.flags | flag::DUMP,
             ..message
         };
-        retry_on_intr(|| write(&self.0, &question.bytes(0)))?;
+        retry_on_intr(|| write(&self.0, &request.bytes(0)))?;
         let mut listed = Vec::new();
         loop {
             for (kind, body) in received(&self.receive()?) {
@@ -195,14 +197,14 @@ impl Socket {
     }
 
     fn receive(&self) -> io::Result<Vec<u8>> {
-        let mut answer = vec![0; ANSWER_BYTES];
-        let length = retry_on_intr(|| read(&self.0, &mut *answer))?;
-        answer.truncate(length);
-        Ok(answer)
+        let mut reply = vec![0; MAX_REPLY_BYTES];
+        let length = retry_on_intr(|| read(&self.0, &mut *reply))?;
+        reply.truncate(length);
+        Ok(reply)
     }
 }
 
-/// Type and content of each message; a length that does not fit ends them.
+/// Returns the type and the content of each message. A length that does not fit ends the list.
 fn received(mut bytes: &[u8]) -> Vec<(u16, &[u8])> {
     let mut messages = Vec::new();
     while let Some((kind, length)) = header(bytes) {
@@ -220,19 +222,21 @@ fn received(mut bytes: &[u8]) -> Vec<(u16, &[u8])> {
 fn header(bytes: &[u8]) -> Option<(u16, usize)> {
     let length = u32::from_ne_bytes(bytes.get(..4)?.try_into().ok()?);
     let kind = u16::from_ne_bytes(bytes.get(4..6)?.try_into().ok()?);
-    Some((kind, length as usize)).filter(|(_, length)| *length >= HEADER_BYTES)
+    let length = length as usize;
+    (length >= HEADER_BYTES).then_some((kind, length))
 }
 
-/// The number of an error message; zero is an acknowledgement.
+/// Returns the number of an error message; zero is an acknowledgement.
 fn error_number(kind: u16, body: &[u8]) -> Option<i32> {
-    let number = body
-        .get(..4)
-        .and_then(|bytes| bytes.try_into().ok())
-        .map(i32::from_ne_bytes);
-    number.filter(|_| kind == ERROR)
+    if kind != ERROR {
+        return None;
+    }
+    let number = body.first_chunk()?;
+    Some(i32::from_ne_bytes(*number))
 }
 
-/// Type, without the flag for nesting, and value of each attribute; a length that does not fit ends them.
+/// Returns the type, without flags, and the value of each attribute. A length that does not fit
+/// ends the list.
 pub(crate) fn attributes(mut bytes: &[u8]) -> Vec<(u16, &[u8])> {
     let number =
         |bytes: &[u8], at: usize| Some(u16::from_ne_bytes(bytes.get(at..at + 2)?.try_into().ok()?));
@@ -249,7 +253,7 @@ pub(crate) fn attributes(mut bytes: &[u8]) -> Vec<(u16, &[u8])> {
     found
 }
 
-/// The value of the first attribute of a type.
+/// Returns the value of the first attribute of a type.
 pub(crate) fn attribute(bytes: &[u8], wanted: u16) -> Option<&[u8]> {
     attributes(bytes)
         .into_iter()

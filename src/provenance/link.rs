@@ -1,21 +1,21 @@
-//! What build scripts say to the linker, as a statement records it.
+//! The arguments and variables that build scripts give to the linker, as a statement records them.
 //!
-//! - Comes in: arguments and variables.
-//! - Goes out: which of them can put another program, or a part of one, in the place of the
-//!   recorded linker: all that are not known to be unable to.
-//! - Never: a claim that one did.
+//! * In: arguments and variables.
+//! * Out: which of them can put another program, or a part of one, in the place of the recorded
+//!   linker: all that are not known to be harmless.
+//! * Never: a claim that one did.
 
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-/// What the build script of one package gave to the linker of that package's programs and
-/// libraries.
+/// The arguments and variables that the build script of one package gave to the linker of that
+/// package's programs and libraries.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct LinkRecord {
-    /// `NAME@VERSION`.
+    /// The package, as `NAME@VERSION`.
     pub package: String,
-    /// Each once, sorted. They stand in another order on the linker's command line.
+    /// The arguments, each once, sorted. The linker's command line has them in another order.
     pub arguments: Vec<String>,
     /// Variables by which the C compiler, which is the linker for rustc, finds its parts.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
@@ -23,8 +23,8 @@ pub struct LinkRecord {
 }
 
 /// Arguments of the compiler driver, which is the linker for rustc, that can name no program,
-/// plug-in, specification or script (GCC manual, "Options for Linking"). Those that take a value in
-/// the next argument cannot make more of it.
+/// plug-in, specification or script (GCC manual, "Options for Linking"). For those with a value in
+/// the next argument, that value can name none either.
 const HARMLESS: [&str; 23] = [
     "-L",
     "-O0",
@@ -54,16 +54,16 @@ const HARMLESS: [&str; 23] = [
 /// Beginnings of such arguments, before their value.
 const HARMLESS_STARTS: [&str; 2] = ["-L", "-z"];
 
-/// Before the name of a library. A name with `=` in it is none: linkers read what begins with `-l`
-/// as some option too.
+/// The prefix of a library's name. A name with `=` in it is none: linkers read words that begin
+/// with `-l` as other options too.
 const LIBRARY: &str = "-l";
 
-/// How arguments for the linker itself are wrapped, separated by commas.
+/// The prefix of arguments for the linker itself, which are separated by commas.
 const FOR_THE_LINKER: &str = "-Wl,";
 
-/// Arguments of GNU ld and lld of which the same is true (`ld(1)`, "Options"). Whole words only:
-/// both take a long option behind one dash, and ld its unambiguous beginnings, so that a beginning
-/// such as `-e` is of `-error-handling-script` too.
+/// Arguments of GNU ld and lld that can name none either (`ld(1)`, "Options"). Only whole words:
+/// both accept a long option after one dash, and ld its unambiguous beginnings, so a beginning such
+/// as `-e` belongs to `-error-handling-script` too.
 const HARMLESS_TO_THE_LINKER: [&str; 58] = [
     "--allow-multiple-definition",
     "--allow-shlib-undefined",
@@ -149,19 +149,19 @@ const HARMLESS_STARTS_TO_THE_LINKER: [&str; 20] = [
     "-z",
 ];
 
-/// Variables by which GCC, Clang and what they start find their programs and specifications, take
-/// more arguments, or by which the C library loads another one (GCC manual, "Environment
+/// Variables by which GCC, Clang and the programs that they start find programs and specifications
+/// or take more arguments, or by which the C library loads another one (GCC manual, "Environment
 /// Variables"; gcc, `prefix.cc`; clang, `driver.cpp`; `ld.so(8)`). `LIBRARY_PATH` and `LPATH` are
 /// where GCC looks for its file `specs`, which names the linker.
 const VARIABLES: [&str; 9] = [
     "BINUTILS_ROOT",
     "COMPILER_PATH",
-    // Where the C library has modules.
+    // The directory in which the C library has modules.
     "GCONV_PATH",
     "LIBRARY_PATH",
     "LOCPATH",
     "LPATH",
-    // What link-time optimisation starts.
+    // The program that link-time optimisation starts.
     "MAKE",
     "MAKEFLAGS",
     "PATH",
@@ -170,8 +170,8 @@ const VARIABLES: [&str; 9] = [
 /// Beginnings of such variables.
 const VARIABLE_STARTS: [&str; 5] = ["CCC_", "CLANG_", "COLLECT_", "GCC_", "LD_"];
 
-/// Whether an argument of the linker can put another program, or a part of one, in the place of the
-/// recorded one: whatever is not known to be unable to.
+/// Returns whether an argument of the linker can put another program, or a part of one, in the
+/// place of the recorded one. Every argument that is not known to be harmless can.
 ///
 /// A word without a dash is a file that is linked, or the value of the argument before it, which is
 /// judged by itself.
@@ -185,20 +185,20 @@ pub fn can_displace_linker(argument: &str) -> bool {
     }
 }
 
-/// Whether a folder in which rustc looks for libraries, which it names to the linker by an argument
-/// of its own, could be taken for something else there: for a file of arguments, or an option.
-pub fn is_search_path_an_argument(folder: &str) -> bool {
-    folder.starts_with(['@', '-']) || !is_one_word_everywhere(folder)
+/// Returns whether a directory in which rustc looks for libraries could be read as something else:
+/// as a file of arguments, or as an option. rustc passes it to the linker as its own argument.
+pub fn is_search_path_an_argument(directory: &str) -> bool {
+    directory.starts_with(['@', '-']) || !is_one_word_everywhere(directory)
 }
 
-/// Whether a variable can put another program in the place of the linker.
+/// Returns whether a variable can put another program in the place of the linker.
 pub fn is_linker_variable(name: &str) -> bool {
     VARIABLES.contains(&name) || VARIABLE_STARTS.iter().any(|start| name.starts_with(start))
 }
 
-/// Where a command line is too long, rustc writes it into a file for the linker. Blanks are behind
-/// a backslash there; quotes and other white space are read as such, and make other arguments of
-/// it.
+/// Returns whether an argument stays one word in a file of arguments. Where a command line is too
+/// long, rustc writes it into such a file for the linker. Blanks get a backslash there; quotes and
+/// other white space do not, and would split the argument or join it with others.
 fn is_one_word_everywhere(argument: &str) -> bool {
     !argument.contains(|character: char| character.is_control() || "'\"".contains(character))
 }
@@ -217,9 +217,9 @@ fn is_harmless_to_the_linker(argument: &str) -> bool {
     starts || is_library_or_file(argument) || HARMLESS_TO_THE_LINKER.contains(&argument)
 }
 
-/// Whether an argument names a library, or is a word without a dash that names no file of further
-/// arguments. A script of ld's among such files adds to the script that ld has; only an option can
-/// put it in the place of that.
+/// Returns whether an argument names a library, or is a word without a dash that names no file of
+/// further arguments. A linker script among such files adds to ld's own script; only an option can
+/// replace that.
 fn is_library_or_file(argument: &str) -> bool {
     match argument.strip_prefix(LIBRARY) {
         Some(name) => !name.contains('='),

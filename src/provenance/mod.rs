@@ -1,5 +1,9 @@
-//! The in-toto Statement. Comes in: what the pipeline's receipts say. Goes out: its bytes, serialised once. Never: a
-//! second serialisation; what is hashed is what is stored, served and verified.
+//! The in-toto Statement.
+//!
+//! * In: the records of the pipeline's receipts.
+//! * Out: its bytes, serialised once.
+//! * Never: a second serialisation: the bytes that are hashed are those that are stored, served and
+//!   verified.
 
 pub mod link;
 mod signer;
@@ -24,24 +28,26 @@ pub const STATEMENT_TYPE: &str = "https://in-toto.io/Statement/v1";
 /// `predicateType` of SLSA provenance v1.
 pub const PREDICATE_TYPE: &str = "https://slsa.dev/provenance/v1";
 
-/// `buildType` of what cargo built.
+/// `buildType` of a build by cargo.
 pub const BUILD_TYPE_CARGO: &str = "https://kettle.build/cargo/v1";
 
-/// `buildType` of what nix built.
+/// `buildType` of a build by nix.
 pub const BUILD_TYPE_NIX: &str = "https://kettle.build/nix/v1";
 
 /// `builder.id` of the shipped image on a secure processor.
 pub const BUILDER_SEV_SNP: &str = "https://kettle.build/appliance/sev-snp/v1";
 
-/// `builder.id` of the shipped image on a confidential machine of Azure, whose paravisor speaks for the secure processor.
+/// `builder.id` of the shipped image on a confidential machine of Azure, whose paravisor speaks for
+/// the secure processor.
 #[cfg(feature = "appraisal")]
 pub const BUILDER_AZ_SNP: &str = "https://kettle.build/appliance/az-snp/v1";
 
-/// `builder.id` of the service beside a simulated secure processor: never accepted under AMD's roots.
+/// `builder.id` of the service with a simulated secure processor: never accepted under AMD's roots.
 #[cfg(feature = "appraisal")]
 pub const BUILDER_SIMULATED: &str = "https://kettle.build/appliance/simulated/v1";
 
-/// `builder.id` of the service on an ordinary host: never with evidence, never accepted by a verifier.
+/// `builder.id` of the service on an ordinary host: never with evidence, never accepted by a
+/// verifier.
 pub const BUILDER_HOST: &str = "https://kettle.build/appliance/host/v1";
 
 /// Size of the report data, in bytes (AMD 56860, `MSG_REPORT_REQ`).
@@ -56,10 +62,13 @@ pub const MAX_NONCE_BYTES: usize = 16;
 /// Why text is not a nonce.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum ParseNonceError {
-    /// It has no digits, too many, or an odd number.
-    #[error("a nonce has 2 to {} hexadecimal digits, an even number; {digits} characters were given", 2 * MAX_NONCE_BYTES)]
+    /// The text has no digits, too many, or an odd number of them.
+    #[error(
+        "a nonce has 2 to {} hexadecimal digits, an even number; {digits} characters were given",
+        2 * MAX_NONCE_BYTES
+    )]
     Length {
-        /// Characters that were given.
+        /// The number of characters that were given.
         digits: usize,
     },
     /// A character is no hexadecimal digit.
@@ -75,7 +84,7 @@ impl Nonce {
     /// Reads 2 to 32 hexadecimal digits of either case.
     ///
     /// # Errors
-    /// Another number of characters, or a character that is no digit.
+    /// The text has another number of characters, or a character that is no digit.
     pub fn parse(text: &str) -> Result<Self, ParseNonceError> {
         let digits = text.chars().count();
         if digits == 0 || digits > 2 * MAX_NONCE_BYTES || !digits.is_multiple_of(2) {
@@ -86,18 +95,18 @@ impl Nonce {
             .map_err(|_| ParseNonceError::Digit)
     }
 
-    /// A nonce of the longest kind, from bytes that somebody drew at random.
+    /// Returns a nonce of full length from random bytes.
     pub fn from_random(bytes: [u8; MAX_NONCE_BYTES]) -> Self {
         Self(bytes.to_vec())
     }
 
-    /// The bytes, 1 to 16.
+    /// Returns the bytes of the nonce, 1 to 16.
     #[cfg(feature = "client")]
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
 
-    /// As the report data has it: left-aligned, padded with zero bytes.
+    /// Returns the nonce as the report data has it: left-aligned, padded with zero bytes.
     pub fn padded(&self) -> [u8; MAX_NONCE_BYTES] {
         let mut bytes = [0; MAX_NONCE_BYTES];
         bytes[..self.0.len()].copy_from_slice(&self.0);
@@ -123,42 +132,42 @@ impl Serialize for Nonce {
     }
 }
 
-/// Who chose the nonce.
+/// The party that chose the nonce.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum NonceSource {
-    /// The submission carried it.
+    /// The client sent it with the submission.
     Client,
-    /// The appliance drew it.
+    /// The appliance generated it at random.
     Appliance,
 }
 
-/// in-toto v1 ResourceDescriptor, the members that we use.
+/// The members of in-toto's ResourceDescriptor (v1) that a statement uses.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ResourceDescriptor {
     /// A name within the statement.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// What it is, globally.
+    /// The URI that identifies the resource globally.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uri: Option<String>,
-    /// Of its bytes.
+    /// The digests of its bytes.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub digest: DigestSet,
-    /// More about it, by our names.
+    /// Further properties, under names of this project.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, Value>,
 }
 
-/// DigestSet: algorithm to lower-case hex.
+/// A DigestSet: from the algorithm to lower-case hex.
 pub type DigestSet = BTreeMap<String, String>;
 
-/// A DigestSet of one SHA-256 digest.
+/// Returns a DigestSet of one SHA-256 digest.
 pub fn sha256_set(digest: &Sha256Digest) -> DigestSet {
     DigestSet::from([("sha256".to_owned(), digest.to_string())])
 }
 
-/// A DigestSet of one git tree, with `gitCommit` where there is one.
+/// Returns a DigestSet of one git tree, with `gitCommit` if there is a commit.
 pub fn git_set(tree: GitOid, commit: Option<GitOid>) -> DigestSet {
     let commit = commit.map(|commit| ("gitCommit".to_owned(), commit.to_string()));
     commit
@@ -167,7 +176,8 @@ pub fn git_set(tree: GitOid, commit: Option<GitOid>) -> DigestSet {
         .collect()
 }
 
-/// The annotation that names where something was fetched from, where that is not what it is called by.
+/// Returns the annotation with the address of a download, where that differs from the resource's
+/// own URI.
 pub fn fetched_from(url: Option<&str>) -> BTreeMap<String, Value> {
     url.into_iter()
         .map(|url| ("fetchedFrom".to_owned(), Value::from(url)))
@@ -177,32 +187,32 @@ pub fn fetched_from(url: Option<&str>) -> BTreeMap<String, Value> {
 /// One file with its digest: the lockfile, a byproduct, part of a subject.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct NamedDigest {
-    /// A subject's is relative to `artifacts/`.
+    /// The file's name; a subject's is relative to `artifacts/`.
     pub name: String,
-    /// Of the file.
+    /// The digests of the file.
     pub digest: DigestSet,
 }
 
 /// An artifact, as a subject of the statement.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Subject {
-    /// Relative to `artifacts/`, with the digest of the file.
+    /// The artifact's name, relative to `artifacts/`, and its digest.
     #[serde(flatten)]
     pub file: NamedDigest,
-    /// What else a verifier holds the file to; left out where there is nothing.
+    /// Further properties that a verifier compares; left out where there are none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub annotations: Option<SubjectAnnotations>,
 }
 
-/// What a subject says beside its digest.
+/// The properties of a subject beside its digest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct SubjectAnnotations {
-    /// The file in the bundle has the mode 0755 instead of 0644.
+    /// Whether the file in the bundle has the mode 0755 instead of 0644.
     pub executable: bool,
 }
 
 impl Subject {
-    /// Describes a file that anybody may execute, or nobody.
+    /// Describes a file, which everybody may execute or nobody.
     pub fn new(file: NamedDigest, executable: bool) -> Self {
         Self {
             file,
@@ -211,21 +221,21 @@ impl Subject {
     }
 }
 
-/// What the client asked to be built.
+/// The source that the client requested to be built.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum SourceParameter {
-    /// A repository.
+    /// The source is a repository.
     Repository {
-        /// The URL as given.
+        /// The URL as the client gave it.
         repository: String,
-        /// The ref as given, if it was.
+        /// The ref as the client gave it, if it did.
         #[serde(rename = "ref", skip_serializing_if = "Option::is_none")]
         reference: Option<String>,
     },
-    /// An archive.
+    /// The source is an archive.
     Archive {
-        /// Which.
+        /// The archive that the client sent.
         archive: ArchiveParameter,
     },
 }
@@ -233,39 +243,40 @@ pub enum SourceParameter {
 /// An archive as the client sent it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ArchiveParameter {
-    /// Its file name, if given.
+    /// The archive's file name, if the client gave one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// Of its bytes; lower-case hex.
+    /// The SHA-256 digest of its bytes, in lower-case hex.
     pub sha256: String,
 }
 
-/// Exactly what the client chose.
+/// The external parameters: exactly the client's choices.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ExternalParameters {
-    /// What to build.
+    /// The source to build.
     pub source: SourceParameter,
-    /// Freshness.
+    /// The caller's value that shows freshness.
     pub nonce: Nonce,
-    /// Who chose it.
+    /// The party that chose the nonce.
     pub nonce_source: NonceSource,
 }
 
 /// The commands that were run: program, then arguments. Empty where a phase was not needed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Commands {
-    /// With network.
+    /// The fetch, with a network.
     pub fetch: Vec<String>,
-    /// Evaluation of a flake, without network; left out where nothing was evaluated.
+    /// The evaluation of a flake, without network; left out where nothing was evaluated.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub evaluate: Vec<String>,
-    /// What took from caches whatever the recipe needs, without a network of its own; left out likewise.
+    /// The command that takes the recipe's inputs from caches, without its own network; left out
+    /// where nothing was taken.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub substitute: Vec<String>,
-    /// What built, without network.
+    /// The build, without network.
     pub build: Vec<String>,
-    /// Packaging of a library, without network; left out where nothing was packaged.
+    /// The packaging of a library, without network; left out where nothing was packaged.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub package: Vec<String>,
 }
@@ -273,116 +284,121 @@ pub struct Commands {
 /// The part of the toolchain that becomes a part of artifacts: the standard library.
 pub const RUST_STD: &str = "rust-std";
 
-/// A program that took part.
+/// A program that took part in the build.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ToolRecord {
-    /// For instance `rustc`.
+    /// The name of the program, for instance `rustc`.
     pub name: String,
-    /// The version line as the tool prints it.
+    /// The version line as the program prints it.
     pub version: String,
-    /// Of the file that ran.
+    /// The digests of the file that ran.
     pub digest: DigestSet,
 }
 
-/// How a path of the store came to be: by a builder, here, without a network.
+/// The origin of a store path that a builder made here, without a network.
 pub const BUILT: &str = "built";
 
-/// How a path of the store came to be: by a builder that had the network, with the content that the flake names.
+/// The origin of a store path that a builder with the network made, with the content that the flake
+/// names.
 pub const FETCHED: &str = "fetched";
 
-/// How a path of the store came to be: downloaded from a cache.
+/// The origin of a store path that was downloaded from a cache.
 pub const SUBSTITUTED: &str = "substituted";
 
 /// One output of a flake's default package.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct OutputRecord {
-    /// For instance `out`.
+    /// The name of the output, for instance `out`.
     pub name: String,
-    /// In the store.
+    /// The path of the output in the store.
     pub path: String,
-    /// Of its NAR.
+    /// The digests of its NAR.
     pub digest: DigestSet,
-    /// [`BUILT`]; or [`FETCHED`] or [`SUBSTITUTED`]: not made from the source here.
+    /// The origin of its path: [`BUILT`], or, not made from the source here, [`FETCHED`] or
+    /// [`SUBSTITUTED`].
     pub realised: &'static str,
-    /// Downloads of which its builder only made copies, or that it only unpacked; left out where it made something of its
-    /// own.
+    /// The downloads that its builder only copied or unpacked; left out where it made something
+    /// itself.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub copied_from: Vec<String>,
 }
 
 impl OutputRecord {
-    /// Whether it holds anything that was made here.
+    /// Returns whether it contains anything that was made here.
     pub fn is_built_here(&self) -> bool {
         is_built_here(Some(self.realised), !self.copied_from.is_empty())
     }
 }
 
-/// Whether an output of a flake holds anything that was made here: whoever writes a statement, shows or verifies one asks
-/// this. `realised` is how the output's path came to be, `is_copy` whether it only holds copies of downloads.
+/// Returns whether an output of a flake contains anything that was made here. The writer, the
+/// viewer and the verifier of a statement share this rule. `realised` is the origin of the output's
+/// path, `is_copy` whether it contains only copies of downloads.
 pub fn is_built_here(realised: Option<&str>, is_copy: bool) -> bool {
     realised == Some(BUILT) && !is_copy
 }
 
-/// What the appliance chose.
+/// The internal parameters: the appliance's choices.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct InternalParameters {
-    /// The key that signs this statement for tools that cannot read the report.
+    /// The key that signs this statement, for tools that cannot read the report.
     pub signer: SignerRecord,
-    /// What was run.
+    /// The commands that were run.
     pub command: Commands,
     /// Every variable that the build saw.
     pub environment: BTreeMap<String, String>,
-    /// As it was used.
+    /// The lockfile that the build used.
     pub lockfile: NamedDigest,
-    /// What build scripts gave to the linker; left out where that is nothing.
+    /// The arguments that build scripts gave to the linker; left out where there are none.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub link_arguments: Vec<LinkRecord>,
-    /// What the artifacts were taken from, where that has an identity of its own: the outputs of a flake.
+    /// The outputs of a flake from which the artifacts were taken; left out for other builds.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub outputs: Vec<OutputRecord>,
-    /// What ran.
+    /// The programs that took part in the build.
     pub toolchain: Vec<ToolRecord>,
-    /// The image that ran; absent on a host.
+    /// The image in which the build ran; absent on a host.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image: Option<ImageRecord>,
     /// The phases that had a network.
     pub network: Vec<&'static str>,
-    /// What held the build, with every degradation.
+    /// The sandbox of the build, with every degradation.
     pub sandbox: Value,
-    /// `SOURCE_DATE_EPOCH`, in seconds.
+    /// The value of `SOURCE_DATE_EPOCH`, in seconds since 1970.
     pub source_date_epoch: u64,
 }
 
-/// What the guest knows about its own image. The launch measurement covers all of it; only evidence proves that.
+/// The guest's knowledge about its own image. The launch measurement covers all of it; only
+/// evidence proves that.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ImageRecord {
-    /// As the command line names it.
+    /// The version of the image, as the command line names it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
-    /// Root of the root file system's dm-verity tree: SHA-256, hex, lower case.
+    /// The root hash of the root file system's dm-verity tree: SHA-256, hex, lower case.
     pub root_hash: String,
     /// The kernel, as the measured command line names it: a guest sees no file of it.
     pub kernel: NamedDigest,
-    /// The initrd, likewise.
+    /// The initrd, as the measured command line names it.
     pub initrd: NamedDigest,
-    /// The kernel command line, digested as it was measured: without what firmware appends, and without a final newline.
+    /// The kernel command line, digested as it was measured: without what firmware appends, and
+    /// without a final newline.
     pub command_line: NamedDigest,
 }
 
-/// Where the service runs, as far as a statement speaks of it.
+/// The platform of the service, as a statement names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Platform {
-    /// What kind of appliance: `builder.id`.
+    /// The kind of appliance: `builder.id`.
     pub builder: &'static str,
-    /// The image; none on a host.
+    /// The image that runs; none on a host.
     pub image: Option<ImageRecord>,
 }
 
 impl Platform {
-    /// An ordinary host.
+    /// An ordinary host, without evidence.
     #[cfg(feature = "host")]
     pub const HOST: Self = Self {
         builder: BUILDER_HOST,
@@ -396,7 +412,8 @@ impl Platform {
         image: None,
     };
 
-    /// The shipped image on a machine that offers it a secure processor. Evidence alone proves it.
+    /// Returns the platform of the shipped image on a machine with a secure processor. Only
+    /// evidence proves it.
     pub fn attested(image: ImageRecord) -> Self {
         Self {
             builder: BUILDER_SEV_SNP,
@@ -404,7 +421,8 @@ impl Platform {
         }
     }
 
-    /// A booted image without a secure processor to say so: it claims no more than a host.
+    /// Returns the platform of a booted image without a secure processor: it claims no more than a
+    /// host.
     pub fn unattested(image: ImageRecord) -> Self {
         Self {
             builder: BUILDER_HOST,
@@ -413,63 +431,63 @@ impl Platform {
     }
 }
 
-/// SLSA v1 BuildDefinition.
+/// The BuildDefinition of SLSA v1.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct BuildDefinition {
-    /// What the parameters mean.
+    /// The type that defines the meaning of the parameters.
     pub build_type: &'static str,
-    /// What the client chose.
+    /// The client's choices.
     pub external_parameters: ExternalParameters,
-    /// What the appliance chose.
+    /// The appliance's choices.
     pub internal_parameters: InternalParameters,
     /// The source itself, then every dependency that the build used.
     pub resolved_dependencies: Vec<ResourceDescriptor>,
 }
 
-/// Who built.
+/// The builder, as a statement names it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct BuilderRecord {
-    /// What kind of appliance.
+    /// The id of the kind of appliance.
     pub id: &'static str,
-    /// Component to version.
+    /// The version of each component.
     pub version: BTreeMap<&'static str, String>,
 }
 
-/// When, and for which job. The clock belongs to the host.
+/// The times of a build, and its job. The clock belongs to the host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct BuildMetadata {
-    /// The job's id.
+    /// The id of the job.
     pub invocation_id: String,
-    /// RFC 3339, UTC.
+    /// The start, RFC 3339, UTC.
     pub started_on: String,
-    /// RFC 3339, UTC.
+    /// The end, RFC 3339, UTC.
     pub finished_on: String,
 }
 
-/// SLSA v1 RunDetails.
+/// The RunDetails of SLSA v1.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct RunDetails {
-    /// Who built.
+    /// The builder that made the artifacts.
     pub builder: BuilderRecord,
-    /// When.
+    /// The times of the build, and its job.
     pub metadata: BuildMetadata,
-    /// What else came of it: the log and the lockfile.
+    /// The other files of the build: the log and the lockfile.
     pub byproducts: Vec<NamedDigest>,
 }
 
-/// SLSA v1 provenance.
+/// The predicate of SLSA v1 provenance.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Predicate {
-    /// What was to be done, from what.
+    /// The inputs of the build.
     pub build_definition: BuildDefinition,
-    /// How it went.
+    /// The record of this run.
     pub run_details: RunDetails,
 }
 
-/// The 64 bytes that a report about a build carries.
+/// Returns the report data, 64 bytes, of a report about a build.
 ///
 /// | bytes | content |
 /// |---|---|
@@ -480,8 +498,8 @@ pub fn report_data(provenance: &[u8], nonce: &Nonce) -> [u8; REPORT_DATA_BYTES] 
     layout(provenance, nonce, &[0; 16])
 }
 
-/// The 64 bytes that a report about a TLS key carries: SHA-256 of its DER SubjectPublicKeyInfo, the nonce as above, then
-/// [`SESSION_TAG`].
+/// Returns the report data, 64 bytes, of a report about a TLS key: SHA-256 of its DER
+/// SubjectPublicKeyInfo, the nonce as above, then [`SESSION_TAG`].
 pub fn session_report_data(public_key: &[u8], nonce: &Nonce) -> [u8; REPORT_DATA_BYTES] {
     layout(public_key, nonce, SESSION_TAG)
 }

@@ -1,5 +1,8 @@
-//! `provenance.json`. Comes in: subjects and a predicate. Goes out: bytes, serialised once. Never: a second serialisation, or
-//! a statement of anybody's but the pipeline's.
+//! Writes `provenance.json`.
+//!
+//! * In: subjects and a predicate.
+//! * Out: bytes, serialised once.
+//! * Never: a second serialisation, or a statement that another part than the pipeline makes.
 
 use serde::Serialize;
 
@@ -17,18 +20,19 @@ struct Document<'a> {
     predicate: &'a Predicate,
 }
 
-/// Why there is no statement.
+/// Why no statement can be written.
 #[derive(Debug, thiserror::Error)]
 pub enum StatementError {
-    /// Nothing to speak of.
+    /// The build has no artifact that the statement could be about.
     #[error("a statement needs a subject")]
     NoSubject,
-    /// A value that JSON cannot hold: a fault of ours.
+    /// A value cannot be represented in JSON, which is an internal error.
     #[error("the statement cannot be serialised")]
     Serialise(#[from] serde_json::Error),
 }
 
-/// `provenance.json`: its exact bytes, and nothing that could be serialised again. Only a build that is over gets one.
+/// The exact bytes of `provenance.json`, without anything that could be serialised again. Only a
+/// finished build gets a statement.
 ///
 /// ```compile_fail,E0451
 /// use kettle::provenance::Statement;
@@ -53,7 +57,7 @@ impl Statement {
     /// Serialises the statement: compact JSON with a final newline, subjects sorted by name.
     ///
     /// # Errors
-    /// There is no subject.
+    /// There is no subject, or serialisation fails.
     pub(crate) fn new(
         mut subject: Vec<Subject>,
         predicate: &Predicate,
@@ -74,17 +78,18 @@ impl Statement {
         Ok(Self { bytes, nonce })
     }
 
-    /// The bytes that are stored, served, hashed and verified.
+    /// Returns the bytes that are stored, served, hashed and verified.
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// The same bytes, owned.
+    /// Returns the same bytes, owned.
     pub fn into_bytes(self) -> Vec<u8> {
         self.bytes
     }
 
-    /// Returns what a report about this statement carries: the digest of its bytes, and the nonce that it names.
+    /// Returns the report data of a report about this statement: the digest of its bytes, and the
+    /// nonce that it names.
     pub fn report_data(&self) -> [u8; REPORT_DATA_BYTES] {
         report_data(&self.bytes, &self.nonce)
     }

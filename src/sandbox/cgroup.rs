@@ -1,5 +1,8 @@
-//! Control groups, version 2. Comes in: the hierarchy that the machine has mounted. Goes out: a group for one command,
-//! with the limits that the machine's controllers can hold. Never: a limit reported that was not accepted.
+//! Creates control groups, version 2.
+//!
+//! * In: the hierarchy that the machine has mounted.
+//! * Out: a group for one command, with the limits that the machine's controllers can enforce.
+//! * Never: a limit that is reported although the kernel did not accept it.
 
 use std::fs::{self, File};
 use std::io;
@@ -12,45 +15,44 @@ use std::time::Duration;
 
 use super::limits::Limits;
 
-/// Controllers that we use, as the kernel names them.
+/// The controllers that the sandbox uses, as the kernel names them.
 pub(super) const CONTROLLERS: [&str; 2] = ["memory", "pids"];
-/// Our groups are called by this, the PID namespace and the number of the process that made them, and a count.
+/// The prefix of our groups' names. After it come the PID namespace and the number of the process
+/// that created the group, and a count.
 const PREFIX: &str = "kettle-";
-/// Where we go ourselves when our own group is the one that was delegated: a group with limits for its children may have
-/// no process of its own.
+/// The group into which this process moves if its own group is the delegated one: a group with
+/// limits for its children may have no process itself.
 const SERVICE_GROUP: &str = "kettle-service";
-/// A group whose processes were killed stays busy until they have ended: a moment, and more on a machine with much else to do.
+/// How often removing a group is tried. A group whose processes were killed stays busy until they
+/// have ended: a moment, and longer on a busy machine.
 const REMOVE_ATTEMPTS: u32 = 10_000;
-/// Between two attempts, which are counted because a clock can go back.
+/// The pause between two attempts. Attempts are counted because a clock can go back.
 const REMOVE_PAUSE: Duration = Duration::from_millis(1);
 
 /// Why there is no usable hierarchy.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)] // Each sentence is the documentation.
 pub enum NoCgroups {
-    /// Nothing of version 2 is mounted.
     #[error("no cgroup v2 hierarchy is mounted")]
     NotMounted,
-    /// We may not create groups.
     #[error("no group can be created in the cgroup v2 hierarchy: {source}")]
-    NotDelegated {
-        /// Why.
-        source: io::Error,
-    },
+    NotDelegated { source: io::Error },
     /// The kernel is older than 5.14.
     #[error("the kernel cannot kill a cgroup as a whole")]
     NoKill,
 }
 
-/// A place where we can create groups.
+/// A group in which this process can create groups.
 #[derive(Debug)]
 pub(super) struct Hierarchy {
     base: PathBuf,
-    /// Those of [`CONTROLLERS`] that hold limits there.
+    /// Those of [`CONTROLLERS`] that enforce limits there.
     pub(super) controllers: Vec<&'static str>,
 }
 
 impl Hierarchy {
-    /// Prefers our own group, if it was delegated to us with controllers, to the root of the hierarchy.
+    /// Finds a usable group. Prefers the group of this process, if it was delegated with
+    /// controllers, to the root of the hierarchy.
     pub(super) fn find() -> Result<Self, NoCgroups> {
         let mounts =
             fs::read_to_string("/proc/self/mountinfo").map_err(|_| NoCgroups::NotMounted)?;
@@ -69,7 +71,7 @@ impl Hierarchy {
         result
     }
 
-    /// Tries a group there.
+    /// Enables the controllers at `base`, and tries to create a group there.
     fn at(base: PathBuf) -> Result<Self, NoCgroups> {
         let controllers = CONTROLLERS
             .into_iter()
@@ -87,12 +89,12 @@ impl Hierarchy {
         }
     }
 
-    /// Whether one of [`CONTROLLERS`] holds limits.
+    /// Returns whether one of [`CONTROLLERS`] enforces limits here.
     pub(super) fn has(&self, controller: &str) -> bool {
         self.controllers.contains(&controller)
     }
 
-    /// A group with the limits of one command.
+    /// Creates a group with the limits of one command.
     pub(super) fn group(&self, limits: &Limits) -> io::Result<Group> {
         let group = self.create()?;
         if let Some(bytes) = limits.memory_bytes {
@@ -106,23 +108,23 @@ impl Hierarchy {
         Ok(group)
     }
 
-    /// Removes the groups of services that were killed, with whatever is in them: bubblewrap's child waits for ever for a
-    /// parent that died before it was told to die with it.
+    /// Removes the groups of services that were killed, and kills the processes in them:
+    /// bubblewrap's child waits forever if its parent died before the child asked the kernel to be
+    /// killed with it.
     fn remove_abandoned(&self) {
         let (Ok(entries), Ok(namespace)) = (fs::read_dir(&self.base), pid_namespace()) else {
             return;
         };
         for entry in entries.flatten() {
-            let maker = entry
-                .file_name()
-                .to_str()
-                .and_then(|name| maker(name, namespace));
-            if maker.is_some_and(|maker| !may_be_alive(maker)) {
+            let name = entry.file_name();
+            let creator = name.to_str().and_then(|name| creator(name, namespace));
+            if creator.is_some_and(|process| !may_be_alive(process)) {
                 drop(Group { path: entry.path() });
             }
         }
     }
 
+    /// Creates a group with a name that no other group has.
     fn create(&self) -> io::Result<Group> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let namespace = pid_namespace()?;
@@ -142,28 +144,28 @@ impl Hierarchy {
     }
 }
 
-/// A group of processes; killed and removed when dropped.
+/// A group of processes. Dropping kills them and removes the group.
 #[derive(Debug)]
 pub(super) struct Group {
     path: PathBuf,
 }
 
 impl Group {
-    /// Where a process that writes a zero moves itself in, and with it everything that it will start. Who opened it is whom
-    /// the kernel asks for the right to (cgroups(7)).
+    /// Opens the file by which a process enters the group: it writes a zero. All processes that it
+    /// starts later are in the group too. The kernel checks the permission of the process that
+    /// opened the file (cgroups(7)).
     pub(super) fn entrance(&self) -> io::Result<OwnedFd> {
-        Ok(File::options()
-            .write(true)
-            .open(self.path.join("cgroup.procs"))?
-            .into())
+        let processes = self.path.join("cgroup.procs");
+        let file = File::options().write(true).open(processes)?;
+        Ok(file.into())
     }
 
-    /// Sends SIGKILL to all of it at once, whatever it is forking at this moment.
+    /// Sends SIGKILL to all its processes at once, even while they are forking.
     pub(super) fn kill(&self) -> io::Result<()> {
         self.write("cgroup.kill", "1")
     }
 
-    /// Whether the kernel killed something in it for want of memory.
+    /// Returns whether the kernel killed a process in it because memory was exhausted.
     pub(super) fn ran_out_of_memory(&self) -> bool {
         fs::read_to_string(self.path.join("memory.events"))
             .is_ok_and(|events| oom_kills(&events) > 0)
@@ -173,7 +175,7 @@ impl Group {
         fs::write(self.path.join(file), value)
     }
 
-    /// For what depends on how the kernel was configured.
+    /// Writes a file that only some configurations of the kernel have.
     fn write_if_exists(&self, file: &str, value: &str) -> io::Result<()> {
         if fs::exists(self.path.join(file))? {
             self.write(file, value)
@@ -185,7 +187,8 @@ impl Group {
 
 impl Drop for Group {
     fn drop(&mut self) {
-        // A group that cannot be killed, and is not empty, cannot be removed either.
+        // A group that cannot be killed and is not empty cannot be removed either: that is reported
+        // below.
         let _ = self.kill();
         for _ in 0..REMOVE_ATTEMPTS {
             match fs::remove_dir(&self.path) {
@@ -195,26 +198,27 @@ impl Drop for Group {
                 _ => return,
             }
         }
-        log::warn!(
-            "a control group could not be removed: {}",
-            self.path.display()
-        );
+        let path = self.path.display();
+        log::warn!("a control group could not be removed: {path}");
     }
 }
 
-/// Our PID namespace: numbers of processes mean nothing in another.
+/// Returns the number of our PID namespace: numbers of processes mean nothing in another namespace.
 fn pid_namespace() -> io::Result<u64> {
     fs::metadata("/proc/self/ns/pid").map(|found| found.ino())
 }
 
-/// The number of the process of our namespace that made the group of this name.
-fn maker(group: &str, namespace: u64) -> Option<u32> {
+/// Returns the number of the process of our namespace that created the group of this name.
+fn creator(group: &str, namespace: u64) -> Option<u32> {
     let (of, rest) = group.strip_prefix(PREFIX)?.split_once('-')?;
-    (of.parse() == Ok(namespace)).then_some(())?;
-    rest.split_once('-')?.0.parse().ok()
+    if of.parse() != Ok(namespace) {
+        return None;
+    }
+    let (process, _) = rest.split_once('-')?;
+    process.parse().ok()
 }
 
-/// Who cannot be looked at is not taken for dead.
+/// Returns whether a process may be alive. One that cannot be looked up is not taken for dead.
 fn may_be_alive(process: u32) -> bool {
     Path::new("/proc")
         .join(process.to_string())
@@ -222,21 +226,20 @@ fn may_be_alive(process: u32) -> bool {
         .unwrap_or(true)
 }
 
-/// Lets the children of `base` have a controller. A base that has processes of its own refuses; if we are those, we move.
+/// Enables a controller for the children of `base`. The kernel refuses this if `base` has processes
+/// itself; if this process is the only one, it moves.
 fn enable(base: &Path, controller: &str) -> bool {
     let control = base.join("cgroup.subtree_control");
     let request = format!("+{controller}");
-    fs::write(&control, &request).is_ok()
-        || (leave(base).is_ok() && fs::write(&control, &request).is_ok())
+    let try_once = || fs::write(&control, &request).is_ok();
+    try_once() || (leave(base).is_ok() && try_once())
 }
 
-/// Moves this process into a group of its own below `base`, if it is alone in `base`.
+/// Moves this process into its own group below `base`, if it is alone in `base`.
 fn leave(base: &Path) -> io::Result<()> {
     let own = std::process::id().to_string();
-    if fs::read_to_string(base.join("cgroup.procs"))?
-        .lines()
-        .ne([own.as_str()])
-    {
+    let processes = fs::read_to_string(base.join("cgroup.procs"))?;
+    if processes.lines().ne([own.as_str()]) {
         return Err(io::ErrorKind::NotFound.into());
     }
     let service = base.join(SERVICE_GROUP);
@@ -244,32 +247,34 @@ fn leave(base: &Path) -> io::Result<()> {
     fs::write(service.join("cgroup.procs"), own)
 }
 
-/// Root (in the hierarchy) and place of the first mount of version 2 in `/proc/PID/mountinfo` (see proc(5)).
+/// Returns the root (in the hierarchy) and the mount point of the first mount of version 2 in
+/// `/proc/PID/mountinfo` (see proc(5)).
 fn mount_of_version_2(mounts: &str) -> Option<(PathBuf, PathBuf)> {
     mounts.lines().find_map(|line| {
-        let (fields, kind) = line.split_once(" - ")?;
+        let (fields, file_system) = line.split_once(" - ")?;
         let mut fields = fields.split(' ').skip(3);
-        let (root, place) = (fields.next()?, fields.next()?);
-        kind.starts_with("cgroup2 ")
-            .then(|| (root.into(), place.into()))
+        let (root, mount_point) = (fields.next()?, fields.next()?);
+        let is_version_2 = file_system.starts_with("cgroup2 ");
+        is_version_2.then(|| (root.into(), mount_point.into()))
     })
 }
 
-/// Our own group, from the line of version 2 in `/proc/self/cgroup`: `0::/path`.
+/// Returns our own group, from the line of version 2 in `/proc/self/cgroup`: `0::/path`.
 fn own_group(groups: &str, root: &Path, mounted: &Path) -> Option<PathBuf> {
     let own = groups.lines().find_map(|line| line.strip_prefix("0::"))?;
     let below = Path::new(own).strip_prefix(root).ok()?;
     (!below.as_os_str().is_empty()).then(|| mounted.join(below))
 }
 
-/// From `memory.events`: lines of name and count.
+/// Returns the number of killed processes in `memory.events`, whose lines have a name and a count.
 fn oom_kills(events: &str) -> u64 {
-    let counts = events
-        .lines()
-        .filter_map(|line| line.strip_prefix("oom_kill "));
-    counts
-        .filter_map(|count| count.trim().parse::<u64>().ok())
-        .sum()
+    let mut kills = 0;
+    for line in events.lines() {
+        if let Some(count) = line.strip_prefix("oom_kill ") {
+            kills += count.trim().parse::<u64>().unwrap_or(0);
+        }
+    }
+    kills
 }
 
 #[cfg(test)]
@@ -304,7 +309,7 @@ mod tests {
 
     #[test]
     fn maker_of_a_group_is_in_its_name() {
-        assert_eq!(maker("kettle-5-17-3", 5), Some(17));
+        assert_eq!(creator("kettle-5-17-3", 5), Some(17));
         for others in [
             "kettle-6-17-3",
             "kettle-5-17",
@@ -312,13 +317,13 @@ mod tests {
             "kettle-service",
             "system.slice",
         ] {
-            assert_eq!(maker(others, 5), None, "{others}");
+            assert_eq!(creator(others, 5), None, "{others}");
         }
     }
 
     #[test]
     fn groups_of_dead_makers_are_killed_and_others_left_alone() {
-        let folder = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().unwrap();
         // Above the highest number that a process can have (proc(5), pid_max).
         let namespace = pid_namespace().unwrap();
         let (dead, own) = (
@@ -327,19 +332,22 @@ mod tests {
         );
         let elsewhere = format!("{PREFIX}{}-4194305-0", namespace + 1);
         for name in [&dead, &own, &elsewhere] {
-            fs::create_dir(folder.path().join(name)).unwrap();
+            fs::create_dir(directory.path().join(name)).unwrap();
         }
         Hierarchy {
-            base: folder.path().into(),
+            base: directory.path().into(),
             controllers: Vec::new(),
         }
         .remove_abandoned();
         assert_eq!(
-            fs::read_to_string(folder.path().join(dead).join("cgroup.kill")).unwrap(),
+            fs::read_to_string(directory.path().join(dead).join("cgroup.kill")).unwrap(),
             "1"
         );
         for left in [own, elsewhere] {
-            assert_eq!(fs::read_dir(folder.path().join(left)).unwrap().count(), 0);
+            assert_eq!(
+                fs::read_dir(directory.path().join(left)).unwrap().count(),
+                0
+            );
         }
     }
 
@@ -354,9 +362,9 @@ mod tests {
 
     #[test]
     fn limits_are_written_as_the_kernel_reads_them() {
-        let folder = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().unwrap();
         let hierarchy = Hierarchy {
-            base: folder.path().into(),
+            base: directory.path().into(),
             controllers: CONTROLLERS.to_vec(),
         };
         let limits = Limits::for_memory(1 << 30);

@@ -1,9 +1,9 @@
 //! Holds the child that bubblewrap announces.
 //!
-//! - Comes in: a process number, read from a pipe. The number is free again as soon as bubblewrap has collected a child that
-//!   ended at once, and may be another process's by the time that we read it.
-//! - Goes out: a descriptor of exactly that child, or that it has ended.
-//! - Never: a descriptor of a stranger, who would be killed in the child's place.
+//! * In: a process number, read from a pipe. The number is free again as soon as bubblewrap has
+//!   collected a child that ended at once, and may belong to another process when it is read.
+//! * Out: a descriptor of exactly that child, or the fact that it has ended.
+//! * Never: a descriptor of another process, which would be killed in the child's place.
 
 use std::fs::{self, File};
 use std::io;
@@ -17,31 +17,33 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use crate::clock::Limit;
 
-/// What is known about a child that bubblewrap has announced.
+/// A child that bubblewrap has announced.
 pub(super) struct Announced<'a> {
-    /// The child's number, if it is still the child's.
+    /// The number of the child, unless another process has it now.
     pub(super) number: Pid,
-    /// Number of the bubblewrap that made it. Nobody has waited for this bubblewrap, so its number is still its own.
+    /// The number of the bubblewrap that created the child. Nothing has waited for this bubblewrap,
+    /// so its number is still its own.
     pub(super) parent: Option<Pid>,
-    /// Our end of the pipe for whose other end the child waits.
+    /// Our end of the pipe at whose other end the child waits.
     pub(super) start: &'a File,
-    /// The number that the other end has in the child.
+    /// The number that the other end of the pipe has in the child.
     pub(super) start_inside: RawFd,
 }
 
 impl Announced<'_> {
-    /// Opens a descriptor of the child. Returns none if the child has ended and bubblewrap has collected it: the PID namespace
-    /// whose number 1 it was is empty then.
+    /// Opens a descriptor of the child. Returns none if the child has ended and bubblewrap has
+    /// collected it: the PID namespace whose number 1 it was is empty then.
     ///
-    /// The order matters. A process that turns out to be the child here has had the number since the announcement, so the
+    /// The order of the steps matters. The descriptor is opened before the process is identified. A
+    /// process that is found to be the child has had the number since the announcement, so the
     /// descriptor, which was opened in between, is that child's too.
     ///
     /// # Errors
-    /// Returns an error if there is a process with this number and it cannot be learned whose it is.
+    /// There is a process with this number, and it cannot be found out whether it is the child.
     pub(super) fn hold(&self) -> io::Result<Option<OwnedFd>> {
         let pidfd = match pidfd_open(self.number, PidfdFlags::empty()) {
             Ok(pidfd) => pidfd,
-            // Nobody has the number, or it is that of a thread, which the child is not.
+            // No process has the number, or a thread has it, which the child is not.
             Err(Errno::SRCH | Errno::INVAL | Errno::NOENT) => return Ok(None),
             Err(error) => return Err(error.into()),
         };
@@ -53,8 +55,8 @@ impl Announced<'_> {
         Ok(is_child.then_some(pidfd))
     }
 
-    /// Whether the process with the number has the other end of our pipe. A child whose bubblewrap was killed has another
-    /// parent now, but still has this.
+    /// Returns whether the process with the number has the other end of our pipe. A child whose
+    /// bubblewrap was killed has another parent now, but still has that end.
     fn is_waiting_for_us(&self) -> bool {
         let theirs = fs::metadata(format!("/proc/{}/fd/{}", self.number, self.start_inside));
         let (Ok(theirs), Ok(ours)) = (theirs, self.start.metadata()) else {
@@ -64,21 +66,19 @@ impl Announced<'_> {
     }
 }
 
-/// Whether the process of a descriptor has ended, collected or not. Whatever was read or opened by its number before this said
-/// no, was that process's.
+/// Returns whether the process of a descriptor has ended, collected or not. If it has not,
+/// everything that was read or opened by its number before belongs to that process.
 pub(super) fn has_ended(pidfd: &OwnedFd) -> io::Result<bool> {
     readable_within(pidfd, Duration::ZERO)
 }
 
-/// Waits until a descriptor is readable, on this thread, and says whether it is.
+/// Waits on this thread until a descriptor is readable. Returns whether it is.
 pub(super) fn readable_within(descriptor: &impl AsFd, limit: Duration) -> io::Result<bool> {
     let limit = Limit::of(limit);
     loop {
         let timeout = Timespec::try_from(limit.left()).map_err(|_| io::ErrorKind::InvalidInput)?;
-        match poll(
-            &mut [PollFd::new(descriptor, PollFlags::IN)],
-            Some(&timeout),
-        ) {
+        let mut polled = [PollFd::new(descriptor, PollFlags::IN)];
+        match poll(&mut polled, Some(&timeout)) {
             Ok(ready) => return Ok(ready > 0),
             Err(Errno::INTR) => {}
             Err(error) => return Err(error.into()),
@@ -86,15 +86,15 @@ pub(super) fn readable_within(descriptor: &impl AsFd, limit: Duration) -> io::Re
     }
 }
 
-/// The parent of a process; none if that is outside of our PID namespace.
+/// Returns the parent of a process; none if the parent is outside of our PID namespace.
 fn parent_of(process: Pid) -> io::Result<Option<Pid>> {
     let stat = fs::read_to_string(format!("/proc/{process}/stat"))?;
     let parent = parent_in(&stat).ok_or(io::ErrorKind::InvalidData)?;
     Ok(Pid::from_raw(parent))
 }
 
-/// The parent's number in `/proc/PID/stat`: the second field after the program's name, which may itself contain spaces and
-/// parentheses (`proc_pid_stat(5)`).
+/// Returns the parent's number from `/proc/PID/stat`: the second field after the program's name,
+/// which may itself contain spaces and parentheses (`proc_pid_stat(5)`).
 fn parent_in(stat: &str) -> Option<i32> {
     let (_, fields) = stat.rsplit_once(')')?;
     fields.split_whitespace().nth(1)?.parse().ok()
@@ -109,7 +109,7 @@ mod tests {
 
     use super::*;
 
-    /// Above the highest number that a process can have (`proc_sys_kernel(5)`, `pid_max`).
+    /// A number above the highest that a process can have (`proc_sys_kernel(5)`, `pid_max`).
     const NOBODY: i32 = 4_194_305;
 
     struct Waiter(Child);
@@ -141,7 +141,7 @@ mod tests {
         rustix::process::getpid()
     }
 
-    /// Whether a child of `parent` with this number would be held; nobody has the pipe that is asked for.
+    /// Returns whether a child of `parent` with this number would be held. No process has its pipe.
     fn is_held(number: Pid, parent: Pid) -> bool {
         let (_inside, start) = pipe_with(PipeFlags::CLOEXEC).unwrap();
         let announced = Announced {
@@ -213,7 +213,8 @@ mod tests {
     fn an_orphan_is_known_by_the_pipe_that_it_waits_for() {
         let (inside, start) = pipe_with(PipeFlags::CLOEXEC).unwrap();
         let (other_inside, other) = pipe_with(PipeFlags::CLOEXEC).unwrap();
-        // The shell would give a process in the background an empty input, unless it is told which.
+        // The shell would give a process in the background an empty input, unless the input is
+        // named.
         let script = "exec 3<&0; /usr/bin/cat <&3 >/dev/null & echo $!";
         let mut shell = Command::new("/bin/sh");
         shell

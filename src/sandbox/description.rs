@@ -1,58 +1,64 @@
-//! What the sandbox of this machine holds, for the provenance of every build. Comes in: what the probe found. Goes out:
-//! a value that serialises. Never: a promise that was not probed.
+//! Describes the sandbox of this machine, for the provenance of every build.
+//!
+//! * In: the parts of the sandbox that were found by trying them.
+//! * Out: a value that serialises.
+//! * Never: a promise that was not tried.
 
 use serde::Serialize;
 
 use super::limits::Limits;
 use super::network::Cidr;
 
-/// What held every command, and what this machine could not give.
+/// The sandbox of every command, and the promises that this machine could not keep.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Description {
-    /// The program that makes the namespaces.
+    /// The program that creates the namespaces.
     pub runner: RunnerVersion,
-    /// The namespaces that are the command's own. The network's is its own outside the phases that record a network.
+    /// The namespaces that belong to the command alone. That of the network does so outside of the
+    /// phases that record a network.
     pub namespaces: &'static [&'static str],
-    /// The machine's user id of commands. Which one it is depends on what else runs here, and says
-    /// nothing about the build.
+    /// The machine's user id of commands. It depends on the other services of the machine, and
+    /// tells nothing about the build.
     #[serde(skip)]
     pub uid: u32,
-    /// SHA-256 of the system call filter of commands without network, as the kernel loads it; hex, lower case.
+    /// The SHA-256 of the system call filter of commands without network, as the kernel loads it;
+    /// hex, lower case.
     pub seccomp: String,
-    /// What commands may use.
+    /// The limits of each command.
     pub limits: Limits,
     /// The cgroup controllers that enforce limits.
     pub controllers: Vec<&'static str>,
-    /// What the phases that record a network reach.
+    /// The addresses that the phases that record a network reach.
     pub fetch_network: FetchNetwork,
-    /// What does not hold on this machine. Empty in the image.
+    /// The promises that do not hold on this machine. Empty in the image.
     pub degradations: Degradations,
 }
 
-/// What the phases that fetch reach.
+/// The addresses that the phases that fetch reach.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct FetchNetwork {
-    /// `public-unicast`, by a filter that looks at every packet; `machine`, whatever the machine reaches, where there is none.
+    /// `public-unicast` where a filter looks at every packet; `machine` where there is no filter,
+    /// and everything that the machine reaches can be reached.
     pub reaches: &'static str,
-    /// Ranges that the operator of the service allows beside that.
+    /// The ranges that the operator of the service allows in addition.
     pub allowed: Vec<Cidr>,
 }
 
 /// A program and its version.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct RunnerVersion {
-    /// `bubblewrap`.
+    /// The name of the program, `bubblewrap`.
     pub name: &'static str,
-    /// As it prints it, without its name.
+    /// The version as the program prints it, without its name.
     pub version: String,
 }
 
-/// What does not hold on a host.
+/// The promises that do not hold on a host.
 #[cfg(feature = "host")]
 pub type Degradations = Vec<Degradation>;
 
-/// Nothing: the image has all of the sandbox, or does not start.
+/// Always empty: the image has all of the sandbox, or does not start.
 #[cfg(not(feature = "host"))]
 pub type Degradations = [std::convert::Infallible; 0];
 
@@ -60,8 +66,8 @@ pub type Degradations = [std::convert::Infallible; 0];
 #[cfg(feature = "host")]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Degradation {
-    /// Stable, kebab-case.
+    /// The stable name of the promise, in kebab-case.
     pub name: &'static str,
-    /// What is missing.
+    /// The part that this machine lacks.
     pub reason: String,
 }

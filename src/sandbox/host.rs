@@ -1,5 +1,8 @@
-//! The sandbox of an ordinary host. Comes in: what the host has. Goes out: a [`Runner`], which names everything that does not
-//! hold there. Never: a weaker sandbox without a name for it.
+//! Creates the sandbox of an ordinary host, which may lack parts.
+//!
+//! * In: the parts of the sandbox that the host provides.
+//! * Out: a [`Runner`], whose description names every promise that does not hold there.
+//! * Never: a weaker sandbox without a name for it.
 
 use super::SetupError;
 use super::cgroup::Hierarchy;
@@ -10,7 +13,7 @@ use super::users::Users;
 use crate::causes::Chain;
 
 impl Runner {
-    /// Finds out what this machine can do, with a trial command.
+    /// Finds the parts of the sandbox that this machine provides, and tries them with a command.
     ///
     /// # Errors
     /// bubblewrap is missing, too old, or cannot make its namespaces here.
@@ -18,7 +21,8 @@ impl Runner {
         Self::allowing(&[])
     }
 
-    /// As [`Runner::new`], with ranges that phases with a network reach although they are not public.
+    /// Does the same as [`Runner::new`], with ranges that phases with a network reach although they
+    /// are not public.
     ///
     /// # Errors
     /// As for [`Runner::new`].
@@ -42,40 +46,41 @@ impl Runner {
     }
 }
 
+/// The degradation that the lack of a controller means: the controller, the name and the reason.
+const CONTROLLER_DEGRADATIONS: [(&str, &str, &str); 2] = [
+    (
+        "memory",
+        "memory-not-limited",
+        "the cgroup v2 controller memory is not available",
+    ),
+    (
+        "pids",
+        "tasks-limited-by-rlimit",
+        "the cgroup v2 controller pids is not available",
+    ),
+];
+
 fn control_groups() -> (Option<Hierarchy>, Vec<Degradation>) {
-    match Hierarchy::find() {
-        Ok(found) => {
-            let missing = [
-                (
-                    "memory",
-                    "memory-not-limited",
-                    "the cgroup v2 controller memory is not available",
-                ),
-                (
-                    "pids",
-                    "tasks-limited-by-rlimit",
-                    "the cgroup v2 controller pids is not available",
-                ),
-            ];
-            let missing = missing
-                .into_iter()
-                .filter(|(controller, ..)| !found.has(controller));
-            let degradations = missing
-                .map(|(_, name, reason)| Degradation {
-                    name,
-                    reason: reason.into(),
-                })
-                .collect();
-            (Some(found), degradations)
-        }
-        Err(reason) => (
-            None,
-            vec![Degradation {
+    let hierarchy = match Hierarchy::find() {
+        Ok(found) => found,
+        Err(reason) => {
+            let degradation = Degradation {
                 name: "no-cgroup",
                 reason: reason.to_string(),
-            }],
-        ),
+            };
+            return (None, vec![degradation]);
+        }
+    };
+    let mut degradations = Vec::new();
+    for (controller, name, reason) in CONTROLLER_DEGRADATIONS {
+        if !hierarchy.has(controller) {
+            degradations.push(Degradation {
+                name,
+                reason: reason.into(),
+            });
+        }
     }
+    (Some(hierarchy), degradations)
 }
 
 fn shared_user() -> Degradation {

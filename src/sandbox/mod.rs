@@ -1,31 +1,51 @@
-//! The only room that starts processes. Comes in: a [`CommandSpec`], a pure description. Goes out: the command's
-//! output, chunk by chunk, and how it ended, once every process it started is dead. Never: a command outside
-//! the sandbox, a shell, an inherited environment, or a weaker sandbox than the one it reports.
+//! Runs commands in sandboxes. No other room starts processes.
+//!
+//! * In: a [`CommandSpec`], a pure description of one command.
+//! * Out: the command's output, chunk by chunk, and how it ended, once every process that it
+//!   started is dead.
+//! * Never: a command outside the sandbox, a shell, an inherited environment, or a weaker sandbox
+//!   than the one that is reported.
 //!
 //! | part | file |
 //! |---|---|
 //! | what to run | `spec` |
-//! | what the command sees of the machine | `root`, `kernel_files` |
-//! | which system calls it has | `seccomp`, `syscalls` |
-//! | how much it may use | `limits`, `cgroup` |
-//! | starting, watching, killing | `runner`, `process`, `child`, `output` |
+//! | the directories and files that a command sees | `root`, `paths`, `kernel_files` |
+//! | the system calls that it has | `seccomp`, `syscalls` |
+//! | the limits of what it uses | `limits`, `cgroup` |
+//! | starting, watching, killing | `runner`, `process`, `child`, `output`, `started` |
+//! | bubblewrap's program, and why a machine refuses to run it | `bubblewrap` |
 //! | the users of commands, and of services that make sandboxes themselves | `users` |
-//! | what a host lacks: feature `host` | `host` |
-//! | what held, for provenance | `description` |
+//! | a host, which may lack parts of the sandbox: feature `host` | `host` |
+//! | the record of the sandbox, for provenance | `description` |
 //! | the network of phases that fetch | `network` |
-//! | folders that an unprivileged uid can reach, on a host: feature `host` | `private_mounts` |
-//! | removing what commands wrote | `remove` |
+//! | directories that an unprivileged uid can reach, on a host: feature `host` | `private_mounts` |
+//! | removing the files of commands | `remove` |
 //! | the calls that need `unsafe` | `kernel` |
+//!
+//! # How a command runs
+//!
+//! 1. [`Runner`] chooses the user and, for a phase that fetches, sets up a network.
+//! 2. `process` opens the descriptors of bubblewrap: the filter's two programs, `/etc/passwd` and
+//!    `/etc/group`, a pipe for bubblewrap's status, and a pipe on which its child waits.
+//! 3. `root` writes bubblewrap's arguments, and `cgroup` creates a control group with the limits.
+//! 4. bubblewrap starts in that group, builds the namespaces and announces its child, which `child`
+//!    holds by a pidfd. Nothing of the command has run so far.
+//! 5. The child is released and becomes the command. `output` passes its output to the sink until
+//!    bubblewrap ends, the time limit is over or the sink refuses.
+//! 6. Everything in the sandbox is killed, however the command ended. When all of it is dead, the
+//!    rest of the output is read from the pipes, and the exit status from bubblewrap's.
 //!
 //! # Who waits for whom
 //!
-//! Tokio waits for bubblewrap's outer process, and for nothing else. That process waits for the process with number 1
-//! of the sandbox's PID namespace, bubblewrap's reaper, which waits for the command and for every orphan. The reaper
-//! is there, rather than the command itself as number 1, because the kernel drops signals that number 1 sends to
-//! itself and because neither cargo nor git collects orphans. A [`Runner`] holds a pidfd of number 1: its death
-//! completes only when the namespace is empty, and no [`Run::run`] returns before that. A number 1 that has ended, and that
-//! bubblewrap has collected, before it could be held leaves an empty namespace too; its number may be anybody's by then.
+//! Tokio waits for bubblewrap's outer process, and for nothing else. That process waits for number
+//! 1 of the sandbox's PID namespace, bubblewrap's reaper, which waits for the command and for every
+//! orphan. The command is not number 1 itself, because the kernel drops signals that number 1 sends
+//! to itself, and because neither cargo nor git collects orphans. A [`Runner`] holds a pidfd of
+//! number 1: its death completes only when the namespace is empty, and no [`Run::run`] returns
+//! before that. If number 1 has ended, and bubblewrap has collected it, before it could be held,
+//! the namespace is empty too; its number may belong to any process by then.
 
+mod bubblewrap;
 mod cgroup;
 mod child;
 mod description;
@@ -45,6 +65,7 @@ mod root;
 mod runner;
 mod seccomp;
 mod spec;
+mod started;
 mod syscalls;
 mod users;
 
@@ -64,16 +85,17 @@ pub use network::ParseCidrError;
 pub use network::{Cidr, NetworkError, NetworkTrial, ResolverError, TrialError};
 #[cfg(feature = "host")]
 pub use private_mounts::{Entered, enter_private_mounts};
-pub use remove::remove_folder;
+pub use remove::remove_directory;
 pub use runner::Runner;
 pub use spec::{Access, CommandSpec, Exit, Mount, Network, OutputSink, Served, Stream, Work};
 
 /// Runs commands. The pipeline takes it as a trait so that plans can be tested without processes.
 pub trait Run {
-    /// Runs one command, gives its output to `sink`, and returns once every process that it started is dead.
+    /// Runs one command, passes its output to `sink`, and returns once every process that it
+    /// started is dead.
     ///
-    /// Dropping the future kills them too. The thread that polls it first has to outlive it: the kernel kills what that
-    /// thread started when the thread ends.
+    /// Dropping the future kills them too. The thread that polls it first has to outlive it: the
+    /// kernel kills the processes that a thread started when the thread ends.
     ///
     /// # Errors
     /// The sandbox could not be set up or taken down as described, or the sink failed.
@@ -83,10 +105,11 @@ pub trait Run {
         sink: &'a mut dyn OutputSink,
     ) -> Pin<Box<dyn Future<Output = Result<Exit, RunError>> + 'a>>;
 
-    /// Runs a service that makes sandboxes itself, under users of its own, and kills it when `work` is done, or when it ends
-    /// before that. `work` starts once the service takes connections at `socket`, a path of this machine.
+    /// Runs a service that makes sandboxes itself, under its own users. Everything that it started
+    /// is killed when `work` is done, or when the service ends before that. `work` starts once the
+    /// service takes connections at `socket`, a path of this machine.
     ///
-    /// Needs root: nobody else can give a namespace more than one user.
+    /// Needs root: no other user can give a namespace more than one user.
     ///
     /// # Errors
     /// As for [`Run::run`], or the service did not listen in time.
@@ -97,171 +120,85 @@ pub trait Run {
         work: Work<'a>,
     ) -> Pin<Box<dyn Future<Output = Result<Served, RunError>> + 'a>>;
 
-    /// Creates a folder that services may write, and nobody else but us; everybody may read it.
+    /// Creates a directory that only services and this process may write, and every user may read.
     ///
     /// # Errors
-    /// The folder exists, or cannot be created or handed over.
-    fn make_service_folder(&self, path: &Path) -> io::Result<()>;
+    /// The directory exists, or it cannot be created or its owner cannot be changed.
+    fn make_service_directory(&self, path: &Path) -> io::Result<()>;
 
-    /// Creates a folder that sandboxed commands may write, and nobody else but us.
+    /// Creates a directory that only sandboxed commands and this process may write.
     ///
     /// # Errors
-    /// The folder exists, or cannot be created or handed over.
-    fn make_writable_folder(&self, path: &Path) -> io::Result<()>;
+    /// The directory exists, or it cannot be created or its owner cannot be changed.
+    fn make_writable_directory(&self, path: &Path) -> io::Result<()>;
 }
 
 /// Why this machine cannot run sandboxed commands.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)] // Each sentence is the documentation.
 pub enum SetupError {
-    /// bubblewrap is not installed.
     #[error("bubblewrap is missing: install the package bubblewrap (looked for {})", list(.looked_for))]
-    NoBubblewrap {
-        /// The paths that were tried.
-        looked_for: &'static [&'static str],
-    },
-    /// bubblewrap is too old, or does not say its version.
+    NoBubblewrap { looked_for: &'static [&'static str] },
+    /// bubblewrap is too old, or it prints no version that can be read.
     #[error("bubblewrap {found} is too old: {required} is needed")]
-    OldBubblewrap {
-        /// What is needed at least.
-        required: String,
-        /// What it says.
-        found: String,
-    },
-    /// The kernel refuses user namespaces.
+    OldBubblewrap { required: String, found: String },
+    /// `sysctl` names the setting with the value that it needs, `value` is the present one.
     #[error("the kernel refuses user namespaces to ordinary users: set {sysctl} (now {value})")]
-    NoUserNamespaces {
-        /// The sysctl with the value that it needs.
-        sysctl: &'static str,
-        /// The value that it has.
-        value: String,
-    },
-    /// A trial command failed for a reason that we cannot name.
+    NoUserNamespaces { sysctl: &'static str, value: String },
+    /// The reason is unknown; the message is bubblewrap's own.
     #[error("a trial command in the sandbox failed: {message}")]
-    Trial {
-        /// What bubblewrap said.
-        message: String,
-    },
-    /// A program or file of the machine could not be used.
+    Trial { message: String },
     #[error("cannot use {}", path.display())]
-    Path {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// Other services have all the users that there are for commands.
-    #[error("{limit} services run already, each with users of its own: end one of them first")]
-    NoUsers {
-        /// How many services can run at once.
-        limit: u32,
-    },
-    /// The image has no control groups.
+    Path { path: PathBuf, source: io::Error },
+    /// Other services have all the users that are reserved for commands.
+    #[error("{limit} services run already, each with its own users: end one of them first")]
+    NoUsers { limit: u32 },
     #[error("the sandbox has no control groups")]
-    NoControlGroups {
-        /// Why.
-        source: NoCgroups,
-    },
-    /// The image lacks a controller.
+    NoControlGroups { source: NoCgroups },
     #[error("the cgroup v2 controller {controller} is not available")]
-    NoController {
-        /// Its name.
-        controller: &'static str,
-    },
-    /// The image cannot give phases that fetch a network of their own.
-    #[error("phases that fetch cannot have a network of their own")]
-    NoFetchNetwork {
-        /// Why.
-        source: TrialError,
-    },
-    /// A mount could not be made.
+    NoController { controller: &'static str },
+    #[error("phases that fetch cannot have their own network")]
+    NoFetchNetwork { source: TrialError },
     #[cfg(feature = "host")]
     #[error("cannot mount {}", path.display())]
-    Mount {
-        /// Where.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// The mount namespace could not be left.
+    Mount { path: PathBuf, source: io::Error },
     #[cfg(feature = "host")]
-    #[error("cannot enter a mount namespace of our own")]
-    Unshare {
-        /// Why.
-        source: io::Error,
-    },
-    /// The system call filter does not compile: a fault of ours.
+    #[error("cannot create a private mount namespace")]
+    Unshare { source: io::Error },
+    /// This is an internal error.
     #[error("the system call filter does not compile")]
-    Filter {
-        /// Why.
-        source: seccompiler::BackendError,
-    },
+    Filter { source: seccompiler::BackendError },
 }
 
-/// Why a command gave no [`Exit`].
+/// Why a command returned no [`Exit`].
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)] // Each sentence is the documentation.
 pub enum RunError {
-    /// The plan names a program by something else than an absolute path: a fault of the plan.
+    /// This is an error of the plan.
     #[error("the program {program:?} is not an absolute path that can be run")]
-    Program {
-        /// As planned.
-        program: String,
-    },
-    /// bubblewrap could not be started.
+    Program { program: String },
     #[error("cannot start bubblewrap")]
-    Start {
-        /// Why.
-        source: io::Error,
-    },
-    /// A phase that fetches could not be given its network.
+    Start { source: io::Error },
     #[error("the network of a phase could not be set up")]
-    Network {
-        /// Why.
-        source: NetworkError,
-    },
-    /// bubblewrap gave up before the command ran.
+    Network { source: NetworkError },
+    /// bubblewrap ended before the command ran; the message is bubblewrap's own.
     #[error("the sandbox could not be set up: {message}")]
-    Setup {
-        /// What bubblewrap said.
-        message: String,
-    },
-    /// A service takes no connections.
+    Setup { message: String },
+    /// `source` is the last connection's error, `message` the end of the service's standard error.
     #[error("the service did not listen in time: {message}")]
-    Listen {
-        /// What connecting reports.
-        source: io::Error,
-        /// What it said last.
-        message: String,
-    },
-    /// The command's limits could not be set.
+    Listen { source: io::Error, message: String },
     #[error("the limits of the sandbox could not be set")]
-    Limits {
-        /// Why.
-        source: io::Error,
-    },
-    /// The command's output could not be read.
+    Limits { source: io::Error },
     #[error("the output of the command could not be read")]
-    Output {
-        /// Why.
-        source: io::Error,
-    },
+    Output { source: io::Error },
     /// The sink refused output.
     #[error("the output of the command could not be kept")]
-    Sink {
-        /// What the sink said.
-        source: io::Error,
-    },
-    /// How the command ended could not be learned.
+    Sink { source: io::Error },
     #[error("cannot learn how the command ended")]
-    Wait {
-        /// Why.
-        source: io::Error,
-    },
-    /// Processes of the sandbox outlived being killed: nothing that they can write may be read.
+    Wait { source: io::Error },
+    /// Processes of the sandbox are still alive: files that they can write must not be read.
     #[error("the sandbox was not empty {limit:?} after it was killed")]
-    Survivors {
-        /// How long we waited.
-        limit: Duration,
-    },
+    Survivors { limit: Duration },
 }
 
 fn list(paths: &[&str]) -> String {

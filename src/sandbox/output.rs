@@ -1,5 +1,9 @@
-//! Watches one command. Comes in: its pipes and its end. Goes out: events, one at a time, so that whoever takes the
-//! output sets the pace. Never: a buffer that grows with the output.
+//! Watches one command.
+//!
+//! * In: bubblewrap's pipes and its end.
+//! * Out: output for a sink, one chunk at a time, so that the sink sets the pace; and whether
+//!   bubblewrap or its time ended first.
+//! * Never: a buffer that grows with the output.
 
 use std::future::{Future, poll_fn};
 use std::io;
@@ -14,24 +18,24 @@ use tokio::time::Sleep;
 
 use super::spec::{OutputSink, Stream};
 
-/// The default capacity of a pipe, so that one read can empty it (pipe(7)).
+/// The size of the buffer: the default capacity of a pipe, so that one read can empty it (pipe(7)).
 const BUFFER_BYTES: usize = 64 * 1024;
 
 /// Why watching ended early.
 pub(super) enum Interruption {
     /// Reading a pipe failed.
     Output(io::Error),
-    /// The sink refused.
+    /// The sink refused output.
     Sink(io::Error),
-    /// Waiting failed.
+    /// Waiting for bubblewrap failed.
     Wait(io::Error),
 }
 
-/// What watching a command until its end says.
+/// What ended first, bubblewrap or its time.
 pub(super) enum End {
-    /// bubblewrap ended.
+    /// bubblewrap ended by itself.
     Exited,
-    /// It ran out of time.
+    /// The time limit is over.
     TimedOut,
 }
 
@@ -43,7 +47,7 @@ enum Event {
 
 type Wait = Pin<Box<dyn Future<Output = io::Result<ExitStatus>>>>;
 
-/// A running bubblewrap with its pipes. Dropping kills the process.
+/// Holds a running bubblewrap with its pipes. Dropping kills the process.
 pub(super) struct Watch {
     wait: Wait,
     exited: bool,
@@ -56,7 +60,7 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    /// Of a process whose output is piped.
+    /// Watches a process whose output is piped.
     pub(super) fn new(mut child: Child, limit: Duration) -> Self {
         let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
         Self {
@@ -85,7 +89,8 @@ impl Watch {
         }
     }
 
-    /// Waits for the process itself, if that has not happened: a second wait would have nothing to wait for.
+    /// Waits for the process itself, unless that has happened: a second wait has nothing to wait
+    /// for.
     pub(super) async fn reap(&mut self) -> io::Result<()> {
         if !self.exited {
             self.wait.as_mut().await?;
@@ -94,7 +99,8 @@ impl Watch {
         Ok(())
     }
 
-    /// Passes on what the pipes still hold. To be called when nobody is left who could write.
+    /// Passes on the output that is still in the pipes. Call this when no process is left that
+    /// could write.
     pub(super) async fn drain(&mut self, sink: &mut dyn OutputSink) -> Result<(), Interruption> {
         while self.stdout.is_some() || self.stderr.is_some() {
             if let Event::Output(stream) = poll_fn(|context| self.poll_output(context)).await? {
@@ -109,23 +115,22 @@ impl Watch {
             .map_err(Interruption::Sink)
     }
 
-    /// The end comes first, so that a flood of output cannot postpone it.
+    /// Polls for the next event. The end comes first, so that a flood of output cannot postpone it.
     fn poll_running(&mut self, context: &mut Context<'_>) -> Poll<Result<Event, Interruption>> {
         if self.deadline.as_mut().poll(context).is_ready() {
             return Poll::Ready(Ok(Event::Ended(End::TimedOut)));
         }
         if let Poll::Ready(ended) = self.wait.as_mut().poll(context) {
             self.exited = true;
-            return Poll::Ready(
-                ended
-                    .map(|_| Event::Ended(End::Exited))
-                    .map_err(Interruption::Wait),
-            );
+            return Poll::Ready(match ended {
+                Ok(_) => Ok(Event::Ended(End::Exited)),
+                Err(error) => Err(Interruption::Wait(error)),
+            });
         }
         self.poll_output(context)
     }
 
-    /// Takes turns between the pipes: neither waits for the other to fall silent.
+    /// Polls the pipes in turns: neither has to wait until the other has no output.
     fn poll_output(&mut self, context: &mut Context<'_>) -> Poll<Result<Event, Interruption>> {
         self.stderr_first = !self.stderr_first;
         for stderr in [self.stderr_first, !self.stderr_first] {
@@ -162,7 +167,7 @@ impl Watch {
     }
 }
 
-/// A pipe that is closed stays pending for ever.
+/// Polls one pipe. One that is closed stays pending forever.
 fn poll_pipe<P: AsyncRead + Unpin>(
     pipe: &mut Option<P>,
     stream: Stream,

@@ -1,10 +1,10 @@
-//! Where things are in a sandbox, whoever has them mounted there.
+//! Names the paths in a sandbox, whichever room mounts something there.
 //!
-//! - Comes in: nothing.
-//! - Goes out: the same places for every job, so that the same source gives the same bytes.
-//! - Never: a path of this machine.
+//! * In: nothing.
+//! * Out: the same paths for every job, so that the same source gives the same bytes.
+//! * Never: a path of this machine.
 
-/// The home directory as a literal, for texts that are put together at compile time.
+/// The home directory as a literal, for texts that are built at compile time.
 macro_rules! home {
     () => {
         "/kettle/home"
@@ -12,26 +12,26 @@ macro_rules! home {
 }
 pub(super) use home;
 
-/// `HOME`: an empty directory of each sandbox.
+/// The path of `HOME`, an empty directory of each sandbox.
 pub const HOME: &str = home!();
 
-/// The source tree, read-only.
+/// The path of the source tree, which is read-only.
 pub const SOURCE: &str = "/kettle/source";
 
-/// The checked packages of registries, read-only.
+/// The path of the checked packages of registries, which are read-only.
 pub const VENDOR: &str = "/kettle/vendor";
 
-/// `CARGO_HOME`: writable in the fetch phase, afterwards a read-only one of ours.
+/// The path of `CARGO_HOME`: writable in the fetch phase, afterwards a read-only one that we wrote.
 pub const CARGO_HOME: &str = "/kettle/cargo";
 
-/// `CARGO_TARGET_DIR`.
+/// The path of `CARGO_TARGET_DIR`.
 pub const TARGET: &str = "/kettle/target";
 
-/// Checked inputs of nix, read-only, one directory each.
+/// The path of the checked inputs of nix, which are read-only, one directory each.
 pub const INPUTS: &str = "/kettle/inputs";
 
-/// Git's own directory.
-pub const GIT_FOLDER: &str = "/kettle/git";
+/// The path of git's own directory.
+pub const GIT_DIRECTORY: &str = "/kettle/git";
 
-/// A `.gitmodules`.
+/// The path of a `.gitmodules`, which is read-only.
 pub const MODULES_FILE: &str = "/kettle/modules";

@@ -1,14 +1,14 @@
-//! One bubblewrap and everything below it. Comes in: its arguments. Goes out: a process that waits to become the command,
-//! held by a pidfd, or that has ended by itself. Never: a moment in which dropping this leaves anything alive, or a signal to
-//! a process that is not of the sandbox.
+//! Starts one bubblewrap, and holds everything below it.
+//!
+//! * In: bubblewrap's command line and descriptors, its limits and its control group.
+//! * Out: a process that waits to become the command, held by a pidfd, or that has ended by itself.
+//! * Never: a moment in which dropping this leaves anything alive, or a signal to a process that
+//!   does not belong to the sandbox.
 
-use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
-use std::os::unix::process::CommandExt;
-use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 use rustix::fs::MemfdFlags;
@@ -25,15 +25,16 @@ use super::network::NetworkError;
 use super::root::{Descriptors, GROUP, PASSWD};
 use super::seccomp::Filter;
 
-/// bubblewrap says its child's number right after it made it: a few milliseconds, and more on a machine with much else to do.
+/// How long bubblewrap may take to announce its child, which it does right after creating it: a few
+/// milliseconds, and more on a busy machine.
 const ANNOUNCE_LIMIT: Duration = Duration::from_secs(30);
-/// How long dropping waits for processes that were killed. Exits take microseconds, unless much memory is to be freed or the
-/// machine has much else to do.
+/// How long dropping waits for processes that were killed. Exits take microseconds, unless much
+/// memory has to be freed or the machine is busy.
 const DROP_LIMIT: Duration = Duration::from_secs(10);
-/// One JSON object of numbers.
+/// The size of bubblewrap's status: some small JSON objects of numbers.
 const MAX_STATUS_BYTES: usize = 4096;
 
-/// Descriptors for bubblewrap, and our ends of its pipes.
+/// The descriptors of bubblewrap, and this process's ends of its pipes.
 pub(super) struct Handover {
     pub(super) numbers: Descriptors,
     given: Vec<OwnedFd>,
@@ -42,8 +43,8 @@ pub(super) struct Handover {
 }
 
 impl Handover {
-    /// Opens them all, with close-on-exec. `users` is the user namespace of a service, `resolv_conf` what a network of its own
-    /// has for names.
+    /// Opens all of them, with close-on-exec. `users` is the user namespace of a service,
+    /// `resolv_conf` the text of that file for a phase that has its own network.
     pub(super) fn open(
         filter: &Filter,
         users: Option<OwnedFd>,
@@ -60,10 +61,10 @@ impl Handover {
             start_inside,
         ];
         let users = users.map(|descriptor| give(&mut given, descriptor));
-        let resolv_conf = resolv_conf
-            .map(|text| memory_file(text.as_bytes()))
-            .transpose()?;
-        let resolv_conf = resolv_conf.map(|descriptor| give(&mut given, descriptor));
+        let resolv_conf = match resolv_conf {
+            Some(text) => Some(give(&mut given, memory_file(text.as_bytes())?)),
+            None => None,
+        };
         let number = |index: usize| given[index].as_raw_fd();
         let numbers = Descriptors {
             filter: [number(0), number(1)],
@@ -82,98 +83,88 @@ impl Handover {
         })
     }
 
-    /// Starts bubblewrap in `group`, with its standard streams from `command`, and waits until its child exists.
+    /// Starts bubblewrap in `group`, with the standard streams of `command`, and waits until its
+    /// child exists.
     ///
-    /// A child that has ended by then, because its sandbox could not be set up, is no failure to start: bubblewrap's status
-    /// and standard error say what happened, like those of every other child.
+    /// A child that has ended by then, because its sandbox could not be set up, is no failure to
+    /// start: bubblewrap's status and standard error report what happened, as they do for every
+    /// other child.
     ///
-    /// This does not yield: until the child is held, nobody can drop what would kill it, and nobody waits for bubblewrap, so
-    /// that its number stays its own. A failure kills the group: neither does tokio end a process that it could start and not
-    /// watch, nor bubblewrap a child that still waits for it.
+    /// This does not yield. Until the child is held, no caller can drop the value that would kill
+    /// it; and nothing waits for bubblewrap, so that its number stays its own. A failure kills the
+    /// group, because tokio does not end a process that it could start but not watch, and
+    /// bubblewrap does not end a child that still waits for it.
     pub(super) fn start(
         self,
         mut command: Command,
         limits: Vec<(Resource, Rlimit)>,
         group: Option<Group>,
     ) -> Result<(tokio::process::Child, Waiting), StartFailure> {
-        let entrance = group
-            .as_ref()
-            .map(Group::entrance)
-            .transpose()
-            .map_err(StartFailure::Limits)?;
+        let entrance = group.as_ref().map(Group::entrance).transpose();
+        let entrance = entrance.map_err(StartFailure::Limits)?;
         kernel::prepare(&mut command, self.given, limits, entrance);
         let mut command = tokio::process::Command::from(command);
-        let child = command
-            .kill_on_drop(true)
-            .spawn()
-            .map_err(StartFailure::Io)?;
-        // The descriptors that bubblewrap got are closed here, so that a dead one ends the status pipe.
+        let child = command.kill_on_drop(true).spawn()?;
+        // This closes the descriptors that bubblewrap got, so that the status pipe ends with
+        // bubblewrap.
         drop(command);
         let mut status = Status {
             pipe: self.status,
             bytes: Vec::new(),
         };
-        match status.announced() {
-            Ok(Some(number)) => {
-                let parent = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
-                let announced = Announced {
-                    number,
-                    parent,
-                    start: &self.start,
-                    start_inside: self.numbers.start,
-                };
-                let init = announced.hold().map_err(StartFailure::Io)?;
-                Ok((
-                    child,
-                    Waiting {
-                        number,
-                        start: self.start,
-                        status,
-                        held: Held { init, group },
-                    },
-                ))
-            }
-            Ok(None) => Err(StartFailure::Silent(Box::new(child))),
-            Err(error) => Err(StartFailure::Io(error)),
-        }
+        let Some(number) = status.announced()? else {
+            return Err(StartFailure::Silent(Box::new(child)));
+        };
+        let announced = Announced {
+            number,
+            parent: child.id().and_then(|id| Pid::from_raw(id.cast_signed())),
+            start: &self.start,
+            start_inside: self.numbers.start,
+        };
+        let init = announced.hold()?;
+        let waiting = Waiting {
+            number,
+            start: self.start,
+            status,
+            held: Held { init, group },
+        };
+        Ok((child, waiting))
     }
 }
 
-/// Adds a descriptor to those that bubblewrap gets; returns its number.
+/// Adds a descriptor to those that bubblewrap gets, and returns its number.
 fn give(given: &mut Vec<OwnedFd>, descriptor: OwnedFd) -> RawFd {
     let number = descriptor.as_raw_fd();
     given.push(descriptor);
     number
 }
 
-/// Why there is no child.
+/// Why bubblewrap has no child.
 pub(super) enum StartFailure {
+    /// Any step failed that no other variant names.
     Io(io::Error),
+    /// The limits could not be set.
     Limits(io::Error),
+    /// The network of the phase could not be set up.
     Network(NetworkError),
-    /// bubblewrap ended without making one: its error is on its standard error.
+    /// bubblewrap ended without creating a child: the reason is on its standard error.
     Silent(Box<tokio::process::Child>),
 }
 
-/// bubblewrap's own command line, before its standard streams are known.
-pub(super) fn bubblewrap(program: &Path, arguments: Vec<OsString>, user: Option<u32>) -> Command {
-    let mut command = Command::new(program);
-    command
-        .args(arguments)
-        .env_clear()
-        .current_dir("/")
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    if let Some(user) = user {
-        // Without groups given, this also drops all supplementary ones, where the kernel lets it.
-        command.uid(user).gid(user);
-        kernel::require_no_groups(&mut command);
+impl From<io::Error> for StartFailure {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
     }
-    command
 }
 
-/// A child of bubblewrap, number 1 of its namespace, that has not become the command, and may have ended.
+impl From<NetworkError> for StartFailure {
+    fn from(error: NetworkError) -> Self {
+        Self::Network(error)
+    }
+}
+
+/// A child of bubblewrap, number 1 of its namespace, that has not become the command yet. It may
+/// have ended.
 pub(super) struct Waiting {
     number: Pid,
     start: File,
@@ -182,8 +173,9 @@ pub(super) struct Waiting {
 }
 
 impl Waiting {
-    /// Has the kernel end it, or what it starts, before us when memory ends. One that has died in the meantime needs no
-    /// such thing, and who is no more than its user may not be allowed to ask for it.
+    /// Has the kernel end the child, or what it starts, before this process when memory is
+    /// exhausted. Nothing is needed for a child that has died in the meantime, and a process that
+    /// is not root may not be allowed to request it.
     pub(super) fn offer_to_be_ended(&self) -> io::Result<()> {
         let Some(init) = &self.held.init else {
             return Ok(());
@@ -191,24 +183,22 @@ impl Waiting {
         let path = format!("/proc/{}/oom_score_adj", self.number);
         let file = File::options().write(true).open(path);
         if has_ended(init)? {
-            // The file may be that of another process, which has the number now.
+            // The file may belong to another process, which has the number now.
             return Ok(());
         }
-        match file.and_then(|mut file| file.write_all(OOM_SCORE_ADJUSTMENT.as_bytes())) {
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied
-                ) =>
-            {
-                Ok(())
-            }
-            Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Ok(()),
-            written => written,
+        let written = file.and_then(|mut file| file.write_all(OOM_SCORE_ADJUSTMENT.as_bytes()));
+        let Err(error) = written else {
+            return Ok(());
+        };
+        match error.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied => Ok(()),
+            _ if error.raw_os_error() == Some(libc::ESRCH) => Ok(()),
+            _ => Err(error),
         }
     }
 
-    /// Lets it become the command. One that could not be set up has died: its status will say so.
+    /// Lets the child become the command. If its sandbox could not be set up, it has died, and its
+    /// status will report that.
     pub(super) fn release(mut self) -> io::Result<(Held, Status)> {
         match self.start.write_all(&[1]) {
             Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),
@@ -217,21 +207,22 @@ impl Waiting {
     }
 }
 
-/// Everything in one sandbox. Dropping kills it.
+/// Holds everything in one sandbox. Dropping kills it.
 pub(super) struct Held {
-    /// Number 1 of the PID namespace; none if it had ended before it could be held. The namespace was empty then.
+    /// Number 1 of the PID namespace; none if it had ended before it could be held. The namespace
+    /// was empty then.
     init: Option<OwnedFd>,
     group: Option<Group>,
 }
 
 impl Held {
-    /// Returns a descriptor that becomes readable when the namespace is empty: number 1 dies last. Returns none if the
-    /// namespace is known to be empty.
+    /// Returns a descriptor that becomes readable when the namespace is empty: number 1 dies last.
+    /// Returns none if the namespace is known to be empty.
     pub(super) fn death(&self) -> io::Result<Option<OwnedFd>> {
         self.init.as_ref().map(OwnedFd::try_clone).transpose()
     }
 
-    /// Kills all of it: number 1, whose end is that of its namespace, and the whole group.
+    /// Kills number 1, which ends its namespace, and the whole control group.
     pub(super) fn kill(&self) -> io::Result<()> {
         if let Some(init) = &self.init {
             match pidfd_send_signal(init, Signal::KILL) {
@@ -242,7 +233,8 @@ impl Held {
         self.group.as_ref().map_or(Ok(()), Group::kill)
     }
 
-    /// Whether the kernel killed something for want of memory, where that can be known.
+    /// Returns whether the kernel killed a process of it because memory was exhausted, if that is
+    /// known.
     pub(super) fn ran_out_of_memory(&self) -> bool {
         self.group.as_ref().is_some_and(Group::ran_out_of_memory)
     }
@@ -253,25 +245,26 @@ impl Drop for Held {
         if let Err(error) = self.kill() {
             log::error!("a sandbox could not be killed: {error}");
         }
-        // The group can be removed only when it is empty, and our caller may count on nothing being alive.
-        let is_empty = self
-            .init
-            .as_ref()
-            .is_none_or(|init| readable_within(init, DROP_LIMIT).is_ok_and(|dead| dead));
+        // The group can be removed only when it is empty, and the caller may rely on nothing being
+        // alive.
+        let is_empty = match &self.init {
+            Some(init) => readable_within(init, DROP_LIMIT).is_ok_and(|is_dead| is_dead),
+            None => true,
+        };
         if !is_empty {
             log::error!("a sandbox is not empty {DROP_LIMIT:?} after it was killed");
         }
     }
 }
 
-/// What bubblewrap says about its child: JSON objects, one after the other.
+/// What bubblewrap reports about its child: JSON objects, one after the other.
 pub(super) struct Status {
     pipe: File,
     bytes: Vec<u8>,
 }
 
 impl Status {
-    /// The child's number; none if bubblewrap ended without making a child.
+    /// Waits for the child's number. Returns none if bubblewrap ended without creating a child.
     fn announced(&mut self) -> io::Result<Option<Pid>> {
         let limit = Limit::of(ANNOUNCE_LIMIT);
         loop {
@@ -287,15 +280,15 @@ impl Status {
         }
     }
 
-    /// The exit status as bubblewrap passes it on; none if the command was never reached. To be asked once bubblewrap and
-    /// its child are dead: then the pipe has an end.
+    /// Returns the exit status as bubblewrap passes it on; none if the command was never reached.
+    /// Call this only after bubblewrap and its child are dead: then the pipe has an end.
     pub(super) fn exit_code(&mut self) -> io::Result<Option<i32>> {
         while self.read_some()? {}
-        Ok(self
-            .member("exit-code")
-            .and_then(|code| i32::try_from(code).ok()))
+        let code = self.member("exit-code");
+        Ok(code.and_then(|code| i32::try_from(code).ok()))
     }
 
+    /// Reads more of the pipe. Returns whether there was more.
     fn read_some(&mut self) -> io::Result<bool> {
         let mut buffer = [0; 512];
         let read = loop {
@@ -311,6 +304,7 @@ impl Status {
         Ok(read > 0)
     }
 
+    /// Returns the number of this name in the first object that has it.
     fn member(&self, name: &str) -> Option<i64> {
         let objects =
             serde_json::Deserializer::from_slice(&self.bytes).into_iter::<serde_json::Value>();
@@ -329,6 +323,8 @@ fn memory_file(bytes: &[u8]) -> io::Result<OwnedFd> {
 
 #[cfg(test)]
 mod tests {
+    use std::process::Stdio;
+
     use super::super::seccomp::Subject;
     use super::super::spec::Network;
     use super::*;
@@ -356,7 +352,8 @@ mod tests {
         assert_eq!(status("{ \"child-pid\": 12 }\n").exit_code().unwrap(), None);
     }
 
-    /// Starts a shell in bubblewrap's place that announces `child`, says that its exit status is 7, and ends.
+    /// Starts a shell in bubblewrap's place that announces `child`, says that its exit status is 7,
+    /// and ends.
     fn announce(child: &str) -> (tokio::process::Child, Waiting) {
         let filter = Filter::compile(Subject::Command(Network::None)).unwrap();
         let handover = Handover::open(&filter, None, None).unwrap();

@@ -1,6 +1,8 @@
-//! What a command sees of the machine, as arguments for bubblewrap. Comes in: a [`CommandSpec`] and the machine's layout.
-//! Goes out: values that a test can read. Never: a folder of the machine that is not in a list of this file or in the
-//! plan.
+//! Writes bubblewrap's arguments: the directories, files and namespaces that a command sees.
+//!
+//! * In: a [`CommandSpec`] and the machine's layout.
+//! * Out: arguments, as values that a test can read.
+//! * Never: a directory of the machine that is not in a list of this file or in the plan.
 
 use std::ffi::OsString;
 use std::io;
@@ -13,12 +15,14 @@ use super::limits::Limits;
 use super::paths::{HOME, home};
 use super::spec::{Access, CommandSpec, Mount, Network};
 
-/// User and group inside.
+/// The user and group of a command, inside its sandbox.
 const INNER_ID: u32 = 1000;
 const HOST_NAME: &str = "kettle";
-/// Folders of the machine's root beside `/usr` that programs are found in: links into `/usr` where it is merged.
-const SYSTEM_FOLDERS: [&str; 6] = ["/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"];
-/// Of `/etc`: which program an alternative means, where libraries are, whom TLS trusts.
+/// The directories of the machine's root, beside `/usr`, that have programs and libraries. On a
+/// machine whose `/usr` is merged, they are links into it.
+const SYSTEM_DIRECTORIES: [&str; 6] = ["/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"];
+/// The files of `/etc` that every command sees: the programs of alternatives, the paths of
+/// libraries, and the authorities that TLS trusts.
 const ETC: [&str; 7] = [
     "/etc/alternatives",
     "/etc/ca-certificates",
@@ -28,11 +32,12 @@ const ETC: [&str; 7] = [
     "/etc/ssl/certs",
     "/etc/ssl/openssl.cnf",
 ];
-/// Of `/etc`, how names are resolved, for commands with a network.
+/// The files of `/etc` for resolving names, which commands with a network see.
 const ETC_WITH_NETWORK: [&str; 3] = ["/etc/hosts", "/etc/nsswitch.conf", "/etc/services"];
-/// The name servers: those that a network of its own leads to, or else the machine's file.
+/// The file of the name servers: those that the phase's own network reaches, or else the machine's
+/// file.
 const RESOLV_CONF: &str = "/etc/resolv.conf";
-/// Devices that hold nothing.
+/// The devices that store nothing.
 const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
 const DEVICE_LINKS: [(&str, &str); 4] = [
     ("/proc/self/fd", "/dev/fd"),
@@ -40,13 +45,14 @@ const DEVICE_LINKS: [(&str, &str); 4] = [
     ("/proc/self/fd/1", "/dev/stdout"),
     ("/proc/self/fd/2", "/dev/stderr"),
 ];
-/// Covers a file: on a mount without devices nobody can open it.
+/// The device that covers files: on a mount without devices, no process can open it.
 const COVER: &str = "/dev/null";
-/// bubblewrap's reaper, which runs as the same user without a system call filter: its memory would be a way around the
-/// filter. An empty folder covers it.
+/// The directory of bubblewrap's reaper, which runs as the same user without a system call filter:
+/// its memory would be a way around the filter. An empty directory covers it.
 const REAPER: &str = "/proc/1";
 
-/// What a service needs to make sandboxes for users of its own namespace; all of it is worth nothing outside.
+/// The capabilities that a service needs to make sandboxes for users of its own namespace. Outside
+/// of that namespace they permit nothing.
 const SERVICE_CAPABILITIES: [&str; 9] = [
     "CAP_CHOWN",
     "CAP_DAC_OVERRIDE",
@@ -60,7 +66,7 @@ const SERVICE_CAPABILITIES: [&str; 9] = [
     "CAP_SYS_CHROOT",
 ];
 
-/// For programs that ask who they are.
+/// The text of `/etc/passwd`, for programs that look up their own user.
 pub(super) const PASSWD: &str = concat!(
     "build:x:1000:1000::",
     home!(),
@@ -68,47 +74,45 @@ pub(super) const PASSWD: &str = concat!(
 );
 pub(super) const GROUP: &str = "build:x:1000:\nnogroup:x:65534:\n";
 
-/// How a folder of the machine's root looks.
+/// A directory of the machine's root, as commands see it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Place {
-    /// A folder or file: bound.
+enum SystemDirectory {
+    /// The directory itself, which is bound.
     Bound(PathBuf),
-    /// A symbolic link: made again.
+    /// A symbolic link, of which the sandbox gets a copy.
     Link { target: PathBuf, path: PathBuf },
 }
 
-/// What there is on this machine of the lists above. Looked up once.
+/// The entries of the lists above that this machine has. Looked up once.
 #[derive(Clone, Debug)]
 pub(super) struct Layout {
-    system: Vec<Place>,
+    system: Vec<SystemDirectory>,
     etc: Vec<PathBuf>,
 }
 
 impl Layout {
-    /// Of this machine.
+    /// Looks up the layout of this machine.
     pub(super) fn of_this_machine() -> Result<Self, SetupError> {
-        Ok(Self {
-            system: SYSTEM_FOLDERS
-                .iter()
-                .filter_map(|path| place(Path::new(path)).transpose())
-                .collect::<Result<_, _>>()?,
-            etc: existing(ETC)?.into_iter().map(PathBuf::from).collect(),
-        })
+        let mut layout = Self {
+            system: Vec::new(),
+            etc: Vec::new(),
+        };
+        for path in SYSTEM_DIRECTORIES {
+            layout.system.extend(system_directory(Path::new(path))?);
+        }
+        for path in ETC.map(PathBuf::from) {
+            match path.try_exists() {
+                Ok(true) => layout.etc.push(path),
+                Ok(false) => {}
+                Err(source) => return Err(SetupError::Path { path, source }),
+            }
+        }
+        Ok(layout)
     }
 }
 
-fn existing<const N: usize>(paths: [&'static str; N]) -> Result<Vec<&'static str>, SetupError> {
-    let look = |path: &'static str| match Path::new(path).try_exists() {
-        Ok(exists) => exists.then_some(Ok(path)),
-        Err(source) => Some(Err(SetupError::Path {
-            path: path.into(),
-            source,
-        })),
-    };
-    paths.into_iter().filter_map(look).collect()
-}
-
-fn place(path: &Path) -> Result<Option<Place>, SetupError> {
+/// Looks up a directory of the machine's root. Returns none if there is no directory of this name.
+fn system_directory(path: &Path) -> Result<Option<SystemDirectory>, SetupError> {
     let failed = |source| SetupError::Path {
         path: path.to_owned(),
         source,
@@ -118,32 +122,33 @@ fn place(path: &Path) -> Result<Option<Place>, SetupError> {
         found => found.map_err(failed)?,
     };
     if found.is_symlink() {
-        return Ok(Some(Place::Link {
+        return Ok(Some(SystemDirectory::Link {
             target: path.read_link().map_err(failed)?,
             path: path.to_owned(),
         }));
     }
-    Ok(found.is_dir().then(|| Place::Bound(path.to_owned())))
+    let is_directory = found.is_dir();
+    Ok(is_directory.then(|| SystemDirectory::Bound(path.to_owned())))
 }
 
-/// Numbers of the descriptors that bubblewrap gets. It closes them all before the command runs.
+/// The numbers of the descriptors that bubblewrap gets. It closes them all before the command runs.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Descriptors {
-    /// The programs of the filter, in order.
+    /// The programs of the filter, in the order in which they are loaded.
     pub(super) filter: [RawFd; 2],
     pub(super) passwd: RawFd,
     pub(super) group: RawFd,
-    /// Says the child's number, and its exit status if the command ran.
+    /// A pipe for the child's number, and for its exit status if the command ran.
     pub(super) status: RawFd,
-    /// The child waits here before it becomes the command.
+    /// A pipe at which the child waits before it becomes the command.
     pub(super) start: RawFd,
     /// The user namespace of a service, which is root there and makes sandboxes itself.
     pub(super) users: Option<RawFd>,
-    /// The name servers of a network of its own.
+    /// The file of the name servers, for a phase that has its own network.
     pub(super) resolv_conf: Option<RawFd>,
 }
 
-/// All of bubblewrap's arguments.
+/// Builds all of bubblewrap's arguments.
 pub(super) fn arguments(
     spec: &CommandSpec,
     layout: &Layout,
@@ -234,10 +239,10 @@ impl Arguments {
 
     fn system(&mut self, layout: &Layout) {
         self.bind("--ro-bind", Path::new("/usr"), Path::new("/usr"));
-        for place in &layout.system {
-            match place {
-                Place::Bound(path) => self.bind("--ro-bind", path, path),
-                Place::Link { target, path } => self.bind("--symlink", target, path),
+        for directory in &layout.system {
+            match directory {
+                SystemDirectory::Bound(path) => self.bind("--ro-bind", path, path),
+                SystemDirectory::Link { target, path } => self.bind("--symlink", target, path),
             }
         }
     }
@@ -272,14 +277,20 @@ impl Arguments {
         for path in &covered.files {
             self.add(["--ro-bind", COVER, path]);
         }
-        let folders = || covered.folders.iter().map(String::as_str).chain([REAPER]);
-        for path in folders() {
+        let directories = || {
+            covered
+                .directories
+                .iter()
+                .map(String::as_str)
+                .chain([REAPER])
+        };
+        for path in directories() {
             self.add(["--tmpfs", path]);
         }
         for path in &covered.settings {
             self.add(["--ro-bind", path, path]);
         }
-        for path in folders() {
+        for path in directories() {
             self.add(["--remount-ro", path]);
         }
         self.add(["--tmpfs", "/dev"]);
@@ -293,8 +304,9 @@ impl Arguments {
         self.add(["--remount-ro", "/dev"]);
     }
 
-    /// The kernel lets a service mount a `/proc` for its sandboxes only if its own hides nothing. What is hidden from commands
-    /// is empty, or refused, to whoever is not the machine's root.
+    /// Mounts a `/proc` that hides nothing: otherwise, the kernel does not let a service mount a
+    /// `/proc` for its sandboxes. The files that are hidden from commands are empty for a service,
+    /// or refused, because it is not the machine's root.
     fn service_kernel_files(&mut self) {
         self.add(["--proc", "/proc", "--dev", "/dev"]);
     }
@@ -338,7 +350,8 @@ impl Arguments {
         ]);
     }
 
-    /// bubblewrap sets `PWD` after everything else; `env` takes it away again unless the plan has it.
+    /// Adds the command, after `env`. bubblewrap sets `PWD` after everything else; `env` removes it
+    /// again, unless the plan has it.
     fn command(&mut self, spec: &CommandSpec) {
         self.add(["--", "/usr/bin/env"]);
         match spec.environment.get("PWD") {
@@ -385,16 +398,16 @@ mod tests {
         };
         let layout = Layout {
             system: vec![
-                Place::Link {
+                SystemDirectory::Link {
                     target: "usr/bin".into(),
                     path: "/bin".into(),
                 },
-                Place::Bound("/lib64".into()),
+                SystemDirectory::Bound("/lib64".into()),
             ],
             etc: vec!["/etc/ssl/certs".into()],
         };
         let covered = Covered {
-            folders: vec!["/proc/sys".into()],
+            directories: vec!["/proc/sys".into()],
             files: vec!["/proc/keys".into()],
             settings: vec!["/proc/sys/kernel/osrelease".into()],
         };
@@ -454,7 +467,7 @@ mod tests {
     }
 
     #[test]
-    fn system_folders_are_links_where_the_machine_has_links() {
+    fn system_directories_are_links_where_the_machine_has_links() {
         let plan = plan(Network::None);
         assert!(has(&plan, &["--symlink", "usr/bin", "/bin"]));
         assert!(has(&plan, &["--ro-bind", "/lib64", "/lib64"]));

@@ -1,5 +1,8 @@
-//! Runs commands in bubblewrap. Comes in: plans. Goes out: how they ended, when everything is dead. Never: a result while
-//! a process of the sandbox is alive.
+//! Runs commands and services in bubblewrap.
+//!
+//! * In: plans, and the parts of the sandbox that this machine provides.
+//! * Out: how the commands ended, when everything in their sandboxes is dead.
+//! * Never: a result while a process of the sandbox is alive.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -9,16 +12,17 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, chown};
 use std::path::{Path, PathBuf};
 use std::pin::{Pin, pin};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::task::Poll;
 use std::thread;
 use std::time::Duration;
 
+use rustix::process::{Resource, Rlimit};
 use sha2::{Digest, Sha256};
 use tokio::net::UnixStream;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 
-use super::cgroup::{CONTROLLERS, Hierarchy};
+use super::cgroup::{CONTROLLERS, Group, Hierarchy};
 #[cfg(feature = "host")]
 use super::description::Degradation;
 use super::description::{Degradations, Description, FetchNetwork, RunnerVersion};
@@ -26,88 +30,87 @@ use super::kernel_files::Covered;
 use super::limits::Limits;
 use super::network::{Cidr, NetworkTrial, PhaseNetwork};
 use super::output::{End, Interruption, Watch};
-use super::process::{Handover, Held, StartFailure, Status, bubblewrap};
+use super::process::{Handover, StartFailure};
 use super::root::{self, Descriptors, Layout};
 use super::seccomp::{Filters, Subject};
-use super::spec::{CommandSpec, Exit, Network, OutputSink, Served, Stream, Work};
+use super::spec::{CommandSpec, Exit, Network, OutputSink, Served, Work};
+use super::started::{DEATH_LIMIT, Discard, Started, Tail, explain};
 use super::users::Users;
-use super::{NetworkError, Run, RunError, SetupError, kernel};
+use super::{NetworkError, Run, RunError, SetupError, bubblewrap};
 use crate::causes::Chain;
-use crate::presence::is_file;
 
-/// Where bubblewrap is, absolute: no search path is believed.
-const BUBBLEWRAP: &[&str] = &["/usr/bin/bwrap", "/bin/bwrap", "/usr/local/bin/bwrap"];
-/// 0.8 brought `--disable-userns`.
-const OLDEST_BUBBLEWRAP: (u32, u32) = (0, 8);
-/// For a namespace to empty after it was killed. Only freeing much memory takes time.
-const DEATH_LIMIT: Duration = Duration::from_secs(30);
-/// For a service to listen: its programs may have to be read from a disk first.
+/// How long a service may take to listen: its programs may have to be read from a disk first.
 const LISTEN_LIMIT: Duration = Duration::from_secs(30);
+/// The pause between two attempts to connect to a service.
 const LISTEN_PAUSE: Duration = Duration::from_millis(5);
-/// What is kept of standard error to say why bubblewrap gave up.
-const MAX_MESSAGE_BYTES: usize = 1024;
-/// How bubblewrap, like a shell, passes on that a signal ended the command: 128 and its number.
-const SIGNAL_BASE: i32 = 128;
-/// The highest signal of Linux.
-const LAST_SIGNAL: i32 = 64;
-
+/// The namespaces that belong to the command alone, as provenance names them.
 const NAMESPACES: &[&str] = &["user", "pid", "mount", "ipc", "uts", "cgroup", "network"];
-/// A kernel that has one of these with this value refuses user namespaces.
-const USER_NAMESPACE_SYSCTLS: [(&str, &str, &str); 3] = [
-    (
-        "/proc/sys/user/max_user_namespaces",
-        "0",
-        "user.max_user_namespaces above 0",
-    ),
-    (
-        "/proc/sys/kernel/unprivileged_userns_clone",
-        "0",
-        "kernel.unprivileged_userns_clone=1",
-    ),
-    (
-        "/proc/sys/kernel/apparmor_restrict_unprivileged_userns",
-        "1",
-        "kernel.apparmor_restrict_unprivileged_userns=0",
-    ),
-];
 
-/// What the machine gives to the sandbox.
+/// The parts of the sandbox that not every machine provides.
 pub(super) struct Means {
-    /// Where groups of processes are made.
+    /// The hierarchy in which control groups are created.
     pub hierarchy: Option<Hierarchy>,
     /// The users of commands and services.
     pub users: Option<Users>,
-    /// What is missing.
+    /// The promises that do not hold on this machine.
     pub degradations: Degradations,
 }
 
-/// Runs commands on this machine, as far as it was found able to when this was made.
+impl Means {
+    /// Returns the limits of this machine; without the one of memory, if no controller enforces it.
+    fn limits(&self) -> Limits {
+        let mut limits = Limits::of_this_machine();
+        let limits_memory = self
+            .hierarchy
+            .as_ref()
+            .is_some_and(|found| found.has("memory"));
+        if !limits_memory {
+            limits.memory_bytes = None;
+        }
+        limits
+    }
+
+    /// Returns the machine's user id of commands.
+    fn uid(&self) -> u32 {
+        match &self.users {
+            Some(users) => users.of_commands(),
+            None => rustix::process::geteuid().as_raw(),
+        }
+    }
+
+    /// Returns the controllers that enforce limits.
+    fn controllers(&self) -> Vec<&'static str> {
+        match &self.hierarchy {
+            Some(hierarchy) => hierarchy.controllers.clone(),
+            None => Vec::new(),
+        }
+    }
+}
+
+/// Runs commands on this machine, with the parts of the sandbox that it had when this was created.
 pub struct Runner {
     program: PathBuf,
     layout: Layout,
     limits: Limits,
     filters: Filters,
     hierarchy: Option<Hierarchy>,
-    /// None if we are not root: then commands run as we do.
+    /// None unless this process is root: then commands run as its own user.
     users: Option<Users>,
     reach: Reach,
     description: Description,
 }
 
-/// What phases that fetch reach on this machine.
+/// The addresses that phases that fetch reach on this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Reach {
-    /// Whatever the machine reaches, by its own network.
+    /// All addresses that the machine reaches, by its own network.
     Machine,
-    /// Public addresses, and these ranges beside them.
-    Public {
-        /// By an operator's leave.
-        allowed: Vec<Cidr>,
-    },
+    /// Public addresses, and the ranges that the operator allows.
+    Public { allowed: Vec<Cidr> },
 }
 
 impl Reach {
-    /// As it is recorded.
+    /// Returns the name that provenance records.
     fn name(&self) -> &'static str {
         match self {
             Self::Machine => "machine",
@@ -117,11 +120,14 @@ impl Reach {
 }
 
 impl Runner {
-    /// Takes all that the sandbox can have, and fails where a part is missing: in the image nothing is weaker. The caller has
-    /// begun the trial of the network while it had other things to do; everything else is found out before it is waited for.
+    /// Creates the runner of the image, which has every part of the sandbox. A missing part is an
+    /// error: in the image nothing is weaker.
+    ///
+    /// The caller started the trial of the network earlier, so that it runs while other work is
+    /// done. Everything else is tried before this waits for it.
     ///
     /// # Errors
-    /// The machine lacks something, or a trial command or the trial of the network fails.
+    /// The machine lacks a part, or a trial command or the trial of the network fails.
     pub fn of_image(trial: NetworkTrial) -> Result<Self, SetupError> {
         let hierarchy =
             Hierarchy::find().map_err(|source| SetupError::NoControlGroups { source })?;
@@ -141,41 +147,29 @@ impl Runner {
         Ok(runner)
     }
 
-    /// Tries the sandbox with what the machine gives. Phases that fetch have the machine's network at first.
+    /// Creates a runner with the parts that the machine provides, and tries it with a command.
+    /// Phases that fetch have the machine's network at first.
     pub(super) fn with(means: Means) -> Result<Self, SetupError> {
-        let Means {
-            hierarchy,
-            users,
-            degradations,
-        } = means;
-        let program = find_bubblewrap()?;
-        let version = bubblewrap_version(&program)?;
+        let program = bubblewrap::find()?;
+        let version = bubblewrap::version_of(&program)?;
         let filters = Filters::compile().map_err(|source| SetupError::Filter { source })?;
-        let of_builds = filters.of(Subject::Command(Network::None));
-        let mut limits = Limits::of_this_machine();
-        limits.memory_bytes = limits
-            .memory_bytes
-            .filter(|_| hierarchy.as_ref().is_some_and(|found| found.has("memory")));
+        let filter_of_builds = filters.of(Subject::Command(Network::None));
+        let limits = means.limits();
         let description = Description {
             runner: RunnerVersion {
                 name: "bubblewrap",
                 version,
             },
             namespaces: NAMESPACES,
-            uid: users
-                .as_ref()
-                .map_or_else(|| rustix::process::geteuid().as_raw(), Users::of_commands),
-            seccomp: hex::encode(Sha256::digest(of_builds.0.concat())),
+            uid: means.uid(),
+            seccomp: hex::encode(Sha256::digest(filter_of_builds.0.concat())),
             limits: limits.clone(),
-            controllers: hierarchy
-                .as_ref()
-                .map(|found| found.controllers.clone())
-                .unwrap_or_default(),
+            controllers: means.controllers(),
             fetch_network: FetchNetwork {
                 reaches: Reach::Machine.name(),
                 allowed: Vec::new(),
             },
-            degradations,
+            degradations: means.degradations,
         };
         let layout = Layout::of_this_machine()?;
         let runner = Self {
@@ -183,8 +177,8 @@ impl Runner {
             layout,
             limits,
             filters,
-            hierarchy,
-            users,
+            hierarchy: means.hierarchy,
+            users: means.users,
             reach: Reach::Machine,
             description,
         };
@@ -192,7 +186,8 @@ impl Runner {
         Ok(runner)
     }
 
-    /// Gives phases that fetch a network of their own, by which they reach public addresses, and `allowed` beside them.
+    /// Gives phases that fetch their own network, by which they reach public addresses and
+    /// `allowed`.
     pub(super) fn reach_public(&mut self, allowed: Vec<Cidr>) {
         self.reach = Reach::Public {
             allowed: allowed.clone(),
@@ -203,7 +198,8 @@ impl Runner {
         };
     }
 
-    /// Leaves phases that fetch the machine's network, for the reason given. The ranges are recorded as they were asked for.
+    /// Lets phases that fetch use the machine's network, for the given reason. The ranges are
+    /// recorded as the operator named them.
     #[cfg(feature = "host")]
     pub(super) fn share_network(&mut self, allowed: Vec<Cidr>, degradation: Degradation) {
         self.description.degradations.push(degradation);
@@ -213,26 +209,26 @@ impl Runner {
         };
     }
 
-    /// What holds for every command, and what does not.
+    /// Returns what holds for every command, and what does not.
     pub fn description(&self) -> &Description {
         &self.description
     }
 
-    /// Whom commands run as, if not as us.
+    /// Returns the user of commands, unless they run as this process does.
     fn build_user(&self) -> Option<u32> {
         self.users.as_ref().map(Users::of_commands)
     }
 
-    /// The users of services.
+    /// Returns the users of services.
     fn service_users(&self) -> io::Result<&Users> {
         self.users
             .as_ref()
             .ok_or_else(|| io::ErrorKind::PermissionDenied.into())
     }
 
-    /// Everything short of a command of somebody's: the same arguments, with a program that does nothing.
+    /// Runs a program that does nothing, with the same arguments as any other command.
     ///
-    /// On a thread of its own, because the caller's may be driving a runtime already.
+    /// It has its own thread, because the caller's thread may already be running a tokio runtime.
     fn trial(&self) -> Result<(), SetupError> {
         let trial = thread::scope(|scope| scope.spawn(|| self.run_nothing()).join());
         let message = match trial {
@@ -242,7 +238,7 @@ impl Runner {
             Ok(Err(error)) => Chain(&error).to_string(),
             Err(_) => "it panicked".into(),
         };
-        Err(refused_user_namespaces().unwrap_or(SetupError::Trial { message }))
+        Err(bubblewrap::refused_user_namespaces().unwrap_or(SetupError::Trial { message }))
     }
 
     fn run_nothing(&self) -> Result<Exit, RunError> {
@@ -256,33 +252,29 @@ impl Runner {
         };
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
-            .build();
-        let runtime = runtime.map_err(|source| RunError::Start { source })?;
+            .build()
+            .map_err(|source| RunError::Start { source })?;
         runtime.block_on(self.run(&spec, &mut Discard))
     }
 
-    /// Up to the moment at which the command runs. Does not yield.
+    /// Starts the sandbox, up to the moment at which the command runs. Does not yield.
     fn start(&self, spec: &CommandSpec, subject: Subject) -> Result<Started, StartFailure> {
-        let (user, users) = self.identity(subject).map_err(StartFailure::Io)?;
-        let network = self.network(spec).map_err(StartFailure::Network)?;
+        let (user, namespace) = self.identity(subject)?;
+        let network = self.network(spec)?;
         let resolv_conf = network.as_ref().map(PhaseNetwork::resolv_conf);
-        let handover = Handover::open(self.filters.of(subject), users, resolv_conf.as_deref())
-            .map_err(StartFailure::Io)?;
-        let command = self
-            .command(spec, user, &handover.numbers)
-            .map_err(StartFailure::Io)?;
-        let hierarchy = self.hierarchy.as_ref();
-        let group = hierarchy.map(|found| found.group(&self.limits));
-        let group = group.transpose().map_err(StartFailure::Limits)?;
-        let group_counts_tasks = hierarchy.is_some_and(|found| found.has("pids"));
-        let limits = self.limits.of_process(!group_counts_tasks);
+        let filter = self.filters.of(subject);
+        let handover = Handover::open(filter, namespace, resolv_conf.as_deref())?;
+        let command = self.command(spec, user, &handover.numbers)?;
+        let group = self.group().map_err(StartFailure::Limits)?;
+        let limits = self.process_limits();
         let start = || handover.start(command, limits, group);
-        let (child, waiting) = match &network {
+        let started = match &network {
             None => start(),
-            Some(network) => network.during(start).map_err(StartFailure::Io)?,
-        }?;
+            Some(network) => network.during(start)?,
+        };
+        let (child, waiting) = started?;
         waiting.offer_to_be_ended().map_err(StartFailure::Limits)?;
-        let (held, status) = waiting.release().map_err(StartFailure::Io)?;
+        let (held, status) = waiting.release()?;
         Ok(Started {
             watch: Watch::new(child, spec.time_limit),
             held,
@@ -291,7 +283,25 @@ impl Runner {
         })
     }
 
-    /// Whom bubblewrap is started as, if not as us, and the user namespace that a service gets.
+    /// Creates the control group of one command, where this machine has control groups.
+    fn group(&self) -> io::Result<Option<Group>> {
+        match &self.hierarchy {
+            Some(hierarchy) => hierarchy.group(&self.limits).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Returns the limits that a process sets for itself before it becomes bubblewrap.
+    fn process_limits(&self) -> Vec<(Resource, Rlimit)> {
+        let group_counts_tasks = self
+            .hierarchy
+            .as_ref()
+            .is_some_and(|found| found.has("pids"));
+        self.limits.of_process(!group_counts_tasks)
+    }
+
+    /// Returns the user that starts bubblewrap, unless it is this process's own, and the user
+    /// namespace of a service.
     fn identity(&self, subject: Subject) -> io::Result<(Option<u32>, Option<OwnedFd>)> {
         match subject {
             Subject::Command(_) => Ok((self.build_user(), None)),
@@ -302,7 +312,7 @@ impl Runner {
         }
     }
 
-    /// bubblewrap with its arguments, for what runs in it.
+    /// Builds bubblewrap's command line for a command or a service.
     fn command(
         &self,
         spec: &CommandSpec,
@@ -311,9 +321,10 @@ impl Runner {
     ) -> io::Result<Command> {
         let covered = Covered::of_this_machine()?;
         let arguments = root::arguments(spec, &self.layout, &covered, &self.limits, descriptors);
-        Ok(bubblewrap(&self.program, arguments, user))
+        Ok(bubblewrap::command(&self.program, arguments, user))
     }
 
+    /// Sets up the network of a phase that fetches, unless it shares the machine's.
     fn network(&self, spec: &CommandSpec) -> Result<Option<PhaseNetwork>, NetworkError> {
         match (spec.network, &self.reach) {
             (Network::Fetch, Reach::Public { allowed }) => PhaseNetwork::set_up(allowed).map(Some),
@@ -338,28 +349,23 @@ impl Runner {
         sink: &mut dyn OutputSink,
     ) -> Result<Exit, RunError> {
         let mut started = self.started(spec, Subject::Command(spec.network)).await?;
-        let mut tail = Tail {
-            sink,
-            message: Vec::new(),
-        };
+        let mut tail = Tail::new(sink);
         let end = started.watch.until_end(&mut tail).await;
         started.end().await?;
         let end = end?;
         started.watch.drain(&mut tail).await?;
-        match end {
-            End::TimedOut => Ok(Exit::TimedOut {
-                limit: spec.time_limit,
-            }),
-            End::Exited => {
-                let exit = started.exit(&tail.message)?;
-                let is_refusal = exit.is_its_own_failure() && started.was_refused_an_address();
-                Ok(if is_refusal {
-                    Exit::RefusedAddress
-                } else {
-                    exit
-                })
+        let exit = match end {
+            End::TimedOut => {
+                return Ok(Exit::TimedOut {
+                    limit: spec.time_limit,
+                });
             }
+            End::Exited => started.exit(&tail.message)?,
+        };
+        if exit.is_its_own_failure() && started.was_refused_an_address() {
+            return Ok(Exit::RefusedAddress);
         }
+        Ok(exit)
     }
 
     async fn serve_while(
@@ -369,30 +375,25 @@ impl Runner {
         work: Work<'_>,
     ) -> Result<Served, RunError> {
         let mut started = self.started(spec, Subject::Service).await?;
-        let mut tail = Tail {
-            sink: &mut Discard,
-            message: Vec::new(),
-        };
-        let worked = work_while(&mut started.watch, &mut tail, socket, work).await;
+        let mut discard = Discard;
+        let mut tail = Tail::new(&mut discard);
+        let outcome = work_while(&mut started.watch, &mut tail, socket, work).await;
         started.end().await?;
-        let worked = match worked {
-            Ok(worked) => Ok(worked),
-            Err(end) => Err(end?),
-        };
-        // What it said last may still be in the pipes, whichever way it ended.
+        let outcome = outcome?;
+        // Its last output may still be in the pipes, whichever way it ended.
         started.watch.drain(&mut tail).await?;
-        let end = match worked {
-            Ok(Ok(())) => None,
-            Ok(Err(source)) => {
+        let end = match outcome {
+            ServiceOutcome::Worked => None,
+            ServiceOutcome::DidNotListen(source) => {
                 return Err(RunError::Listen {
                     source,
                     message: tail.text(),
                 });
             }
-            Err(End::TimedOut) => Some(Exit::TimedOut {
+            ServiceOutcome::Ended(End::TimedOut) => Some(Exit::TimedOut {
                 limit: spec.time_limit,
             }),
-            Err(End::Exited) => Some(started.exit(&tail.message)?),
+            ServiceOutcome::Ended(End::Exited) => Some(started.exit(&tail.message)?),
         };
         let out_of_memory = started.held.ran_out_of_memory();
         let was_refused_an_address = started.was_refused_an_address();
@@ -405,22 +406,33 @@ impl Runner {
     }
 }
 
-/// Waits until a service takes connections, and does the work. Returns how that went, or how the service ended where that
-/// came first.
+/// What happened first while a service ran.
+enum ServiceOutcome {
+    /// The work was done.
+    Worked,
+    /// The service took no connection in time.
+    DidNotListen(io::Error),
+    /// The service ended.
+    Ended(End),
+}
+
+/// Waits until a service takes connections, and does the work. Returns early if the service ends.
 async fn work_while(
     watch: &mut Watch,
     tail: &mut Tail<'_>,
     socket: &Path,
     work: Work<'_>,
-) -> Result<io::Result<()>, Result<End, Interruption>> {
+) -> Result<ServiceOutcome, Interruption> {
     let mut ended = pin!(watch.until_end(tail));
     let mut worked = pin!(async {
-        listening(socket).await?;
+        if let Err(error) = listening(socket).await {
+            return ServiceOutcome::DidNotListen(error);
+        }
         work.await;
-        Ok(())
+        ServiceOutcome::Worked
     });
     poll_fn(|context| match ended.as_mut().poll(context) {
-        Poll::Ready(end) => Poll::Ready(Err(end)),
+        Poll::Ready(end) => Poll::Ready(end.map(ServiceOutcome::Ended)),
         Poll::Pending => worked.as_mut().poll(context).map(Ok),
     })
     .await
@@ -456,243 +468,26 @@ impl Run for Runner {
         Box::pin(self.serve_while(spec, socket, work))
     }
 
-    fn make_writable_folder(&self, path: &Path) -> io::Result<()> {
+    fn make_writable_directory(&self, path: &Path) -> io::Result<()> {
         fs::DirBuilder::new().mode(0o700).create(path)?;
         self.build_user()
             .map_or(Ok(()), |user| chown(path, Some(user), Some(user)))
     }
 
-    fn make_service_folder(&self, path: &Path) -> io::Result<()> {
+    fn make_service_directory(&self, path: &Path) -> io::Result<()> {
         let owner = self.service_users()?.of_service();
         fs::DirBuilder::new().mode(0o755).create(path)?;
         chown(path, Some(owner), Some(owner))
     }
 }
 
-/// A command that runs. The order of the fields is the order of dropping: bubblewrap's outer process, then the rest.
-struct Started {
-    watch: Watch,
-    held: Held,
-    status: Status,
-    network: Option<PhaseNetwork>,
-}
-
-impl Started {
-    /// Kills everything, and waits until that has happened.
-    async fn end(&mut self) -> Result<(), RunError> {
-        let wait = |source| RunError::Wait { source };
-        self.held.kill().map_err(wait)?;
-        let survivors = |_| RunError::Survivors { limit: DEATH_LIMIT };
-        if let Some(death) = self.held.death().map_err(wait)? {
-            timeout(DEATH_LIMIT, kernel::readable(death))
-                .await
-                .map_err(survivors)?
-                .map_err(wait)?;
-        }
-        timeout(DEATH_LIMIT, self.watch.reap())
-            .await
-            .map_err(survivors)?
-            .map_err(wait)
-    }
-
-    /// Whether it tried to reach addresses that are not public. Which, is for the log of the machine. That
-    /// this cannot be learned changes no result.
-    fn was_refused_an_address(&self) -> bool {
-        let refused = self
-            .network
-            .as_ref()
-            .map(PhaseNetwork::refused_addresses)
-            .transpose();
-        let refused = refused.unwrap_or_else(|error| {
-            log::warn!("which addresses were refused cannot be read: {error}");
-            None
-        });
-        let refused = refused.unwrap_or_default();
-        for address in &refused {
-            log::warn!("a phase was refused {address}, which is not a public address");
-        }
-        !refused.is_empty()
-    }
-
-    /// How the command ended, when it ended by itself.
-    fn exit(&mut self, message: &[u8]) -> Result<Exit, RunError> {
-        let code = self
-            .status
-            .exit_code()
-            .map_err(|source| RunError::Wait { source })?;
-        match code {
-            Some(0) => Ok(Exit::Status(0)),
-            _ if self.held.ran_out_of_memory() => Ok(Exit::OutOfMemory),
-            Some(code) => Ok(exit_of(code)),
-            None => Err(RunError::Setup {
-                message: text(message),
-            }),
-        }
-    }
-}
-
-/// A command that exits by itself with a status above 128 looks like one that a signal ended: bubblewrap tells no more.
-fn exit_of(code: i32) -> Exit {
-    match code - SIGNAL_BASE {
-        signal @ 1..=LAST_SIGNAL => Exit::Signal(signal),
-        _ => Exit::Status(code),
-    }
-}
-
-/// `env`, which comes before the program, would take a name with an equals sign for a variable.
+/// Checks that the program is an absolute path. `env`, which comes before the program, would take a
+/// name with an equals sign for a variable.
 fn check_program(spec: &CommandSpec) -> Result<(), RunError> {
     match spec.argv.first() {
         Some(program) if program.starts_with('/') && !program.contains('=') => Ok(()),
         program => Err(RunError::Program {
             program: program.cloned().unwrap_or_default(),
         }),
-    }
-}
-
-/// The error of a bubblewrap that ended before it made a child.
-async fn explain(child: tokio::process::Child) -> RunError {
-    match child.wait_with_output().await {
-        Ok(output) => RunError::Setup {
-            message: text(&output.stderr),
-        },
-        Err(source) => RunError::Wait { source },
-    }
-}
-
-/// Passes output on, and keeps the end of standard error for [`RunError::Setup`].
-struct Tail<'a> {
-    sink: &'a mut dyn OutputSink,
-    message: Vec<u8>,
-}
-
-impl Tail<'_> {
-    fn text(&self) -> String {
-        text(&self.message)
-    }
-}
-
-fn text(message: &[u8]) -> String {
-    String::from_utf8_lossy(message).trim_end().to_owned()
-}
-
-impl OutputSink for Tail<'_> {
-    fn chunk(&mut self, stream: Stream, bytes: &[u8]) -> io::Result<()> {
-        if stream == Stream::Stderr {
-            self.message
-                .extend_from_slice(&bytes[bytes.len().saturating_sub(MAX_MESSAGE_BYTES)..]);
-            self.message
-                .drain(..self.message.len().saturating_sub(MAX_MESSAGE_BYTES));
-        }
-        self.sink.chunk(stream, bytes)
-    }
-}
-
-/// Takes what nobody reads.
-struct Discard;
-
-impl OutputSink for Discard {
-    fn chunk(&mut self, _: Stream, _: &[u8]) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl From<Interruption> for RunError {
-    fn from(interruption: Interruption) -> Self {
-        match interruption {
-            Interruption::Output(source) => Self::Output { source },
-            Interruption::Sink(source) => Self::Sink { source },
-            Interruption::Wait(source) => Self::Wait { source },
-        }
-    }
-}
-
-fn find_bubblewrap() -> Result<PathBuf, SetupError> {
-    for path in BUBBLEWRAP.iter().map(PathBuf::from) {
-        if is_file(&path).map_err(|source| SetupError::Path {
-            path: path.clone(),
-            source,
-        })? {
-            return Ok(path);
-        }
-    }
-    Err(SetupError::NoBubblewrap {
-        looked_for: BUBBLEWRAP,
-    })
-}
-
-/// It prints `bubblewrap 0.8.0`.
-fn bubblewrap_version(program: &Path) -> Result<String, SetupError> {
-    let output = Command::new(program)
-        .arg("--version")
-        .env_clear()
-        .stdin(Stdio::null())
-        .output();
-    let output = output.map_err(|source| SetupError::Path {
-        path: program.to_owned(),
-        source,
-    })?;
-    let text = String::from_utf8_lossy(&output.stdout);
-    let version = text
-        .trim()
-        .strip_prefix("bubblewrap ")
-        .unwrap_or(text.trim())
-        .to_owned();
-    match parse_version(&version) {
-        Some(found) if found >= OLDEST_BUBBLEWRAP => Ok(version),
-        _ => {
-            let required = format!("{}.{}", OLDEST_BUBBLEWRAP.0, OLDEST_BUBBLEWRAP.1);
-            Err(SetupError::OldBubblewrap {
-                required,
-                found: version,
-            })
-        }
-    }
-}
-
-fn parse_version(version: &str) -> Option<(u32, u32)> {
-    let mut numbers = version.split('.').map(|number| number.parse().ok());
-    Some((numbers.next()??, numbers.next()??))
-}
-
-fn refused_user_namespaces() -> Option<SetupError> {
-    USER_NAMESPACE_SYSCTLS
-        .into_iter()
-        .find_map(|(path, refusing, sysctl)| {
-            let value = fs::read_to_string(path).ok()?.trim().to_owned();
-            (value == refusing).then_some(SetupError::NoUserNamespaces { sysctl, value })
-        })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn statuses_above_128_are_signals_as_in_a_shell() {
-        assert_eq!(exit_of(3), Exit::Status(3));
-        assert_eq!(exit_of(128), Exit::Status(128));
-        assert_eq!(exit_of(137), Exit::Signal(9));
-        assert_eq!(exit_of(255), Exit::Status(255));
-    }
-
-    #[test]
-    fn versions_compare_as_numbers() {
-        assert!(parse_version("0.11.0").unwrap() >= OLDEST_BUBBLEWRAP);
-        assert!(parse_version("0.4.1").unwrap() < OLDEST_BUBBLEWRAP);
-        assert_eq!(parse_version("built from git"), None);
-    }
-
-    #[test]
-    fn tail_keeps_the_end_of_standard_error_only() {
-        let mut tail = Tail {
-            sink: &mut Discard,
-            message: Vec::new(),
-        };
-        tail.chunk(Stream::Stderr, &[b'a'; MAX_MESSAGE_BYTES])
-            .unwrap();
-        tail.chunk(Stream::Stderr, b"the end").unwrap();
-        tail.chunk(Stream::Stdout, b"no").unwrap();
-        assert_eq!(tail.message.len(), MAX_MESSAGE_BYTES);
-        assert!(tail.message.ends_with(b"athe end"));
     }
 }

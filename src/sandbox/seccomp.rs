@@ -1,10 +1,14 @@
-//! The system call filter. Comes in: the lists of `syscalls` and for whom the filter is. Goes out: two classic BPF
-//! programs as the kernel loads them. Never: a default that allows.
+//! Compiles the system call filters.
 //!
-//! The first program allows what is listed and answers everything else with `ENOSYS`. That includes `clone3`, whose
-//! flags a filter cannot see (glibc falls back to `clone`), and the x32 ABI, whose numbers have a bit that no listed
-//! number has. Another architecture (32-bit calls) kills the process. The second program is loaded later, so its
-//! `EPERM` prevails: calls refused by name, and arguments of allowed calls.
+//! * In: the lists of `syscalls`, and the subject of the filter.
+//! * Out: two classic BPF programs as the kernel loads them.
+//! * Never: a default that allows.
+//!
+//! The first program allows the listed calls and lets all others fail with `ENOSYS`. That includes
+//! `clone3`, whose flags a filter cannot see (glibc falls back to `clone`), and the x32 ABI, whose
+//! numbers have a bit that no listed number has. A call of another architecture (32-bit calls)
+//! kills the process. The second program is loaded later, so its `EPERM` prevails. It refuses calls
+//! by name, and some arguments of allowed calls.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,7 +22,7 @@ use super::syscalls::{ALLOWED, REFUSED, SANDBOX_MAKING, Syscall};
 
 type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 
-/// Namespaces that `clone` can make: each is the way to more kernel code.
+/// The flags with which `clone` creates namespaces: each is a way to more kernel code.
 const NAMESPACE_FLAGS: [libc::c_int; 7] = [
     libc::CLONE_NEWCGROUP,
     libc::CLONE_NEWIPC,
@@ -28,10 +32,10 @@ const NAMESPACE_FLAGS: [libc::c_int; 7] = [
     libc::CLONE_NEWUSER,
     libc::CLONE_NEWUTS,
 ];
-/// Kinds of sockets of one family and type: with which protocols they open.
+/// The sockets of one family and type, and the protocols with which they open.
 struct SocketKind {
     family: libc::c_int,
-    /// Without `SOCK_CLOEXEC` and `SOCK_NONBLOCK`.
+    /// The type, without `SOCK_CLOEXEC` and `SOCK_NONBLOCK`.
     socket_type: libc::c_int,
     protocols: &'static [libc::c_int],
 }
@@ -50,19 +54,21 @@ impl SocketKind {
     }
 }
 
-/// The type of a socket without its flags: the kernel's `SOCK_TYPE_MASK` (`include/linux/net.h`).
+/// The bits of a socket's type without its flags: the kernel's `SOCK_TYPE_MASK`
+/// (`include/linux/net.h`).
 const SOCKET_TYPE_MASK: u64 = 0xf;
-/// Zero is the family's own choice of a protocol: TCP for a stream, UDP for datagrams, and all
-/// there is for UNIX.
+/// Zero lets the family choose the protocol: TCP for a stream, UDP for datagrams, and the only one
+/// for UNIX.
 const OWN_CHOICE: libc::c_int = 0;
 const UNIX_SOCKETS: [SocketKind; 3] = [
     SocketKind::new(libc::AF_UNIX, libc::SOCK_STREAM, &[OWN_CHOICE]),
     SocketKind::new(libc::AF_UNIX, libc::SOCK_DGRAM, &[OWN_CHOICE]),
     SocketKind::new(libc::AF_UNIX, libc::SOCK_SEQPACKET, &[OWN_CHOICE]),
 ];
-/// Every further protocol of these families is kernel code that no build needs, and that the kernel
-/// would load modules for: MPTCP, SCTP, DCCP, UDP-Lite, L2TP, SMC, ICMP, raw. So is every further
-/// family: netlink, vsock (to the host), packet, alg, key and the rest.
+/// The sockets of IPv4 and IPv6. Every further protocol of these families is kernel code that no
+/// build needs, and that the kernel would load modules for: MPTCP, SCTP, DCCP, UDP-Lite, L2TP, SMC,
+/// ICMP, raw. So is every further family: netlink, vsock (to the host), packet, alg, key and the
+/// rest.
 const INTERNET_SOCKETS: [SocketKind; 4] = [
     SocketKind::new(
         libc::AF_INET,
@@ -85,14 +91,16 @@ const INTERNET_SOCKETS: [SocketKind; 4] = [
         &[OWN_CHOICE, libc::IPPROTO_UDP],
     ),
 ];
-/// Linux, Linux as 32-bit machines see it, each with and without a fixed release, and the question for the present one.
+/// The allowed personalities: Linux, Linux as 32-bit machines see it, each with and without a fixed
+/// release, and the query for the present one.
 const PERSONALITIES: [u32; 5] = [0x0, 0x8, 0x2_0000, 0x2_0008, 0xffff_ffff];
-/// With each of them, addresses that are the same in every run: nix has its builders run so.
+/// A flag of personalities: addresses are the same in every run. nix runs its builders with it.
 const ADDRESSES_FIXED: u32 = libc::ADDR_NO_RANDOMIZE.cast_unsigned();
-/// Typing into a terminal, and into the console: ways out to whoever has the terminal open.
+/// The requests that type into a terminal or into the console: they would reach every process that
+/// has the terminal open.
 const REFUSED_IOCTLS: [libc::c_ulong; 2] = [libc::TIOCSTI, libc::TIOCLINUX];
 
-/// For whom a filter is.
+/// The process to which a filter applies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Subject {
     /// An ordinary command.
@@ -102,9 +110,9 @@ pub(super) enum Subject {
 }
 
 impl Subject {
-    /// With the machine's network a command has no UNIX sockets: their abstract names belong to the
-    /// network's namespace and so to the machine. A service has them: clients come by one, and they
-    /// have no other way to it.
+    /// Returns the allowed sockets. With the machine's network, a command has no UNIX sockets:
+    /// their abstract names belong to the network's namespace and so to the machine. A service has
+    /// them, because its clients reach it by one and have no other way.
     fn sockets(self) -> Vec<&'static SocketKind> {
         match self {
             Self::Command(Network::Fetch) => INTERNET_SOCKETS.iter().collect(),
@@ -115,13 +123,11 @@ impl Subject {
     }
 
     fn personalities(self) -> Vec<u32> {
-        match self {
-            Self::Command(_) => PERSONALITIES.into(),
-            Self::Service => PERSONALITIES
-                .into_iter()
-                .flat_map(|one| [one, one | ADDRESSES_FIXED])
-                .collect(),
+        let mut personalities = PERSONALITIES.to_vec();
+        if self == Self::Service {
+            personalities.extend(PERSONALITIES.map(|one| one | ADDRESSES_FIXED));
         }
+        personalities
     }
 }
 
@@ -129,10 +135,10 @@ impl Subject {
 pub(super) struct Filter(pub(super) [Vec<u8>; 2]);
 
 impl Filter {
-    /// Compiles it.
+    /// Compiles the filter of one subject.
     ///
     /// # Errors
-    /// The lists do not fit a filter: a fault of ours.
+    /// The lists do not fit into a filter, which is an internal error.
     pub(super) fn compile(subject: Subject) -> Result<Self, BackendError> {
         Ok(Self([
             bytes(&allow_list(subject)?),
@@ -149,10 +155,10 @@ pub(super) struct Filters {
 }
 
 impl Filters {
-    /// Compiles them.
+    /// Compiles the filters of every subject.
     ///
     /// # Errors
-    /// As [`Filter::compile`].
+    /// As for [`Filter::compile`].
     pub(super) fn compile() -> Result<Self, BackendError> {
         Ok(Self {
             without_network: Filter::compile(Subject::Command(Network::None))?,
@@ -203,7 +209,8 @@ fn refusals(subject: Subject) -> Result<BpfProgram, BackendError> {
     SeccompFilter::new(rules, SeccompAction::Allow, refused, TargetArch::x86_64)?.try_into()
 }
 
-/// Calls that are refused with some arguments only, each with its rules: it is refused where one of them matches.
+/// Returns the calls that are refused with some arguments only, each with its rules: a call is
+/// refused if one of them matches.
 fn refused_arguments(subject: Subject) -> Result<[(Syscall, Vec<SeccompRule>); 5], BackendError> {
     let namespaces = NAMESPACE_FLAGS
         .iter()
@@ -225,34 +232,43 @@ fn refused_arguments(subject: Subject) -> Result<[(Syscall, Vec<SeccompRule>); 5
     ])
 }
 
-/// Rules that one of matches for each triple of family, type and protocol that is not listed. A
-/// rule can only say what all of its conditions have to be, so the complement of the list is taken
+/// Returns rules of which one matches for each triple of family, type and protocol that is not
+/// listed. A rule matches only if all of its conditions do, so the complement of the list is built
 /// level by level.
 fn every_socket_but(allowed: &[&SocketKind]) -> Result<Vec<SeccompRule>, BackendError> {
     let families: BTreeSet<_> = allowed.iter().map(|kind| kind.family).collect();
     let mut rules = vec![none_of(0, families.iter().map(|&family| family as u64))?];
-    for &family in &families {
-        let is_family = || argument(0, SeccompCmpOp::Eq, family as u64);
+    for family in families {
         for socket_type in 0..=SOCKET_TYPE_MASK {
-            let of_type = argument(1, SeccompCmpOp::MaskedEq(SOCKET_TYPE_MASK), socket_type)?;
-            let mut conditions = vec![is_family()?, of_type];
-            let is_listed = |kind: &&&SocketKind| {
-                kind.family == family && kind.socket_type as u64 == socket_type
-            };
-            for protocol in allowed
+            let listed = allowed
                 .iter()
-                .find(is_listed)
-                .map_or(&[][..], |kind| kind.protocols)
-            {
-                conditions.push(argument(2, SeccompCmpOp::Ne, *protocol as u64)?);
-            }
-            rules.push(SeccompRule::new(conditions)?);
+                .find(|kind| kind.family == family && kind.socket_type as u64 == socket_type);
+            let protocols = listed.map_or(&[][..], |kind| kind.protocols);
+            rules.push(all_protocols_but(protocols, family, socket_type)?);
         }
     }
     Ok(rules)
 }
 
-/// All arguments here are 32 bits wide for the kernel, which drops the upper half: a filter must drop it too.
+/// Returns a rule that matches sockets of one family and type with any other protocol than the
+/// listed.
+fn all_protocols_but(
+    protocols: &[libc::c_int],
+    family: libc::c_int,
+    socket_type: u64,
+) -> Result<SeccompRule, BackendError> {
+    let mut conditions = vec![
+        argument(0, SeccompCmpOp::Eq, family as u64)?,
+        argument(1, SeccompCmpOp::MaskedEq(SOCKET_TYPE_MASK), socket_type)?,
+    ];
+    for &protocol in protocols {
+        conditions.push(argument(2, SeccompCmpOp::Ne, protocol as u64)?);
+    }
+    SeccompRule::new(conditions)
+}
+
+/// Returns a condition on an argument. All arguments here are 32 bits wide for the kernel, which
+/// drops the upper half, so the filter must drop it too.
 fn argument(
     index: u8,
     operator: SeccompCmpOp,
@@ -276,7 +292,8 @@ fn none_of(index: u8, values: impl IntoIterator<Item = u64>) -> Result<SeccompRu
     SeccompRule::new(others.collect::<Result<_, _>>()?)
 }
 
-/// The layout of the kernel's `struct sock_filter`: u16 code, u8 and u8 jumps, u32 operand, in the machine's order.
+/// Returns a program in the layout of the kernel's `struct sock_filter`: u16 code, u8 and u8 jumps,
+/// u32 operand, in the machine's byte order.
 fn bytes(program: &[sock_filter]) -> Vec<u8> {
     let instruction = |i: &sock_filter| {
         let mut bytes = [0; 8];

@@ -1,4 +1,8 @@
-//! What to run, as values: no process is started here, so that plans can be compared in tests.
+//! Describes commands as values.
+//!
+//! * In: the plans of the pipeline.
+//! * Out: values that tests can compare.
+//! * Never: a process.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -6,38 +10,38 @@ use std::path::PathBuf;
 use std::pin::Pin;
 use std::time::Duration;
 
-/// Whether a command sees a network.
+/// The network that a command sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Network {
-    /// An empty network namespace: not even a loopback that is up.
+    /// An empty network namespace, in which even the loopback is off.
     None,
-    /// A way to public addresses, through the machine's network; to what else, the description of the sandbox says. Fetch
-    /// phases only.
+    /// A way to public addresses, through the machine's network. The description of the sandbox
+    /// names everything else that is reached. For fetch phases only.
     Fetch,
 }
 
-/// What a command may do with a mounted folder.
+/// What a command may do with a mounted directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
-    /// Read and execute.
+    /// The command may read and execute files.
     ReadOnly,
-    /// Write too.
+    /// The command may write them too.
     ReadWrite,
 }
 
-/// A folder or file of the machine that the command sees.
+/// A directory or file of the machine that the command sees.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mount {
-    /// Absolute path on the machine.
+    /// The absolute path on the machine.
     pub source: PathBuf,
-    /// Absolute path in the sandbox.
+    /// The absolute path in the sandbox.
     pub target: PathBuf,
     /// What the command may do there.
     pub access: Access,
 }
 
 impl Mount {
-    /// `source` of the machine at `target`.
+    /// Mounts `source` of the machine at `target`.
     pub fn new(source: impl Into<PathBuf>, target: &str, access: Access) -> Self {
         Self {
             source: source.into(),
@@ -47,83 +51,84 @@ impl Mount {
     }
 }
 
-/// One command in one sandbox: the whole of what it will see.
+/// One command in one sandbox, with everything that it will see.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CommandSpec {
-    /// Absolute path in the sandbox, then the arguments.
+    /// The program, an absolute path in the sandbox, then the arguments.
     pub argv: Vec<String>,
     /// The complete environment: nothing is inherited.
     pub environment: BTreeMap<String, String>,
-    /// Working directory, an absolute path in the sandbox.
+    /// The working directory, an absolute path in the sandbox.
     pub directory: PathBuf,
-    /// Mounted over the system's read-only root, in this order.
+    /// The mounts over the system's read-only root, in this order.
     pub mounts: Vec<Mount>,
-    /// Whether it sees a network.
+    /// The network that the command sees.
     pub network: Network,
-    /// Wall-clock time after which everything is killed.
+    /// The wall-clock time after which everything is killed.
     pub time_limit: Duration,
 }
 
-/// Which of a command's outputs a chunk came from.
+/// The stream of a command that a chunk of output came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stream {
-    /// Standard output.
+    /// The command's standard output.
     Stdout,
-    /// Standard error.
+    /// The command's standard error.
     Stderr,
 }
 
-/// Takes a command's output while it runs.
+/// Receives a command's output while it runs.
 pub trait OutputSink {
-    /// Takes the next bytes of one stream: any length, cut anywhere.
+    /// Receives the next bytes of one stream, of any length and cut anywhere.
     ///
     /// # Errors
     /// An error ends the command: everything it started is killed, and the run reports the error.
     fn chunk(&mut self, stream: Stream, bytes: &[u8]) -> std::io::Result<()>;
 }
 
-/// What is done while a service runs.
+/// The work that is done while a service runs.
 pub type Work<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;
 
-/// How it went with a service. Everything that it had started is dead by then.
+/// The result of running a service. Every process that it had started is dead by then.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Served {
-    /// How it ended before the work was done, if it did.
+    /// How the service ended, if it ended before the work was done.
     pub end: Option<Exit>,
-    /// The end of what it printed to standard error.
+    /// The end of the service's standard error.
     pub message: String,
-    /// Whether the kernel ended it, or a process of it, for want of memory.
+    /// Whether the kernel killed the service, or a process of it, because memory was exhausted.
     pub out_of_memory: bool,
-    /// Whether it tried in vain to reach an address that is not public.
+    /// Whether the service tried to reach an address that is not public, and was refused.
     pub was_refused_an_address: bool,
 }
 
-/// How a command ended. Everything that it had started is dead by then.
+/// How a command ended. Every process that it had started is dead by then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
-    /// It exited with this status.
+    /// The command exited with this status.
     Status(i32),
-    /// It was ended by this signal.
+    /// This signal ended the command.
     Signal(i32),
-    /// It ran into its wall-clock limit.
+    /// The command reached its wall-clock limit.
     TimedOut {
-        /// The limit.
+        /// The wall-clock limit of the command.
         limit: Duration,
     },
-    /// The kernel ended it, or a process of it, for want of memory.
+    /// The kernel killed the command, or a process of it, because memory was exhausted.
     OutOfMemory,
-    /// It did not succeed, and had tried to reach an address that is not public. Which one is in the log
-    /// of the machine and nowhere else: a name server of the machine's own network may have said it.
+    /// The command did not succeed, and had tried to reach an address that is not public. The
+    /// address is in the log of the machine and nowhere else: it may come from a name server of the
+    /// machine's own network.
     RefusedAddress,
 }
 
 impl Exit {
-    /// Whether it exited with status 0.
+    /// Returns whether the command exited with status 0.
     pub fn success(self) -> bool {
         self == Self::Status(0)
     }
 
-    /// Whether it ended by itself, or by a signal, without success.
+    /// Returns whether the command ended by itself, or by a signal, without success.
     pub(super) fn is_its_own_failure(self) -> bool {
         !self.success() && matches!(self, Self::Status(_) | Self::Signal(_))
     }

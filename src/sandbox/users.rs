@@ -1,15 +1,15 @@
-//! The users that belong to one service for as long as it lives, and to no other service of this
-//! machine: what the kernel counts by user, such as processes, one job cannot use up for another.
+//! Claims the users that belong to one service as long as it lives, and to no other service of this
+//! machine. So one job cannot use up for another what the kernel counts by user, such as processes.
 //!
-//! - Comes in: the locks of other services, and what the kernel says of users.
-//! - Goes out: one user for commands, and a user namespace in which there is a root and 65,535
-//!   others for services that make sandboxes themselves. All of them are nobody on the machine.
-//! - Never: a user of the machine among them, a user that another service has, or a further user
+//! * In: the locks of other services, and the kernel's count of the processes of a user.
+//! * Out: one user for commands, and a user namespace with a root and 65,535 others for services
+//!   that make sandboxes themselves. On the machine, all of them are ids that nothing else uses.
+//! * Never: a user of the machine among them, a user that another service has, or a further user
 //!   namespace below that one.
 //!
-//! A lock is a file, which two containers with a `/run` of their own do not share, though they may share
-//! the users. So each service also has a process that does nothing, under a user of its own: the kernel
-//! refuses a second one to whoever asks for it, wherever that is.
+//! A lock is a file. Two containers that each have their own `/run` do not share it, though they
+//! may share the users. So each service also has a process that does nothing, under a user of its
+//! own: the kernel refuses a second process of that user to any service, in any container.
 
 use std::fs::{self, File};
 use std::io;
@@ -24,34 +24,35 @@ use rustix::io::Errno;
 
 use super::{SetupError, kernel};
 
-/// The machine's id of the first user of the first service. Ids of people, of packages and of
-/// `subuid` files stay far below; the kernel's own end is at 4,294,967,295.
+/// The machine's id of the first user of the first service. The ids of people, of packages and of
+/// `subuid` files are far below; the kernel's own limit is 4,294,967,295.
 const FIRST_ID: u32 = 2_000_000_000;
-/// Users of the namespace: as many as a machine has without namespaces in its first 16 bits. 65534
-/// is among them, and ranges for build users.
+/// The number of users of the namespace: all that 16 bits can name, as on a machine without
+/// namespaces. Among them are 65534, and ranges for build users.
 const NAMESPACE_IDS: u32 = 65_536;
-/// How far apart the users of two services begin: the namespace's, then the one of commands.
+/// The distance between the first users of two services. It has room for those of the namespace,
+/// the one of commands and the one of the process that does nothing.
 const IDS_OF_A_SERVICE: u32 = 2 * NAMESPACE_IDS;
 /// How many services can run at once. Their ids stay below 2^31, which some programs take for the
-/// end.
+/// limit.
 const MAX_SERVICES: u32 = 1024;
-/// Where those ids do not exist, which is in a container with users of its own: the highest id of
-/// commands, below the 65534 that means "not mapped". The next service has the next lower one.
+/// The highest id of commands where those ids do not exist, which is in a container with its own
+/// users. It is below the 65534 that means "not mapped". The next service has the next lower id.
 const HIGHEST_ID_IN_CONTAINERS: u32 = 65_532;
-/// How far below it is the user of the process that does nothing.
+/// How far below the id of commands that of the process that does nothing is, in such a container.
 const PRESENCE_IN_CONTAINERS: u32 = MAX_SERVICES;
-/// Has a file for each service, which it holds locked. The kernel unlocks it when the service ends,
-/// however it ends.
+/// The directory of the locks: one file for each service, which the service holds locked. The
+/// kernel unlocks it when the service ends, however it ends.
 const LOCKS: &str = "/run/kettle-users";
 const LOCKS_MODE: u32 = 0o700;
 const LOCK_MODE: u32 = 0o600;
-/// Permissions of others than its owner that make a folder unfit for locks.
+/// The permissions of others than its owner that make a directory unfit for locks.
 const WRITABLE_BY_OTHERS: u32 = 0o022;
-/// Waits for the end of its input: while a namespace has no other process, and for as long as a service
-/// lives.
+/// A program that waits for the end of its input: while a namespace has no other process, and as
+/// long as a service lives.
 const WAITER: &str = "/usr/bin/cat";
 
-/// The users of this service. Dropping gives them back.
+/// Holds the users of this service. Dropping releases them.
 #[derive(Debug)]
 pub(super) struct Users {
     ids: Ids,
@@ -62,10 +63,10 @@ pub(super) struct Users {
 /// The users of one service, by their numbers on the machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Ids {
-    /// The first of the namespace.
+    /// The first user of the namespace, its root.
     first: u32,
     of_commands: u32,
-    /// Of the process that does nothing.
+    /// The user of the process that does nothing.
     of_presence: u32,
 }
 
@@ -88,22 +89,23 @@ impl Ids {
     }
 }
 
-/// A process that does nothing, and keeps its user from being taken. The kernel ends it by the end of its
-/// input when the service ends, however that ends.
+/// A process that does nothing, so that no other service can take its user. It ends with its input,
+/// which the kernel closes when the service ends, however it ends.
 #[derive(Debug)]
 struct Presence(Child);
 
 impl Presence {
-    /// Returns none if the user has a process already.
+    /// Starts the process. Returns none if the user has a process already.
     fn take(user: u32) -> io::Result<Option<Self>> {
         let Some(presence) = Self::among(user, 0)? else {
             return Ok(None);
         };
-        // Somebody else may have done the same in the same moment: then neither has it.
+        // Another service may have done the same at the same moment: then neither takes the user.
         let is_alone = Self::among(user, 1)?.is_some();
         Ok(Some(presence).filter(|_| is_alone))
     }
 
+    /// Starts a process of the user. Returns none if the user has more than `others` processes.
     fn among(user: u32, others: u64) -> io::Result<Option<Self>> {
         let mut command = Command::new(WAITER);
         command.env_clear().current_dir("/");
@@ -122,15 +124,15 @@ impl Presence {
 
 impl Drop for Presence {
     fn drop(&mut self) {
-        // It may have been killed already; that it is collected gives the user back.
+        // It may have been killed already. Collecting it releases the user.
         let ended = self.0.kill().and_then(|()| self.0.wait());
         if let Err(error) = ended {
-            log::warn!("the process that keeps a user could not be ended: {error}");
+            log::warn!("the process that reserves a user could not be ended: {error}");
         }
     }
 }
 
-/// Gives `take` the locks that no other service has, one after the other, until it takes one.
+/// Calls `take` with each lock that no other service holds, until it takes one.
 fn first_free<T>(
     locks: &Path,
     mut take: impl FnMut(u32, File) -> io::Result<Option<T>>,
@@ -139,7 +141,7 @@ fn first_free<T>(
         path: locks.to_owned(),
         source,
     };
-    make_folder_of_locks(locks).map_err(failed)?;
+    make_lock_directory(locks).map_err(failed)?;
     for service in 0..MAX_SERVICES {
         if let Some(lock) = try_lock(&locks.join(service.to_string())).map_err(failed)?
             && let Some(taken) = take(service, lock).map_err(failed)?
@@ -153,19 +155,19 @@ fn first_free<T>(
 }
 
 impl Users {
-    /// Takes the first users that no other service has; only for root.
+    /// Claims the first users that no other service has. Only root can do this.
     pub(super) fn claim() -> Result<Self, SetupError> {
         first_free(Path::new(LOCKS), |service, lock| {
             Self::of(Ids::of(service)?, lock)
         })
     }
 
-    /// Returns none if somebody else has these users.
+    /// Claims these users. Returns none if another process has one of them.
     fn of(ids: Ids, lock: File) -> io::Result<Option<Self>> {
         let Some(presence) = Presence::take(ids.of_presence)? else {
             return Ok(None);
         };
-        // Somebody who is no service of ours may have a process of this user.
+        // A process of this user may run that belongs to no service.
         let is_free = Presence::take(ids.of_commands)?.is_some();
         Ok(is_free.then_some(Self {
             ids,
@@ -174,17 +176,17 @@ impl Users {
         }))
     }
 
-    /// The uid and gid of commands.
+    /// Returns the uid and gid of commands.
     pub(super) fn of_commands(&self) -> u32 {
         self.ids.of_commands
     }
 
-    /// The uid and gid of the namespace's root, on the machine.
+    /// Returns the machine's uid and gid of the namespace's root.
     pub(super) fn of_service(&self) -> u32 {
         self.ids.first
     }
 
-    /// Makes a namespace, which lives as long as the descriptor or a process in it.
+    /// Creates a user namespace, which lives as long as the descriptor or a process in it.
     ///
     /// Its owner is [`Users::of_service`], so that a process of that user may enter it and has all
     /// capabilities there.
@@ -206,6 +208,7 @@ impl Users {
         namespace
     }
 
+    /// Maps the users of the namespace in which `waiter` is, and opens the namespace.
     fn map(&self, waiter: &Child) -> io::Result<OwnedFd> {
         let file = |name| format!("/proc/{}/{name}", waiter.id());
         let ids = format!("0 {} {NAMESPACE_IDS}\n", self.ids.first);
@@ -215,8 +218,9 @@ impl Users {
     }
 }
 
-/// A folder that others can write would let them take the locks, or show us a file of their own.
-fn make_folder_of_locks(path: &Path) -> io::Result<()> {
+/// Creates the directory of the locks, or checks the one that exists. If other users could write
+/// it, they could take the locks, or replace them by files of their own.
+fn make_lock_directory(path: &Path) -> io::Result<()> {
     match fs::DirBuilder::new().mode(LOCKS_MODE).create(path) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
         _ => {}
@@ -232,24 +236,20 @@ fn make_folder_of_locks(path: &Path) -> io::Result<()> {
     ))
 }
 
-/// Whether our user namespace has all ids of the service that begin here. Lines are: first id here,
-/// first id outside, how many (user_namespaces(7)).
+/// Returns whether our user namespace has all ids of the service that begins at `first`. A line has
+/// the first id inside, the first id outside and the number of ids (user_namespaces(7)).
 fn is_mapped(map: &str, first: u32) -> io::Result<bool> {
-    let (first, end) = (
-        u64::from(first),
-        u64::from(first) + u64::from(IDS_OF_A_SERVICE),
-    );
-    let holds = |line: &str| {
-        let numbers: Vec<u64> = line
-            .split_whitespace()
-            .filter_map(|number| number.parse().ok())
-            .collect();
+    let first = u64::from(first);
+    let end = first + u64::from(IDS_OF_A_SERVICE);
+    let has_all = |line: &str| {
+        let numbers = line.split_whitespace().filter_map(|word| word.parse().ok());
+        let numbers: Vec<u64> = numbers.collect();
         matches!(numbers[..], [inside, _, count] if inside <= first && end <= inside + count)
     };
-    Ok(fs::read_to_string(map)?.lines().any(holds))
+    Ok(fs::read_to_string(map)?.lines().any(has_all))
 }
 
-/// Returns none when another service has it.
+/// Locks a file. Returns none if another service has it.
 fn try_lock(path: &Path) -> io::Result<Option<File>> {
     let file = File::options()
         .write(true)
@@ -270,15 +270,16 @@ mod tests {
 
     use super::*;
 
-    /// As [`Users::claim`], but that nobody is asked whether the users are free: that takes root.
+    /// Does the same as [`Users::claim`], without asking the kernel whether the users are free:
+    /// only root can do that.
     fn claim_in(locks: &Path) -> Result<(Ids, File), SetupError> {
         first_free(locks, |service, lock| Ok(Some((Ids::of(service)?, lock))))
     }
 
     #[test]
     fn no_two_services_have_a_user_in_common() {
-        let folder = tempfile::tempdir().unwrap();
-        let claim = || claim_in(&folder.path().join("locks")).unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let claim = || claim_in(&directory.path().join("locks")).unwrap();
         let ((first, lock), (second, _)) = (claim(), claim());
         assert!(first.first + NAMESPACE_IDS <= first.of_commands);
         assert!(first.of_commands < first.of_presence && first.of_presence < second.first);
@@ -288,10 +289,10 @@ mod tests {
 
     #[test]
     fn users_that_somebody_else_has_are_passed_over() {
-        let folder = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().unwrap();
         let take = |service, _| Ok((service == 2).then_some(service));
-        assert_eq!(first_free(folder.path(), take).unwrap(), 2);
-        let refused = first_free(folder.path(), |_, _| Ok(None::<()>));
+        assert_eq!(first_free(directory.path(), take).unwrap(), 2);
+        let refused = first_free(directory.path(), |_, _| Ok(None::<()>));
         assert!(matches!(refused, Err(SetupError::NoUsers { .. })));
     }
 
@@ -309,22 +310,24 @@ mod tests {
 
     #[test]
     fn locks_that_others_could_hold_are_not_used() {
-        let folder = tempfile::tempdir().unwrap();
-        let locks = folder.path().join("locks");
+        let directory = tempfile::tempdir().unwrap();
+        let locks = directory.path().join("locks");
         fs::create_dir(&locks).unwrap();
         fs::set_permissions(&locks, fs::Permissions::from_mode(0o777)).unwrap();
         assert!(matches!(claim_in(&locks), Err(SetupError::Path { .. })));
-        let link = folder.path().join("link");
+        let link = directory.path().join("link");
         std::os::unix::fs::symlink("/tmp", &link).unwrap();
         assert!(matches!(claim_in(&link), Err(SetupError::Path { .. })));
     }
 
     #[test]
     fn a_service_beyond_the_last_is_refused() {
-        let folder = tempfile::tempdir().unwrap();
-        let held: Vec<_> = (0..MAX_SERVICES).map(|_| claim_in(folder.path())).collect();
-        // A process may not have so many open files; then it is that which is said, and no user is
-        // given twice.
+        let directory = tempfile::tempdir().unwrap();
+        let held: Vec<_> = (0..MAX_SERVICES)
+            .map(|_| claim_in(directory.path()))
+            .collect();
+        // A process may not be allowed so many open files. Then the error is another one, and still
+        // no user is given twice.
         let ids: std::collections::BTreeSet<_> = held
             .iter()
             .flatten()
@@ -332,6 +335,6 @@ mod tests {
             .collect();
         assert!(ids.len() > 1);
         assert_eq!(ids.len(), held.iter().flatten().count());
-        assert!(claim_in(folder.path()).is_err());
+        assert!(claim_in(directory.path()).is_err());
     }
 }

@@ -1,5 +1,8 @@
-//! A device in `/dev` that a program offers. Comes in: the kernel's messages of `/dev/cuse`. Goes out: the guest device,
-//! named as the real one is. Never: in a machine that has a real one.
+//! A device in `/dev` that a program offers.
+//!
+//! * In: the kernel's messages from `/dev/cuse`.
+//! * Out: the guest device, under the name of the real one.
+//! * Never: in a machine that has a real one.
 //!
 //! linux/fuse.h, protocol 7.41, in the machine's byte order:
 //!
@@ -7,16 +10,17 @@
 //! |---|---|
 //! | every request | length, operation (4 each), number (8), node (8), uid, gid, pid, padding (4 each) |
 //! | every reply | length, error (4 each), number of the request (8) |
-//! | CUSE_INIT | major, minor, unused, flags (4 each); in the reply then most to read and to write, device numbers (4 each), 40 spare bytes, `DEVNAME=…` |
-//! | FUSE_IOCTL | handle (8), flags, command (4 each), address (8), bytes in, bytes out (4 each), then the bytes in |
-//! | its reply | result, flags, parts to read, parts to write (4 each), then the parts (address, length; 8 each) or the bytes out |
+//! | CUSE_INIT | major, minor, unused, flags (4 each) |
+//! | its reply | the same; most to read, most to write, device numbers (4 each), 40 spare bytes, name |
+//! | FUSE_IOCTL | handle (8), flags, command (4 each), address (8), bytes in and out (4 each), bytes |
+//! | its reply | result, flags, parts to read and to write (4 each), the parts (8 each) or bytes out |
 //! | FUSE_OPEN's reply | handle (8), flags, padding (4 each) |
 
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 use std::path::Path;
 
-use super::guest_device::{Answer, GuestDevice, Window};
+use super::guest_device::{GuestDevice, Reply, Window};
 
 const CUSE_INIT: u32 = 4096;
 const FUSE_OPEN: u32 = 14;
@@ -27,20 +31,20 @@ const FUSE_IOCTL: u32 = 39;
 
 const HEADER_BYTES: usize = 40;
 const IOCTL_BYTES: usize = 32;
-/// CUSE_INIT: requests have no layout that the kernel could know.
+/// A flag of CUSE_INIT: the kernel does not know the layout of requests.
 const UNRESTRICTED_IOCTL: u32 = 1;
-/// Of the reply to FUSE_IOCTL: the request shall come again.
+/// A flag of the reply to FUSE_IOCTL: the kernel shall send the request again.
 const IOCTL_RETRY: u32 = 4;
 /// Longest message: 32 pages of the caller's memory, and headers.
 const MAX_MESSAGE_BYTES: usize = 256 << 10;
-/// Most to read and to write at once; nobody does.
+/// Most bytes to read and to write at once; no caller does either.
 const MAX_TRANSFER_BYTES: u32 = 4096;
 const DEVICE: &[u8] = b"DEVNAME=sev-guest\0";
 
 /// Offers the guest device through `path`, the kernel's `cuse` device, until the kernel ends it.
 ///
 /// # Errors
-/// The kernel does not want it.
+/// The kernel refuses the device, or a message cannot be read or written.
 pub fn serve(path: &Path, device: &GuestDevice) -> io::Result<()> {
     let mut channel = File::options().read(true).write(true).open(path)?;
     let mut message = vec![0; MAX_MESSAGE_BYTES];
@@ -56,14 +60,14 @@ pub fn serve(path: &Path, device: &GuestDevice) -> io::Result<()> {
             continue;
         };
         match channel.write_all(&reply) {
-            // The caller was interrupted, and waits for no reply any more.
+            // The caller was interrupted, and no longer waits for a reply.
             Err(error) if error.raw_os_error() == Some(libc::ENOENT) => (),
             written => written?,
         }
     }
 }
 
-/// The reply to one message; none where the kernel waits for none.
+/// Returns the reply to one message; none where the kernel does not wait for one.
 fn reply(device: &GuestDevice, message: &[u8]) -> Option<Vec<u8>> {
     let number = message.get(8..16)?;
     let (error, body) = match word(message, 4) {
@@ -74,31 +78,15 @@ fn reply(device: &GuestDevice, message: &[u8]) -> Option<Vec<u8>> {
         FUSE_IOCTL => (0, ioctl(device, message.get(HEADER_BYTES..)?)),
         _ => (-libc::ENOSYS, vec![]),
     };
-    let length = (16 + body.len()) as u32;
-    Some(
-        [
-            &length.to_ne_bytes(),
-            &i32::to_ne_bytes(error),
-            number,
-            &body[..],
-        ]
-        .concat(),
-    )
+    let length = ((16 + body.len()) as u32).to_ne_bytes();
+    let parts = [&length, &i32::to_ne_bytes(error), number, &body[..]];
+    Some(parts.concat())
 }
 
 fn initialised(message: &[u8]) -> Vec<u8> {
     let (major, minor) = (word(message, HEADER_BYTES), word(message, HEADER_BYTES + 4));
-    let words = [
-        major,
-        minor,
-        0,
-        UNRESTRICTED_IOCTL,
-        MAX_TRANSFER_BYTES,
-        MAX_TRANSFER_BYTES,
-        0,
-        0,
-    ];
-    let mut body: Vec<u8> = words.into_iter().flat_map(u32::to_ne_bytes).collect();
+    let most = MAX_TRANSFER_BYTES;
+    let mut body = words([major, minor, 0, UNRESTRICTED_IOCTL, most, most, 0, 0]);
     body.extend([0; 40]);
     body.extend(DEVICE);
     body
@@ -109,26 +97,29 @@ fn ioctl(device: &GuestDevice, body: &[u8]) -> Vec<u8> {
     let read = body
         .get(IOCTL_BYTES..IOCTL_BYTES + word(body, 24) as usize)
         .unwrap_or_default();
-    let head = |result: i32, flags: u32, read: usize, write: usize| {
-        [result as u32, flags, read as u32, write as u32]
-            .into_iter()
-            .flat_map(u32::to_ne_bytes)
-    };
-    match device.request(word(body, 12), address, read, u64::from(word(body, 28))) {
-        Answer::Done { result, written } => head(result, 0, 0, 0).chain(written).collect(),
-        Answer::Again { read, write } => {
-            let parts = read
-                .iter()
-                .chain(&write)
-                .flat_map(|Window { address, length }| [*address, *length]);
-            head(0, IOCTL_RETRY, read.len(), write.len())
-                .chain(parts.flat_map(u64::to_ne_bytes))
-                .collect()
+    let (command, room) = (word(body, 12), u64::from(word(body, 28)));
+    match device.request(command, address, read, room) {
+        Reply::Done { result, written } => {
+            let mut reply = words([result as u32, 0, 0, 0]);
+            reply.extend(written);
+            reply
+        }
+        Reply::Again { read, write } => {
+            let mut reply = words([0, IOCTL_RETRY, read.len() as u32, write.len() as u32]);
+            for Window { address, length } in read.iter().chain(&write) {
+                reply.extend(address.to_ne_bytes());
+                reply.extend(length.to_ne_bytes());
+            }
+            reply
         }
     }
 }
 
-/// Four bytes as a number; what is missing is zero.
+fn words<const N: usize>(words: [u32; N]) -> Vec<u8> {
+    words.into_iter().flat_map(u32::to_ne_bytes).collect()
+}
+
+/// Reads four bytes as a number; missing ones count as zero.
 fn word(bytes: &[u8], at: usize) -> u32 {
     u32::from_ne_bytes(std::array::from_fn(|index| {
         bytes.get(at + index).copied().unwrap_or(0)
@@ -181,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_understood_is_refused_and_interruptions_are_not_answered() {
+    fn unknown_messages_are_refused_and_interruptions_get_no_reply() {
         let device = device();
         assert_eq!(
             word(&reply(&device, &message(15, &[])).unwrap(), 4) as i32,

@@ -1,10 +1,13 @@
-//! The guest device's requests, as a program outside the kernel has to answer them. Comes in: a command, an address, and the
-//! parts of the caller's memory that were asked for. Goes out: which parts are wanted next, or the answer. Never: an answer
-//! that the driver of Linux 6.12 would not give.
+//! The guest device's requests, as a program outside the kernel has to serve them.
 //!
-//! The kernel copies only what it is told to, so one request takes up to four rounds: nothing but an address; the request
-//! structure; what it points at; for certificates, also the room for them. Structures: see `attester::ioctl`, which is not
-//! used here so that one shows the other's mistakes.
+//! * In: a command, an address, and the parts of the caller's memory that the last round named.
+//! * Out: the parts that the next round needs, or the result.
+//! * Never: a result that the driver of Linux 6.12 would not return.
+//!
+//! The kernel copies only the parts that it is told to, so one request takes up to four rounds:
+//! only an address; the request structure; the structure that it points to; for certificates, also
+//! the room for them. The structures are those of `attester::ioctl`, which is not used here, so
+//! that each shows the other's mistakes.
 
 use super::processor::{Processor, Turn};
 use crate::attester::ReportData;
@@ -19,66 +22,73 @@ const REPORT_REQUEST_BYTES: u64 = 96;
 const EXTENDED_REQUEST_BYTES: u64 = 112;
 const RESPONSE_BYTES: u64 = 4000;
 const PAGE_BYTES: u64 = 4096;
-/// What the driver takes at most for certificates (`SEV_FW_BLOB_MAX_SIZE`).
+/// The driver's limit for certificates, in bytes (`SEV_FW_BLOB_MAX_SIZE`).
 const MAX_CERTIFICATE_BYTES: u64 = 0x4000;
-/// Lowest privilege level.
+/// The number of the lowest privilege level.
 const MAX_VMPL: u32 = 3;
-/// INVALID_PARAM (AMD 56860, status codes).
+/// The firmware's status INVALID_PARAM (AMD 56860, status codes).
 const INVALID_PARAMETER: u32 = 0x16;
-/// Errors of the host (GHCB specification): not enough room, busy.
+/// The host's error for too little room (GHCB specification).
 const HOST_INVALID_LENGTH: u32 = 1;
+/// The host's error for a busy processor (GHCB specification).
 const HOST_BUSY: u32 = 2;
 
 /// A part of the caller's memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Window {
-    /// Its address.
+    /// The address of its first byte.
     pub address: u64,
-    /// Its length, in bytes.
+    /// The length in bytes.
     pub length: u64,
 }
 
-/// What becomes of a request.
+/// The reply to one round of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Answer {
-    /// It shall come again, with these parts of memory.
+pub enum Reply {
+    /// The kernel shall send the request again, with these parts of memory.
     Again {
-        /// To be copied in.
+        /// The parts to be copied in.
         read: Vec<Window>,
-        /// To be copied to.
+        /// The parts that can be written to.
         write: Vec<Window>,
     },
-    /// It is over.
+    /// The request is finished.
     Done {
         /// Zero, or an error number, negative.
         result: i32,
-        /// What is copied to the parts, one after the other.
+        /// The bytes that are copied to the parts, one after the other.
         written: Vec<u8>,
     },
+}
+
+impl Window {
+    /// Returns whether the driver takes a window of this length for certificates.
+    fn fits_certificates(&self) -> bool {
+        self.length <= MAX_CERTIFICATE_BYTES && self.length.is_multiple_of(PAGE_BYTES)
+    }
 }
 
 /// The guest device over a simulated secure processor.
 pub struct GuestDevice(Processor);
 
 impl GuestDevice {
-    /// The device of `processor`'s guest.
+    /// Returns the device of `processor`'s guest.
     pub fn new(processor: Processor) -> Self {
         Self(processor)
     }
 
-    /// One round. `read` is what the last round asked to be copied in, `room` how much can be copied out.
-    pub fn request(&self, command: u32, address: u64, read: &[u8], room: u64) -> Answer {
-        let request = Window {
-            address,
-            length: REQUEST_BYTES,
-        };
+    /// Serves one round. `read` is the memory that the last round named to be copied in, `room` the
+    /// number of bytes that can be copied out.
+    pub fn request(&self, command: u32, address: u64, read: &[u8], room: u64) -> Reply {
         let length = match command {
             GET_REPORT => REPORT_REQUEST_BYTES,
             GET_EXTENDED_REPORT => EXTENDED_REQUEST_BYTES,
             _ => return refused(libc::ENOTTY),
         };
+        let window = |address, length| Window { address, length };
+        let request = window(address, REQUEST_BYTES);
         let Some((first, rest)) = read.split_at_checked(REQUEST_BYTES as usize) else {
-            return Answer::Again {
+            return Reply::Again {
                 read: vec![request],
                 write: vec![],
             };
@@ -86,49 +96,39 @@ impl GuestDevice {
         if first[0] == 0 {
             return refused(libc::EINVAL);
         }
-        let inner = Window {
-            address: number(first, 8),
-            length,
-        };
-        let response = Window {
-            address: number(first, 16),
-            length: RESPONSE_BYTES,
-        };
-        let mut write = vec![request, inner, response];
+        let inner = window(number(first, 8), length);
+        let mut write = vec![request, inner, window(number(first, 16), RESPONSE_BYTES)];
         if rest.len() as u64 == length {
-            let certificates = match certificates(rest) {
-                None => Window {
-                    address: 0,
-                    length: 0,
-                },
-                Some(window) => window,
-            };
-            if certificates.length > MAX_CERTIFICATE_BYTES
-                || !certificates.length.is_multiple_of(PAGE_BYTES)
-            {
+            let certificates = certificates(rest).unwrap_or(window(0, 0));
+            if !certificates.fits_certificates() {
                 return refused(libc::EINVAL);
             }
             write.push(certificates);
             if room == write.iter().map(|window| window.length).sum::<u64>() {
-                return self.answer(
-                    first,
-                    rest,
-                    certificates.length,
-                    command == GET_EXTENDED_REPORT,
-                );
+                let table = self.table(command);
+                return self.attest(first, rest, certificates.length, &table);
             }
         }
         write.retain(|window| window.length > 0);
-        Answer::Again {
+        Reply::Again {
             read: vec![request, inner],
             write,
         }
     }
 
-    fn answer(&self, request: &[u8], inner: &[u8], room: u64, is_extended: bool) -> Answer {
+    /// Returns the certificate table that belongs to a command; empty for one without certificates.
+    fn table(&self, command: u32) -> Vec<u8> {
+        if command == GET_EXTENDED_REPORT {
+            self.0.table()
+        } else {
+            vec![]
+        }
+    }
+
+    /// Requests a report from the processor, once all parts of the memory are known.
+    fn attest(&self, request: &[u8], inner: &[u8], room: u64, table: &[u8]) -> Reply {
         let turn = self.0.turn();
-        let table = if is_extended { self.0.table() } else { vec![] };
-        let failed = |errno: i32, firmware, host, inner: &[u8]| Answer::Done {
+        let failed = |errno: i32, firmware, host, inner: &[u8]| Reply::Done {
             result: -errno,
             written: [&with_errors(request, firmware, host), inner].concat(),
         };
@@ -141,19 +141,14 @@ impl GuestDevice {
                 failed(libc::EIO, 0, HOST_INVALID_LENGTH, &inner)
             }
             Turn::Report => {
-                let written = [
-                    &with_errors(request, 0, 0),
-                    inner,
-                    &self.response(inner),
-                    &table,
-                ]
-                .concat();
-                Answer::Done { result: 0, written }
+                let errors = with_errors(request, 0, 0);
+                let written = [&errors, inner, &self.response(inner), table].concat();
+                Reply::Done { result: 0, written }
             }
         }
     }
 
-    /// MSG_REPORT_RSP.
+    /// Returns the response structure, MSG_REPORT_RSP.
     fn response(&self, inner: &[u8]) -> Vec<u8> {
         let mut response = vec![0; RESPONSE_BYTES as usize];
         let report_data: ReportData = std::array::from_fn(|at| inner[at]);
@@ -170,14 +165,14 @@ impl GuestDevice {
     }
 }
 
-fn refused(errno: i32) -> Answer {
-    Answer::Done {
+fn refused(errno: i32) -> Reply {
+    Reply::Done {
         result: -errno,
         written: vec![],
     }
 }
 
-/// The room for certificates that an extended request speaks of.
+/// Returns the room for certificates that an extended request names.
 fn certificates(inner: &[u8]) -> Option<Window> {
     let is_extended = inner.len() as u64 == EXTENDED_REQUEST_BYTES;
     let length = u64::from(number(inner.get(100..)?, 4) as u32);
@@ -187,12 +182,12 @@ fn certificates(inner: &[u8]) -> Option<Window> {
     })
 }
 
-/// The request structure with the two errors in place.
+/// Returns the request structure with the two errors filled in.
 fn with_errors(request: &[u8], firmware: u32, host: u32) -> Vec<u8> {
     [&request[..24], &firmware.to_le_bytes(), &host.to_le_bytes()].concat()
 }
 
-/// Eight bytes, little-endian; what is missing is zero.
+/// Reads eight bytes as a little-endian number; missing ones count as zero.
 fn number(bytes: &[u8], at: usize) -> u64 {
     u64::from_le_bytes(std::array::from_fn(|index| {
         bytes.get(at + index).copied().unwrap_or(0)
@@ -246,8 +241,8 @@ mod tests {
                     .collect();
                 let room = write.iter().map(|window: &Window| window.length).sum();
                 match device.request(command, REQUEST, &copied, room) {
-                    Answer::Again { read: r, write: w } => (read, write) = (r, w),
-                    Answer::Done {
+                    Reply::Again { read: r, write: w } => (read, write) = (r, w),
+                    Reply::Done {
                         result,
                         mut written,
                     } => {

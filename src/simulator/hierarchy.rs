@@ -1,5 +1,8 @@
-//! Certificates in AMD's shape (AMD 57230 revision 0.53): ARK, ASK or ASVK, VCEK or VLEK. Comes in: whose key is to be
-//! certified. Goes out: three certificates. Never: a private key of the upper two; they are forgotten once they have signed.
+//! Certificates in AMD's format (AMD 57230 revision 0.53): ARK, ASK or ASVK, VCEK or VLEK.
+//!
+//! * In: the key that is to be certified, and its identity.
+//! * Out: three certificates.
+//! * Never: a private key of the upper two, which are dropped once they have signed.
 
 use std::str::FromStr;
 
@@ -25,33 +28,33 @@ use super::SimulatorError;
 use super::identity::{Identity, Key};
 use crate::snp::tcb::{Component, Product};
 
-/// Of ARK and ASK, as AMD's.
+/// The length of the keys of ARK and ASK, as AMD's.
 pub const RSA_BITS: usize = 4096;
 /// AMD's arc for the extensions of VCEK and VLEK.
 const AMD_ARC: &str = "1.3.6.1.4.1.3704.1";
 const BASIC_CONSTRAINTS: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.19");
 const KEY_USAGE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.15");
-/// Nobody should take these for AMD's.
+/// The part of every name by which nobody takes these certificates for AMD's.
 const ORGANIZATION: &str = "OU=Kettle simulator,O=not Advanced Micro Devices";
-/// Years in which the certificates are valid.
+/// The first year in which the certificates are valid, and the year in which they expire.
 const YEARS: (u16, u16) = (2020, 2045);
 
-/// A root and what it vouches for, DER.
+/// A root and the certificates below it, DER.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hierarchy {
-    /// The root, self-signed.
+    /// The root certificate, which signs itself.
     pub ark: Vec<u8>,
-    /// ASK, or ASVK for a VLEK.
+    /// The ASK, or the ASVK for a VLEK.
     pub ask: Vec<u8>,
-    /// VCEK or VLEK.
+    /// The certificate of the signing key, a VCEK or a VLEK.
     pub vek: Vec<u8>,
 }
 
 impl Hierarchy {
-    /// Certifies `key` for what `identity` says, under two new RSA keys of `bits` bits.
+    /// Certifies `key` for `identity`, under two new RSA keys of `bits` bits.
     ///
     /// # Errors
-    /// No random bytes, or a fault of ours.
+    /// There are no random bytes, or an internal error occurs.
     pub fn generate(
         identity: &Identity,
         key: &SigningKey,
@@ -74,10 +77,10 @@ impl Hierarchy {
         })
     }
 
-    /// What `kettle verify --trust-root` takes: ARK, then ASK, PEM.
+    /// Returns the file that `kettle verify --trust-root` takes: ARK, then ASK, PEM.
     ///
     /// # Errors
-    /// A fault of ours.
+    /// An internal error occurs.
     pub fn trust_root(&self) -> Result<String, SimulatorError> {
         let encoded = |bytes| {
             pem::encode_string("CERTIFICATE", LineEnding::LF, bytes).map_err(der::Error::from)
@@ -150,9 +153,8 @@ fn name(common: &str) -> Result<Name, der::Error> {
 }
 
 fn new_year(year: u16) -> Result<Time, der::Error> {
-    Ok(Time::UtcTime(UtcTime::from_date_time(DateTime::new(
-        year, 1, 1, 0, 0, 0,
-    )?)?))
+    let midnight = DateTime::new(year, 1, 1, 0, 0, 0)?;
+    Ok(Time::UtcTime(UtcTime::from_date_time(midnight)?))
 }
 
 fn extension(
@@ -179,19 +181,19 @@ fn authority(path_len_constraint: Option<u8>) -> Result<Vec<Extension>, der::Err
     ])
 }
 
-/// AMD's extensions of a VCEK or VLEK.
+/// Returns AMD's extension with this id.
+fn amd(id: &str, value: Vec<u8>) -> Result<Extension, der::Error> {
+    let id = ObjectIdentifier::new(&format!("{AMD_ARC}.{id}"))?;
+    extension(id, false, value)
+}
+
+/// Returns AMD's extensions of a VCEK or VLEK.
 fn extensions(identity: &Identity) -> Result<Vec<Extension>, der::Error> {
-    let amd = |id: &str, value| {
-        extension(
-            ObjectIdentifier::new(&format!("{AMD_ARC}.{id}"))?,
-            false,
-            value,
-        )
-    };
     let structure_version = u8::from(identity.product == Product::Turin);
+    let product_name = Ia5String::new(&identity.product_name())?;
     let mut found = vec![
         amd("1", structure_version.to_der()?)?,
-        amd("2", Ia5String::new(&identity.product_name())?.to_der()?)?,
+        amd("2", product_name.to_der()?)?,
     ];
     for (component, version) in identity.tcb().components() {
         let id = match component {
@@ -203,7 +205,7 @@ fn extensions(identity: &Identity) -> Result<Vec<Extension>, der::Error> {
         };
         found.push(amd(id, version.to_der()?)?);
     }
-    // Components without a meaning; Turin's has one less.
+    // Turin has one component without a meaning less.
     let reserved: &[&str] = if identity.product == Product::Turin {
         &["3.5", "3.6", "3.7"]
     } else {

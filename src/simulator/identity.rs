@@ -1,27 +1,28 @@
-//! Whom a simulated processor passes for, and what its host hands over.
+//! The product, key and chip that a simulated processor imitates, and the certificates that its
+//! host provides.
 
 use serde::{Deserialize, Serialize};
 
 use super::SimulatorError;
 use crate::snp::tcb::{Product, TcbVersion};
 
-/// Of a chip id, in bytes.
+/// The length of a chip id, in bytes.
 pub(super) const CHIP_ID_BYTES: usize = 64;
-/// Turin's are shorter.
+/// The length of a chip id on Turin, in bytes.
 const TURIN_CHIP_ID_BYTES: usize = 8;
 
-/// Which key signs.
+/// The kind of key that signs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Key {
-    /// The chip's.
+    /// The key of the chip.
     Vcek,
-    /// The cloud's.
+    /// The key of the cloud.
     Vlek,
 }
 
 impl Key {
-    /// AMD's name.
+    /// Returns AMD's name for the kind of key.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Vcek => "VCEK",
@@ -30,22 +31,22 @@ impl Key {
     }
 }
 
-/// What the certificate of a key says.
+/// The identity that the certificate of a key names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
-    /// The line of processors.
+    /// The product, a line of processors.
     pub product: Product,
     /// The kind of key.
     pub key: Key,
-    /// 64 bytes, on Turin 8; nothing for a VLEK.
+    /// The chip id: 64 bytes, on Turin 8; empty for a VLEK.
     pub chip_id: Vec<u8>,
 }
 
 impl Identity {
-    /// A chip of its own.
+    /// Returns a new identity with a random chip id.
     ///
     /// # Errors
-    /// No random bytes.
+    /// The kernel gives no random bytes.
     pub fn draw(product: Product, key: Key) -> Result<Self, SimulatorError> {
         let length = match (key, product) {
             (Key::Vlek, _) => 0,
@@ -61,8 +62,8 @@ impl Identity {
         })
     }
 
-    /// Versions that are at the verifier's floor or above: each component has another, microcode has the upper bit of its byte
-    /// set where AMD's has.
+    /// Returns versions that are at the verifier's floor or above. Each component has another one,
+    /// and microcode has the upper bit of its byte set where AMD's has.
     pub fn tcb(&self) -> TcbVersion {
         let bytes = match self.product {
             Product::Milan => [4, 1, 0, 0, 0, 0, 29, 222],
@@ -72,7 +73,7 @@ impl Identity {
         TcbVersion::new(bytes, self.product)
     }
 
-    /// As in certificates: a VCEK of Milan and Genoa has a stepping.
+    /// Returns the product name as in certificates: a VCEK of Milan and Genoa has a stepping.
     pub fn product_name(&self) -> String {
         let stepping = match (self.key, self.product) {
             (Key::Vcek, Product::Milan) => "-B0",
@@ -82,7 +83,7 @@ impl Identity {
         format!("{}{stepping}", self.product)
     }
 
-    /// CPUID family (combined), model (combined), stepping.
+    /// Returns the combined CPUID family and model, and the stepping.
     pub(super) const fn cpuid(&self) -> [u8; 3] {
         match self.product {
             Product::Milan => [0x19, 0x01, 1],
@@ -92,17 +93,17 @@ impl Identity {
     }
 }
 
-/// Which certificates the host hands over.
+/// The certificates that the host provides.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum HandedOver {
-    /// All three.
+    /// All three certificates.
     #[default]
     All,
-    /// None: an empty table.
+    /// No certificate: an empty table.
     Nothing,
-    /// A table that points out of itself.
+    /// A table with an offset outside of it.
     Broken,
-    /// More than a guest takes.
+    /// A table that is larger than a guest takes.
     Large,
 }

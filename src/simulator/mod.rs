@@ -1,16 +1,34 @@
-//! A stand-in for the secure processor, for people without the hardware and for tests. Comes in: report data. Goes out:
-//! reports and certificates in AMD's shapes, under a root made for the occasion. Never: in the image. This room is compiled
-//! under the feature `simulator` only, and what it signs is worth nothing to a verifier that was not told to trust its root.
+//! A simulated secure processor, for people without the hardware and for tests.
+//!
+//! * In: report data.
+//! * Out: reports and certificates in AMD's formats, under a root that was generated for them.
+//! * Never: in the image. This room is compiled under the feature `simulator` only, and a verifier
+//!   accepts its signatures only if its user trusts this root explicitly.
 //!
 //! | part | file |
 //! |---|---|
-//! | whom a processor passes for | `identity` |
+//! | the product, key and chip that a processor imitates | `identity` |
 //! | the root and the certificates below it | `hierarchy` |
-//! | the signing core, an attester within the process, and its folder | `processor` |
-//! | the certificate table as a host hands it over | `table` |
+//! | the signing core, an attester within the process, and its directory | `processor` |
+//! | the certificate table as a host provides it | `table` |
 //! | the guest device's requests, over a caller's memory | `guest_device` |
 //! | the kernel's protocol for devices that a program offers | `cuse` |
-//! | what a test machine gets beside its image | `segment` |
+//! | the files that a test machine gets beside its image | `segment` |
+//!
+//! # Two ways to a report
+//!
+//! [`Processor`] has the key and the certificates. It signs a report for any report data, and its
+//! directory keeps all of it, so that several programs can be one processor. A service on a host
+//! calls it directly, as an `Attester`: no device is involved.
+//!
+//! In a test machine, the image's unchanged PID 1 opens the guest device and sends it requests.
+//! There `cuse` offers a device of that name to the kernel, and passes each request to
+//! [`GuestDevice`]. The kernel copies only the parts of the caller's memory that the device names,
+//! so each request takes several rounds, and `GuestDevice` keeps no state between them: every round
+//! starts from the bytes that the kernel copied. The last round asks the processor.
+//!
+//! The table of certificates (`table`) and the requests are written here a second time, apart from
+//! the attester's readers, so that each side shows the mistakes of the other.
 
 pub mod cuse;
 mod guest_device;
@@ -28,54 +46,40 @@ pub use hierarchy::{Hierarchy, RSA_BITS};
 pub use identity::{HandedOver, Identity, Key};
 pub use processor::{Faults, Processor};
 
-/// What every binary with this room says of itself, and no other does.
+/// The text that every binary with this room contains, and no other does.
 pub const MARKER: &str = "kettle simulated secure processor, trusted by nobody";
 
-/// Why there is no simulated secure processor.
+/// Why no simulated secure processor can be generated, opened or saved.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)] // Each sentence is the documentation.
 pub enum SimulatorError {
-    /// A key could not be made.
-    #[error("no RSA key")]
+    #[error("an RSA key cannot be generated")]
     Rsa(#[from] rsa::Error),
-    /// A certificate could not be signed.
-    #[error("no signature")]
+    #[error("a certificate cannot be signed")]
     Signature(#[from] rsa::signature::Error),
-    /// A certificate could not be encoded.
-    #[error("no certificate")]
+    #[error("a certificate cannot be encoded")]
     Certificate(#[from] der::Error),
-    /// A public key could not be encoded.
-    #[error("no public key")]
+    #[error("a public key cannot be encoded")]
     PublicKey(#[from] rsa::pkcs8::spki::Error),
-    /// The kernel gives no random bytes.
-    #[error("no random bytes")]
+    #[error("the kernel gives no random bytes")]
     Random(#[from] getrandom::Error),
     /// A file could not be read or written.
     #[error("{}", path.display())]
-    File {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
+    File { path: PathBuf, source: io::Error },
     /// The description of the processor cannot be read.
     #[error("{}", path.display())]
     Description {
-        /// Its file.
         path: PathBuf,
-        /// Why.
         source: serde_json::Error,
     },
-    /// A member of the description is malformed.
     #[error("{name} is not {expected}")]
     Member {
-        /// The member.
         name: &'static str,
-        /// What it should be.
         expected: &'static str,
     },
 }
 
-/// For `map_err`.
+/// Returns a function for `map_err` that names the file.
 fn file(path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> SimulatorError {
     let path = path.into();
     move |source| SimulatorError::File { path, source }

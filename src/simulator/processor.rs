@@ -1,8 +1,11 @@
-//! The signing core. Comes in: report data. Goes out: a signed report, as firmware of the wanted version would write it.
-//! Never: a report of a real platform; its chip, its TCB and its measurement are what its description says.
+//! The signing core.
 //!
-//! The folder of a processor: `processor.json` (identity, private key, measurement, faults), `ark.der`, `ask.der`, `vek.der`,
-//! `trust-root.pem`.
+//! * In: report data.
+//! * Out: a signed report, as firmware of the chosen version would write it.
+//! * Never: a report of a real platform: chip, TCB and measurement are those of the description.
+//!
+//! The directory of a processor has `processor.json` (identity, private key, measurement, faults),
+//! `ark.der`, `ask.der`, `vek.der` and `trust-root.pem`.
 
 use std::fs;
 use std::path::Path;
@@ -22,22 +25,22 @@ use crate::snp::tcb::Product;
 
 const DESCRIPTION: &str = "processor.json";
 const KEY_BYTES: usize = 48;
-/// What a faulty processor answers: INVALID_PARAM (AMD 56860, status codes).
+/// The status that a faulty processor returns: INVALID_PARAM (AMD 56860, status codes).
 const FAULT_CODE: u32 = 0x16;
 
-/// What goes wrong.
+/// The faults that a processor simulates.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Faults {
-    /// So many requests are answered with "busy" first.
+    /// The number of requests that are refused as "busy" first.
     pub busy: u32,
-    /// After so many reports, the firmware refuses every request.
+    /// The number of reports after which the firmware refuses every request.
     pub reports: Option<u32>,
-    /// What the host does.
+    /// The certificates that the host provides.
     pub handed_over: HandedOver,
 }
 
-/// How one request goes.
+/// The result of one request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Turn {
     Report,
@@ -45,7 +48,7 @@ pub(super) enum Turn {
     Refused(u32),
 }
 
-/// `processor.json`.
+/// The members of `processor.json`.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Description {
@@ -65,23 +68,23 @@ pub struct Processor {
     identity: Identity,
     key: SigningKey,
     hierarchy: Hierarchy,
-    /// Of its reports.
+    /// The version of its reports.
     pub report_version: u32,
-    /// Of its guest.
+    /// The policy of its guest.
     pub guest_policy: u64,
-    /// Of its guest.
+    /// The launch measurement of its guest.
     pub measurement: LaunchMeasurement,
     faults: Mutex<Faults>,
 }
 
 impl Processor {
-    /// The policy that QEMU launches guests with: SMT allowed, the reserved bit that is one.
+    /// The policy with which QEMU launches guests: SMT allowed, and the reserved bit that is one.
     pub const GUEST_POLICY: u64 = 0x30000;
 
-    /// A new one, with a hierarchy of its own; `rsa_bits` for ARK and ASK.
+    /// Generates a processor with its own hierarchy; the keys of ARK and ASK have `rsa_bits` bits.
     ///
     /// # Errors
-    /// No random bytes, or a fault of ours.
+    /// There are no random bytes, or an internal error occurs.
     pub fn generate(identity: Identity, rsa_bits: usize) -> Result<Self, SimulatorError> {
         let key = SigningKey::random(&mut rsa::rand_core::OsRng);
         let hierarchy = Hierarchy::generate(&identity, &key, rsa_bits)?;
@@ -96,7 +99,7 @@ impl Processor {
         })
     }
 
-    /// The same, with faults.
+    /// Returns the same processor, with faults.
     pub fn with_faults(self, faults: Faults) -> Self {
         Self {
             faults: Mutex::new(faults),
@@ -104,30 +107,25 @@ impl Processor {
         }
     }
 
-    /// The certificates.
+    /// Returns the certificates of its key.
     pub fn hierarchy(&self) -> &Hierarchy {
         &self.hierarchy
     }
 
-    /// Whose key signs.
+    /// Returns the identity that its certificate names.
     pub fn identity(&self) -> &Identity {
         &self.identity
     }
 
-    /// Reads a processor's folder.
+    /// Reads the directory of a processor.
     ///
     /// # Errors
-    /// It is none.
-    pub fn open(folder: &Path) -> Result<Self, SimulatorError> {
+    /// A file cannot be read, or the description is malformed.
+    pub fn open(directory: &Path) -> Result<Self, SimulatorError> {
         log::warn!("{}", super::MARKER);
-        let read = |name: &str| fs::read(folder.join(name)).map_err(file(folder.join(name)));
+        let read = |name: &str| fs::read(directory.join(name)).map_err(file(directory.join(name)));
         let description: Description =
-            serde_json::from_slice(&read(DESCRIPTION)?).map_err(|source| {
-                SimulatorError::Description {
-                    path: folder.join(DESCRIPTION),
-                    source,
-                }
-            })?;
+            serde_json::from_slice(&read(DESCRIPTION)?).map_err(description_error(directory))?;
         let hierarchy = Hierarchy {
             ark: read("ark.der")?,
             ask: read("ask.der")?,
@@ -136,31 +134,17 @@ impl Processor {
         description.processor(hierarchy)
     }
 
-    /// Writes a processor's folder.
+    /// Writes the directory of a processor.
     ///
     /// # Errors
     /// A file cannot be written.
-    pub fn save(&self, folder: &Path) -> Result<(), SimulatorError> {
+    pub fn save(&self, directory: &Path) -> Result<(), SimulatorError> {
         let write = |name: &str, bytes: &[u8]| {
-            fs::write(folder.join(name), bytes).map_err(file(folder.join(name)))
+            fs::write(directory.join(name), bytes).map_err(file(directory.join(name)))
         };
-        let description = Description {
-            product: self.identity.product.to_string(),
-            key_kind: self.identity.key,
-            chip_id: hex::encode(&self.identity.chip_id),
-            private_key: hex::encode(self.key.to_bytes()),
-            report_version: self.report_version,
-            guest_policy: self.guest_policy,
-            measurement: self.measurement.to_string(),
-            faults: *self.faults.lock().unwrap_or_else(PoisonError::into_inner),
-        };
-        let json = serde_json::to_vec_pretty(&description).map_err(|source| {
-            SimulatorError::Description {
-                path: folder.join(DESCRIPTION),
-                source,
-            }
-        })?;
-        fs::create_dir_all(folder).map_err(file(folder))?;
+        let description = self.description();
+        let json = serde_json::to_vec_pretty(&description).map_err(description_error(directory))?;
+        fs::create_dir_all(directory).map_err(file(directory))?;
         write(DESCRIPTION, &json)?;
         write("ark.der", &self.hierarchy.ark)?;
         write("ask.der", &self.hierarchy.ask)?;
@@ -168,7 +152,20 @@ impl Processor {
         write("trust-root.pem", self.hierarchy.trust_root()?.as_bytes())
     }
 
-    /// A signed report, for privilege level `vmpl`.
+    fn description(&self) -> Description {
+        Description {
+            product: self.identity.product.to_string(),
+            key_kind: self.identity.key,
+            chip_id: hex::encode(&self.identity.chip_id),
+            private_key: hex::encode(self.key.to_bytes()),
+            report_version: self.report_version,
+            guest_policy: self.guest_policy,
+            measurement: self.measurement.to_string(),
+            faults: *self.lock(),
+        }
+    }
+
+    /// Returns a signed report for the privilege level `vmpl`.
     pub fn report(&self, report_data: &ReportData, vmpl: u32) -> Report {
         let mut report = Fields([0; REPORT_BYTES]);
         let tcb = self.identity.tcb().bytes();
@@ -189,7 +186,7 @@ impl Processor {
         for offset in [0x38, 0x180, 0x1e0, 0x1f0] {
             report.put(offset, &tcb);
         }
-        // Version of the firmware: build 21 of 1.55, current and committed.
+        // The version of the firmware: build 21 of 1.55, current and committed.
         for offset in [0x1e8, 0x1ec] {
             report.put(offset, &[21, 55, 1]);
         }
@@ -199,12 +196,12 @@ impl Processor {
         report.sign(&self.key)
     }
 
-    /// The certificate table that the host has.
+    /// Returns the certificate table that the host provides.
     pub(super) fn table(&self) -> Vec<u8> {
         table::write(&self.hierarchy, self.identity.key, self.lock().handed_over)
     }
 
-    /// How the next request goes.
+    /// Decides the result of the next request.
     pub(super) fn turn(&self) -> Turn {
         let mut faults = self.lock();
         if let Some(left) = faults.busy.checked_sub(1) {
@@ -251,14 +248,10 @@ impl Description {
             .into_iter()
             .find(|product| product.name() == self.product);
         let product = product.ok_or_else(member("product", "Milan, Genoa or Turin"))?;
-        let chip_id = hex::decode(&self.chip_id)
-            .ok()
-            .filter(|bytes| bytes.len() <= CHIP_ID_BYTES);
+        let chip_id = hex::decode(&self.chip_id).ok();
+        let chip_id = chip_id.filter(|bytes| bytes.len() <= CHIP_ID_BYTES);
         let chip_id = chip_id.ok_or_else(member("chip_id", "at most 64 bytes in hex"))?;
-        let key = hex::decode(&self.private_key)
-            .ok()
-            .filter(|bytes| bytes.len() == KEY_BYTES);
-        let key = key.and_then(|bytes| SigningKey::from_slice(&bytes).ok());
+        let key = signing_key(&self.private_key);
         let key = key.ok_or_else(member("private_key", "a P-384 key in hex"))?;
         let measurement = self.measurement.parse().ok();
         Ok(Processor {
@@ -277,6 +270,21 @@ impl Description {
     }
 }
 
+/// Returns a function for `map_err` that names the description of a directory.
+fn description_error(directory: &Path) -> impl FnOnce(serde_json::Error) -> SimulatorError {
+    let path = directory.join(DESCRIPTION);
+    move |source| SimulatorError::Description { path, source }
+}
+
+/// Reads a private key of P-384 from hex.
+fn signing_key(text: &str) -> Option<SigningKey> {
+    let bytes = hex::decode(text).ok()?;
+    if bytes.len() != KEY_BYTES {
+        return None;
+    }
+    SigningKey::from_slice(&bytes).ok()
+}
+
 /// A report that is being written.
 struct Fields([u8; REPORT_BYTES]);
 
@@ -285,7 +293,7 @@ impl Fields {
         self.0[offset..offset + bytes.len()].copy_from_slice(bytes);
     }
 
-    /// R and S are little-endian, each 72 bytes.
+    /// Signs the report; R and S are little-endian, 72 bytes each.
     fn sign(mut self, key: &SigningKey) -> Report {
         let signature: Signature = key.sign(&self.0[..SIGNED_BYTES]);
         for (offset, number) in [(0x2a0, signature.r()), (0x2e8, signature.s())] {

@@ -1,25 +1,28 @@
-//! What a test machine gets beside its image. Comes in: files. Goes out: a cpio archive to append to an initrd; the kernel
-//! unpacks one after the other, and a later file takes the place of an earlier one of its name. Never: compressed, or of any
-//! use to a measured machine, whose initrd is what was measured.
+//! The files that a test machine gets beside its image.
 //!
-//! The "newc" format (Linux, Documentation/driver-api/early-userspace/buffer-format.rst): each entry is a header of 13
-//! numbers, eight hexadecimal digits each, after `070701`; then the name with a final zero, then the content, each padded to
-//! four bytes.
+//! * In: files.
+//! * Out: a cpio archive to append to an initrd. The kernel unpacks one archive after the other,
+//!   and a later file replaces an earlier one of its name.
+//! * Never: compressed, or of any use to a measured machine, whose initrd was measured.
+//!
+//! The "newc" format (Linux, Documentation/driver-api/early-userspace/buffer-format.rst): each
+//! entry is a header of 13 numbers, eight hexadecimal digits each, after `070701`; then the name
+//! with a final zero, then the content, each padded to four bytes.
 
-/// One entry.
+/// One file or directory of the archive.
 #[derive(Clone, Debug)]
 pub struct Entry {
-    /// Without a leading slash. A folder comes before what is in it.
+    /// The path without a leading slash. A directory comes before its files.
     pub name: String,
-    /// Type and permissions.
+    /// The type and the permissions.
     pub mode: u32,
-    /// Nothing, for a folder.
+    /// The bytes of a file; empty for a directory.
     pub content: Vec<u8>,
 }
 
 impl Entry {
-    /// A folder.
-    pub fn folder(name: &str) -> Self {
+    /// Returns a directory that everybody may read.
+    pub fn directory(name: &str) -> Self {
         Self {
             name: name.to_owned(),
             mode: 0o040_755,
@@ -27,7 +30,7 @@ impl Entry {
         }
     }
 
-    /// A file that can be run.
+    /// Returns a file that everybody may read and execute.
     pub fn file(name: &str, content: Vec<u8>) -> Self {
         Self {
             name: name.to_owned(),
@@ -37,10 +40,10 @@ impl Entry {
     }
 }
 
-/// The end of an archive is an entry of this name.
+/// The name of the entry that ends an archive.
 const TRAILER: &str = "TRAILER!!!";
 
-/// An archive of these entries.
+/// Returns an archive of these entries, in their order.
 pub fn write(entries: &[Entry]) -> Vec<u8> {
     let mut archive = Vec::new();
     for (number, entry) in (1..).zip(entries) {
@@ -76,7 +79,7 @@ fn append(archive: &mut Vec<u8>, inode: u32, entry: &Entry) {
     pad(archive);
 }
 
-/// To four bytes.
+/// Adds zeros up to a multiple of four bytes.
 pub fn pad(bytes: &mut Vec<u8>) {
     bytes.resize(bytes.len().next_multiple_of(4), 0);
 }
@@ -87,7 +90,10 @@ mod tests {
 
     #[test]
     fn every_entry_and_its_content_begin_at_a_multiple_of_four() {
-        let archive = write(&[Entry::folder("a"), Entry::file("a/bc", b"12345".to_vec())]);
+        let archive = write(&[
+            Entry::directory("a"),
+            Entry::file("a/bc", b"12345".to_vec()),
+        ]);
         let text = String::from_utf8(archive.clone()).unwrap();
         let places: Vec<_> = text.match_indices("070701").map(|(at, _)| at).collect();
         assert_eq!(places, [0, 112, 236]);

@@ -1,15 +1,19 @@
-//! The certificate table, as a host writes it. Comes in: certificates. Goes out: the bytes that a guest gets. Never: used by
-//! the attester, which has a reader of its own; the two were written apart so that one shows the other's mistakes.
+//! The certificate table, as a host writes it.
 //!
-//! GHCB specification revision 2.04, SNP extended guest request: GUID in RFC 4122 byte order, offset and length
-//! little-endian, 24 bytes of zeros at the end; padded to whole pages.
+//! * In: certificates.
+//! * Out: the bytes that a guest gets.
+//! * Never: used by the attester, which has its own reader; the two were written apart, so that
+//!   each shows the other's mistakes.
+//!
+//! GHCB specification revision 2.04, SNP extended guest request: GUID in RFC 4122 byte order,
+//! offset and length little-endian, 24 bytes of zeros at the end; padded to whole pages.
 
 use super::hierarchy::Hierarchy;
 use super::identity::{HandedOver, Key};
 
 const ENTRY_BYTES: usize = 24;
 const PAGE_BYTES: usize = 4096;
-/// More than the four pages that a guest's kernel takes.
+/// A length above the four pages that a guest's kernel takes.
 const LARGE_BYTES: usize = 5 * PAGE_BYTES;
 
 const VCEK: [u8; 16] = hex_guid(b"63da758de6644564adc5f4b93be8accd");
@@ -17,7 +21,7 @@ const VLEK: [u8; 16] = hex_guid(b"a8074bc2a25a483eaae639c045a0b8a1");
 const ASK: [u8; 16] = hex_guid(b"4ab7b379bbac4fe4a02f05aef327c782");
 const ARK: [u8; 16] = hex_guid(b"c0b406a4a803495297433fb6014cd0ae");
 
-/// The table; empty where the host hands nothing over.
+/// Returns the table; empty where the host provides nothing.
 pub(super) fn write(hierarchy: &Hierarchy, key: Key, handed_over: HandedOver) -> Vec<u8> {
     let vek = if key == Key::Vlek { VLEK } else { VCEK };
     let files = [

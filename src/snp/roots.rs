@@ -1,24 +1,28 @@
-//! AMD's certificates that sign the chips' and the clouds'. Goes out: DER. Never: a certificate from elsewhere.
+//! AMD's root and intermediate certificates.
 //!
-//! They are what AMD's key distribution service hands out under `/vcek/v1/PRODUCT/cert_chain` and
-//! `/vlek/v1/PRODUCT/cert_chain`. ARK and ASK are also in the `sev` crate; a test compares.
+//! * In: nothing; they are compiled in.
+//! * Out: DER.
+//! * Never: a certificate from elsewhere.
+//!
+//! AMD's key distribution service publishes them under `/vcek/v1/PRODUCT/cert_chain` and
+//! `/vlek/v1/PRODUCT/cert_chain`. ARK and ASK are also in the `sev` crate; a test compares them.
 
 use super::tcb::Product;
 
 /// The certificates of one product.
 #[derive(Clone, Copy, Debug)]
 pub struct ProductRoots {
-    /// Whose.
+    /// The product whose certificates these are.
     pub product: Product,
-    /// The AMD root key's, signed by itself.
+    /// The certificate of the AMD root key, signed by itself.
     pub ark: &'static [u8],
-    /// The AMD SEV key's, which signs VCEKs.
+    /// The certificate of the AMD SEV key, which signs VCEKs.
     pub ask: &'static [u8],
-    /// The AMD SEV VLEK key's, which signs VLEKs.
+    /// The certificate of the AMD SEV VLEK key, which signs VLEKs.
     pub asvk: &'static [u8],
 }
 
-/// All there are.
+/// The certificates of all products.
 pub const AMD: [ProductRoots; 3] = [
     ProductRoots {
         product: Product::Milan,

@@ -1,5 +1,8 @@
-//! TCB versions, the security versions of AMD's firmware. Comes in: 8 bytes and the product they are of. Goes out: one
-//! number for each component. Never: a comparison of the packed numbers, whose order means nothing.
+//! TCB versions, the security versions of AMD's firmware.
+//!
+//! * In: 8 bytes, and their product.
+//! * Out: one number for each component.
+//! * Never: a comparison of the packed numbers, whose order means nothing.
 //!
 //! AMD 56860 revision 1.58, TCB_VERSION; each component is one byte:
 //!
@@ -15,7 +18,7 @@
 
 use std::fmt;
 
-/// A line of processors with certificates and a TCB layout of its own.
+/// A line of processors with its own certificates and TCB layout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Product {
     /// EPYC 7003.
@@ -27,10 +30,10 @@ pub enum Product {
 }
 
 impl Product {
-    /// All that are known.
+    /// All products that are known.
     pub const ALL: [Self; 3] = [Self::Milan, Self::Genoa, Self::Turin];
 
-    /// AMD's name, as in certificates.
+    /// Returns AMD's name for the product, as in certificates.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Milan => "Milan",
@@ -39,13 +42,15 @@ impl Product {
         }
     }
 
-    /// From the product name of a certificate (AMD 57230, table 11), with a stepping (`Milan-B0`) or without.
+    /// Returns the product that a certificate names (AMD 57230, table 11), with a stepping
+    /// (`Milan-B0`) or without.
     pub fn from_certificate(name: &str) -> Option<Self> {
         let line = name.split_once('-').map_or(name, |(line, _)| line);
         Self::ALL.into_iter().find(|product| product.name() == line)
     }
 
-    /// From the combined CPUID family and model (AMD 56860, CPUID_FAM_ID and CPUID_MOD_ID).
+    /// Returns the product with this combined CPUID family and model (AMD 56860, CPUID_FAM_ID and
+    /// CPUID_MOD_ID).
     pub const fn from_cpuid(family: u8, model: u8) -> Option<Self> {
         match (family, model) {
             (0x19, 0x00..=0x0f) => Some(Self::Milan),
@@ -78,7 +83,7 @@ pub enum Component {
 }
 
 impl Component {
-    /// All of them.
+    /// All components of all products.
     pub const ALL: [Self; 5] = [
         Self::Fmc,
         Self::Bootloader,
@@ -87,7 +92,7 @@ impl Component {
         Self::Microcode,
     ];
 
-    /// Its name in options and output.
+    /// Returns the component's name in options and output.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Fmc => "fmc",
@@ -98,7 +103,7 @@ impl Component {
         }
     }
 
-    /// Where it is, if the product has it.
+    /// Returns the component's offset in a packed version, if the product has it.
     const fn offset(self, product: Product) -> Option<usize> {
         match (product, self) {
             (Product::Milan | Product::Genoa, Self::Fmc) => None,
@@ -128,34 +133,34 @@ pub struct TcbVersion {
 }
 
 impl TcbVersion {
-    /// Length in bytes.
+    /// The length of a packed version, in bytes.
     pub const BYTES: usize = 8;
 
-    /// Reads the layout of `product`.
+    /// Wraps the bytes of a version with the layout of `product`.
     pub const fn new(bytes: [u8; Self::BYTES], product: Product) -> Self {
         Self { bytes, product }
     }
 
-    /// As packed.
+    /// Returns the version as it is packed.
     pub const fn bytes(&self) -> [u8; Self::BYTES] {
         self.bytes
     }
 
-    /// One component; none where the product does not have it.
+    /// Returns the version of one component; none where the product does not have it.
     pub fn component(&self, component: Component) -> Option<u8> {
         component
             .offset(self.product)
             .map(|offset| self.bytes[offset])
     }
 
-    /// The components that the product has.
+    /// Returns the components that the product has, with their versions.
     pub fn components(&self) -> impl Iterator<Item = (Component, u8)> + '_ {
         Component::ALL
             .into_iter()
             .filter_map(|component| Some((component, self.component(component)?)))
     }
 
-    /// Whether every byte that is no component is zero.
+    /// Returns whether every byte that is no component is zero.
     pub fn is_canonical(&self) -> bool {
         let used = |offset| {
             Component::ALL
@@ -170,7 +175,7 @@ impl TcbVersion {
 }
 
 impl fmt::Display for TcbVersion {
-    /// In the syntax of the options; the packed bytes where they say more.
+    /// Writes the syntax of the options, and the packed bytes where a reserved one is not zero.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let named: Vec<_> = self
             .components()

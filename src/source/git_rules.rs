@@ -1,16 +1,17 @@
-//! What git is told whoever runs it: us for a source, cargo for a dependency, nix for an input.
+//! Configures git the same way for all that run it: the appliance for a source, cargo for a
+//! dependency, nix for an input.
 //!
-//! - Comes in: nothing.
-//! - Goes out: settings and variables.
-//! - Never: a configuration of the machine, a credential, somebody who is asked, a redirect that
-//!   git follows by itself.
+//! * In: nothing.
+//! * Out: settings and environment variables.
+//! * Never: a configuration of the machine, a credential, a prompt, a redirect that git follows by
+//!   itself.
 
-/// Settings of git that every fetch has. No protocol but those of the web is left.
+/// Settings of git that every fetch has. They allow no protocols but those of the web.
 pub const SETTINGS: [(&str, &str); 10] = [
     ("core.hooksPath", "/dev/null"),
     ("credential.helper", ""),
     ("gc.auto", "0"),
-    // Where a server sends us, `repository::redirect` finds out and decides.
+    // `repository::redirect` finds out where a server redirects to, and decides.
     ("http.followRedirects", "false"),
     ("http.lowSpeedLimit", "100"),
     ("http.lowSpeedTime", "60"),
@@ -20,7 +21,7 @@ pub const SETTINGS: [(&str, &str); 10] = [
     ("protocol.https.allow", "always"),
 ];
 
-/// Variables of git that every fetch has.
+/// Environment variables of git that every fetch has.
 pub const ENVIRONMENT: [(&str, &str); 5] = [
     ("GIT_ASKPASS", "/bin/false"),
     ("GIT_CONFIG_GLOBAL", "/dev/null"),
@@ -29,19 +30,17 @@ pub const ENVIRONMENT: [(&str, &str); 5] = [
     ("GIT_TERMINAL_PROMPT", "0"),
 ];
 
-/// Returns settings as variables of git's environment (`git-config(1)`, `GIT_CONFIG_COUNT`).
+/// Returns the environment variables that pass settings to git (`git-config(1)`,
+/// `GIT_CONFIG_COUNT`).
 pub fn variables<'a, I>(settings: I) -> Vec<(String, String)>
 where
     I: IntoIterator<Item = (&'a str, &'a str)>,
 {
     let settings: Vec<_> = settings.into_iter().collect();
-    let count = ("GIT_CONFIG_COUNT".to_owned(), settings.len().to_string());
-    let variables = settings
-        .into_iter()
-        .enumerate()
-        .flat_map(|(index, (key, value))| {
-            let key = (format!("GIT_CONFIG_KEY_{index}"), key.to_owned());
-            [key, (format!("GIT_CONFIG_VALUE_{index}"), value.to_owned())]
-        });
-    [count].into_iter().chain(variables).collect()
+    let mut variables = vec![("GIT_CONFIG_COUNT".to_owned(), settings.len().to_string())];
+    for (index, (key, value)) in settings.into_iter().enumerate() {
+        variables.push((format!("GIT_CONFIG_KEY_{index}"), key.to_owned()));
+        variables.push((format!("GIT_CONFIG_VALUE_{index}"), value.to_owned()));
+    }
+    variables
 }

@@ -1,50 +1,42 @@
-//! Where links lead. Comes in: a tree. Goes out: nothing, or the link that is refused. Never: a look at the file
-//! system, whose answer could differ from the tree that was hashed.
+//! Decides where the symbolic links of a tree lead.
+//!
+//! * In: a tree in memory.
+//! * Out: nothing, or the first link that is refused.
+//! * Never: a look at the file system, which could differ from the tree that was hashed.
 
 use super::tree::{Node, Tree};
 
-/// How many links one path may pass, as in Linux (`path_resolution(7)`).
+/// How many links one path may follow, as in Linux (`path_resolution(7)`).
 const MAX_LINKS_FOLLOWED: usize = 40;
 
-/// Longest target, in bytes: Linux's `PATH_MAX`.
+/// Longest target of a link, in bytes: Linux's `PATH_MAX`.
 pub const MAX_TARGET_BYTES: usize = 4095;
 
-/// What is asked of the links of a tree.
+/// What the links of a tree have to fulfil.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Policy {
-    /// Each leads to a file or folder of the tree.
+pub enum LinkPolicy {
+    /// Each link leads to a file or directory of the tree.
     Resolve,
-    /// None leads out of the tree. Those that lead nowhere are harmless in a tree that nobody can write to.
+    /// No link leads out of the tree. A link that leads nowhere is harmless in a tree that nobody
+    /// can write to.
     StayInside,
 }
 
 /// Why a link is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs)] // Each sentence is the documentation.
 pub enum LinkError {
-    /// It starts at the machine's root.
     #[error("the link's target is absolute")]
     Absolute,
-    /// It climbs over the top of the tree.
     #[error("the link leaves the tree")]
     Leaves,
-    /// It leads to nothing.
     #[error("the link leads to nothing")]
     Dangles,
-    /// It leads back to itself, or over too many links.
     #[error("the link leads in a circle, or over more than {limit} links")]
-    Loops {
-        /// Links that may be followed.
-        limit: usize,
-    },
-    /// No target, or one that no file system takes.
+    Loops { limit: usize },
     #[error("the link's target has {size} bytes, allowed are 1 to {limit}")]
-    TargetLength {
-        /// Of the target.
-        size: usize,
-        /// Largest that is allowed.
-        limit: usize,
-    },
-    /// A target that would end early.
+    TargetLength { size: usize, limit: usize },
+    /// A control character, among them the NUL that would end the target early.
     #[error("the link's target has a control character")]
     TargetControl,
 }
@@ -53,27 +45,28 @@ pub enum LinkError {
 ///
 /// # Errors
 /// The first link that is refused, with its path.
-pub fn check(root: &Tree, policy: Policy) -> Result<(), (Vec<u8>, LinkError)> {
+pub fn check(root: &Tree, policy: LinkPolicy) -> Result<(), (Vec<u8>, LinkError)> {
     check_below(root, &mut Vec::new(), root, policy)
 }
 
 fn check_below<'a>(
     root: &'a Tree,
-    folder: &mut Vec<&'a [u8]>,
+    directory: &mut Vec<&'a [u8]>,
     tree: &'a Tree,
-    policy: Policy,
+    policy: LinkPolicy,
 ) -> Result<(), (Vec<u8>, LinkError)> {
     for (name, node) in &tree.entries {
         match node {
             Node::File { .. } => {}
             Node::Link { target } => {
-                let refused = |reason| ([folder.as_slice(), &[name]].concat().join(&b'/'), reason);
-                check_one(root, folder, target, policy).map_err(refused)?;
+                let refused =
+                    |reason| ([directory.as_slice(), &[name]].concat().join(&b'/'), reason);
+                check_one(root, directory, target, policy).map_err(refused)?;
             }
-            Node::Folder(below) | Node::Submodule { tree: below, .. } => {
-                folder.push(name);
-                check_below(root, folder, below, policy)?;
-                folder.pop();
+            Node::Directory(below) | Node::Submodule { tree: below, .. } => {
+                directory.push(name);
+                check_below(root, directory, below, policy)?;
+                directory.pop();
             }
         }
     }
@@ -82,9 +75,9 @@ fn check_below<'a>(
 
 fn check_one(
     root: &Tree,
-    folder: &[&[u8]],
+    directory: &[&[u8]],
     target: &[u8],
-    policy: Policy,
+    policy: LinkPolicy,
 ) -> Result<(), LinkError> {
     if target.is_empty() || target.len() > MAX_TARGET_BYTES {
         return Err(LinkError::TargetLength {
@@ -95,15 +88,16 @@ fn check_one(
     if target.iter().any(u8::is_ascii_control) {
         return Err(LinkError::TargetControl);
     }
-    match (resolve(root, folder, target), policy) {
-        (Err(LinkError::Dangles | LinkError::Loops { .. }), Policy::StayInside) => Ok(()),
+    match (resolve(root, directory, target), policy) {
+        (Err(LinkError::Dangles | LinkError::Loops { .. }), LinkPolicy::StayInside) => Ok(()),
         (result, _) => result,
     }
 }
 
-/// Walks as the kernel does: `..` is the parent of where the walk is, not of what was written.
-fn resolve<'a>(root: &'a Tree, folder: &[&'a [u8]], target: &'a [u8]) -> Result<(), LinkError> {
-    let mut at: Vec<&[u8]> = folder.to_vec();
+/// Follows a target as the kernel does: `..` is the parent of the directory that was reached, not
+/// of the one that was written.
+fn resolve<'a>(root: &'a Tree, directory: &[&'a [u8]], target: &'a [u8]) -> Result<(), LinkError> {
+    let mut at: Vec<&[u8]> = directory.to_vec();
     let mut todo: Vec<&[u8]> = steps(target)?;
     let mut followed = 1;
     while let Some(step) = todo.pop() {
@@ -117,7 +111,7 @@ fn resolve<'a>(root: &'a Tree, folder: &[&'a [u8]], target: &'a [u8]) -> Result<
         }
         let here = root.subtree(&at).ok_or(LinkError::Dangles)?;
         match here.entries.get(step).ok_or(LinkError::Dangles)? {
-            Node::Folder(_) | Node::Submodule { .. } => at.push(step),
+            Node::Directory(_) | Node::Submodule { .. } => at.push(step),
             Node::File { .. } if todo.is_empty() => {}
             Node::File { .. } => return Err(LinkError::Dangles),
             Node::Link { .. } if followed == MAX_LINKS_FOLLOWED => {
@@ -134,7 +128,7 @@ fn resolve<'a>(root: &'a Tree, folder: &[&'a [u8]], target: &'a [u8]) -> Result<
     Ok(())
 }
 
-/// The components of a target, the last one first.
+/// Returns the components of a target, the last one first.
 fn steps(target: &[u8]) -> Result<Vec<&[u8]>, LinkError> {
     if target.starts_with(b"/") {
         return Err(LinkError::Absolute);

@@ -1,5 +1,37 @@
-//! Takes the source in. Comes in: an uploaded archive, or a repository and a ref. Goes out: a [`SourceTree`], a folder
-//! of plain files whose identity was computed from their bytes. Never: a claim of the submitted tree about itself.
+//! Turns a submission into a directory of plain files whose identity was computed from their bytes.
+//!
+//! * In: an uploaded archive, or a repository and a ref.
+//! * Out: a [`SourceTree`].
+//! * Never: a claim of the submitted tree about itself.
+//!
+//! # Two ways to a source tree
+//!
+//! An uploaded archive goes through [`archive::unpack`]; a repository goes through
+//! [`repository::fetch`], which runs git in the sandbox and lets it print the files as a tar. From
+//! there on the two are one: [`archive`] reads the entries, refuses whatever could leave the
+//! directory, exhaust the machine or be read in two ways, and passes each entry to an
+//! [`archive::Builder`]. The builder writes the file and hashes it in the same pass, so the
+//! [`tree::Tree`] that it returns describes the bytes that are on the disk.
+//!
+//! Three rules hold across the files of this module:
+//!
+//! * Links are created last. While files are written there is no link that a path could lead
+//!   through, and where each link leads is decided by `links` on the tree in memory, never by
+//!   asking the file system.
+//! * The id is git's. An archive and a commit with the same files have the same tree id ([`tree`]);
+//!   for a repository the id has to be the one that the commit names.
+//! * Only this module constructs a [`SourceTree`]. Code that holds one has a directory that passed
+//!   all of this.
+//!
+//! | module | purpose |
+//! |---|---|
+//! | [`archive`] | reads ZIP and tar, writes files |
+//! | [`repository`] | fetches commits and submodules with git |
+//! | `links` | decides where symbolic links lead |
+//! | [`tree`] | computes git's tree id, and reads directories that were written elsewhere |
+//! | [`redirect`] | URLs, their endpoints, and redirects that curl and git report |
+//! | [`git_rules`] | settings that git has in every sandbox |
+//! | [`plain_file`], [`output`] | small helpers: files with fixed modes and times, bounded output |
 
 pub mod archive;
 pub mod git_rules;
@@ -20,28 +52,28 @@ pub use repository::{GitRef, RepositoryUrl};
 /// Where a source tree came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// Fetched by the appliance.
+    /// The appliance fetched it from a repository.
     Repository {
-        /// As the client gave it.
+        /// The URL as the client gave it.
         url: RepositoryUrl,
-        /// As the client gave it, if it did.
+        /// The ref as the client gave it; `None` stands for the default branch.
         reference: Option<GitRef>,
-        /// What the ref resolved to; the object's hash was checked.
+        /// The commit that the ref resolved to. Its object was hashed here.
         commit: GitOid,
-        /// Where the server had it, on the same host, port and scheme; none where that is `url` itself.
+        /// The URL on the same host, port and scheme that the server redirected to, if it did.
         fetched_from: Option<RepositoryUrl>,
     },
-    /// Uploaded by the client.
+    /// The client uploaded it.
     Archive {
-        /// The file name as the client gave it, if it did.
+        /// The file name as the client gave it, if it gave one.
         name: Option<String>,
-        /// Of the archive's bytes.
+        /// The digest of the archive's bytes.
         sha256: Sha256Digest,
     },
 }
 
-/// A folder of regular files, folders and links that stay inside, ready to be built: the receipt of [`archive::unpack`] and
-/// of [`repository::fetch`].
+/// A directory of regular files, directories, and links that stay inside, ready to be built: the
+/// receipt of [`archive::unpack`] and of [`repository::fetch`].
 ///
 /// ```compile_fail,E0451
 /// use kettle::source::SourceTree;
@@ -64,7 +96,7 @@ pub struct SourceTree {
 }
 
 impl SourceTree {
-    /// Only this room makes them: after the files were written and hashed.
+    /// Called after the files were written and hashed.
     fn new(root: PathBuf, origin: Origin, tree: GitOid, project: ProjectName, epoch: u64) -> Self {
         Self {
             root,
@@ -75,13 +107,14 @@ impl SourceTree {
         }
     }
 
-    /// For tests of later stages: a folder that was never taken in. Its tree id is computed, its origin made up.
+    /// Wraps a directory that was never unpacked, for tests of later stages. Its tree id is
+    /// computed, its origin is invented.
     ///
     /// # Errors
-    /// A folder that cannot be hashed.
+    /// The directory cannot be hashed.
     #[cfg(feature = "host")]
     #[doc(hidden)]
-    pub fn test_only_from_folder(root: PathBuf) -> Result<Self, tree::TreeError> {
+    pub fn test_only_from_directory(root: PathBuf) -> Result<Self, tree::TreeError> {
         let tree = tree::hash(&root)?;
         let origin = Origin::Archive {
             name: None,
@@ -96,34 +129,34 @@ impl SourceTree {
         ))
     }
 
-    /// For tests of later stages: a tree without a folder, of a repository or an archive that nobody fetched.
+    /// Returns a tree without a directory and with an invented origin, for tests of later stages.
     #[cfg(test)]
     pub(crate) fn test_only_of(origin: Origin, tree: GitOid, epoch: u64) -> Self {
         let project = ProjectName::of_archive(None, None);
         Self::new(PathBuf::from("/nonexistent"), origin, tree, project, epoch)
     }
 
-    /// The folder that is built, on this machine.
+    /// Returns the path of the directory that is built, on this machine.
     pub fn root(&self) -> &Path {
         &self.root
     }
 
-    /// Where it came from.
+    /// Returns where the tree came from.
     pub fn origin(&self) -> &Origin {
         &self.origin
     }
 
-    /// The git tree id of the folder, computed from its files.
+    /// Returns the git tree id of the directory, computed from its files.
     pub fn tree(&self) -> GitOid {
         self.tree
     }
 
-    /// What the bundle's top folder is called.
+    /// Returns the name of the bundle's top directory.
     pub fn project(&self) -> &ProjectName {
         &self.project
     }
 
-    /// `SOURCE_DATE_EPOCH`: the commit's time in seconds, 0 for an archive.
+    /// Returns `SOURCE_DATE_EPOCH`: the commit's time in seconds since 1970, 0 for an archive.
     pub fn epoch(&self) -> u64 {
         self.epoch
     }

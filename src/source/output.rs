@@ -1,8 +1,8 @@
-//! What a command prints, as far as it is kept.
+//! Keeps the beginning of a command's output.
 //!
-//! - Comes in: chunks of one stream.
-//! - Goes out: its beginning, up to a limit, and whether there was more.
-//! - Never: more memory than the limit.
+//! * In: chunks of one stream.
+//! * Out: its beginning, up to a limit, and whether there was more.
+//! * Never: more memory than the limit.
 
 use std::io;
 
@@ -15,7 +15,7 @@ pub struct Captured {
 }
 
 impl Captured {
-    /// Keeps up to `limit` bytes.
+    /// Creates an empty buffer that keeps up to `limit` bytes.
     pub fn new(limit: usize) -> Self {
         Self {
             bytes: Vec::new(),
@@ -24,11 +24,10 @@ impl Captured {
         }
     }
 
-    /// Takes the next bytes.
+    /// Appends the next bytes, as far as they fit.
     ///
     /// # Errors
-    /// There are more than the limit, which ends a command whose sink passes this on. What there
-    /// was room for is kept.
+    /// There are more bytes than the limit. A sink that returns this error ends its command.
     pub fn take(&mut self, bytes: &[u8]) -> io::Result<()> {
         let room = self.limit - self.bytes.len();
         self.bytes
@@ -40,17 +39,17 @@ impl Captured {
         Ok(())
     }
 
-    /// Returns whether there was more than the limit.
+    /// Returns whether there were more bytes than the limit.
     pub fn is_exceeded(&self) -> bool {
         self.is_exceeded
     }
 
-    /// Returns what was kept.
+    /// Returns the bytes that were kept.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// Returns what was kept, by itself.
+    /// Returns the bytes that were kept, as a vector.
     pub fn into_bytes(self) -> Vec<u8> {
         self.bytes
     }

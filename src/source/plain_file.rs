@@ -1,8 +1,8 @@
-//! Files as unpacking and copying make them.
+//! Creates files as unpacking and copying need them.
 //!
-//! - Comes in: where a file is to be, whether it is executable, and its content.
-//! - Goes out: a new file of mode 0644 or 0755, whatever the process's umask is.
-//! - Never: a file that existed before, or more bytes than the limit.
+//! * In: the path of a file, whether it is executable, and its content.
+//! * Out: a new file of mode 0644 or 0755, whatever the process's umask is.
+//! * Never: a file that existed before, or more bytes than the limit.
 
 use std::fs::{File, FileTimes, OpenOptions, Permissions};
 use std::io::{self, Write};
@@ -10,10 +10,10 @@ use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-/// Makes the file at `path`, which must not exist.
+/// Creates the file at `path`, which must not exist.
 ///
 /// # Errors
-/// What the system reports.
+/// The file exists or cannot be created.
 pub fn create(path: &Path, executable: bool) -> io::Result<File> {
     let mode = if executable { 0o755 } else { 0o644 };
     let file = OpenOptions::new()
@@ -21,21 +21,22 @@ pub fn create(path: &Path, executable: bool) -> io::Result<File> {
         .create_new(true)
         .mode(mode)
         .open(path)?;
-    // The umask may have cut it.
+    // The process's umask may have cut the mode.
     file.set_permissions(Permissions::from_mode(mode))?;
     Ok(file)
 }
 
-/// Gives a file the time `epoch` (seconds since 1970), so that no build can tell one run from another by it.
+/// Sets a file's times to `epoch` (seconds since 1970), so that they do not differ between two runs
+/// of a build.
 ///
 /// # Errors
-/// What the system reports.
+/// The system refuses to set the times.
 pub fn set_time(file: &File, epoch: u64) -> io::Result<()> {
     let time = SystemTime::UNIX_EPOCH + Duration::from_secs(epoch);
     file.set_times(FileTimes::new().set_accessed(time).set_modified(time))
 }
 
-/// Passes writes on, and fails when there are too many bytes.
+/// Passes writes on, and fails once there are more bytes than a limit.
 #[derive(Debug)]
 pub struct Limited<W> {
     out: W,
@@ -44,7 +45,7 @@ pub struct Limited<W> {
 }
 
 impl<W: Write> Limited<W> {
-    /// Passes on up to `limit` bytes.
+    /// Wraps a writer that may get up to `limit` bytes.
     pub fn new(out: W, limit: u64) -> Self {
         Self {
             out,
@@ -58,12 +59,12 @@ impl<W: Write> Limited<W> {
         self.is_exceeded
     }
 
-    /// Returns how many more bytes there may be.
+    /// Returns how many more bytes may be written.
     pub fn left(&self) -> u64 {
         self.left
     }
 
-    /// Returns what was written to.
+    /// Returns the writer that was wrapped.
     pub fn into_inner(self) -> W {
         self.out
     }
@@ -91,9 +92,9 @@ mod tests {
 
     #[test]
     fn a_file_has_its_mode_and_its_time_and_is_new() {
-        let folder = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().unwrap();
         for (name, executable, mode) in [("a", false, 0o644), ("b", true, 0o755)] {
-            let path = folder.path().join(name);
+            let path = directory.path().join(name);
             set_time(&create(&path, executable).unwrap(), 7).unwrap();
             let found = path.metadata().unwrap();
             assert_eq!(found.permissions().mode() & 0o7777, mode);

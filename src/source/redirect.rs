@@ -1,28 +1,30 @@
-//! Where a server sends whoever asks for a URL, as tools report it.
+//! Reads redirects as tools report them, and compares the servers of URLs.
 //!
-//! - Comes in: URLs of http and https, and what a server says in `Location`.
-//! - Goes out: the URL that is meant, and whether it is of the same host, port and scheme.
-//! - Never: a connection; nothing here follows anything.
+//! * In: `http` and `https` URLs, and values of `Location` headers.
+//! * Out: the URL that is meant, and whether it has the same host, port and scheme.
+//! * Never: a connection; nothing here follows anything.
 
 use crate::text;
 
-/// Most redirects one after the other; curl and browsers stop at 20 to 50.
+/// Most redirects that are followed in a row; curl and browsers stop at 20 to 50.
 pub const MAX_REDIRECTS: usize = 10;
 
-/// Most bytes of a URL that a message quotes, or a statement has.
+/// Longest URL that is quoted in a message or recorded in a statement, in bytes.
 const MAX_QUOTED_BYTES: usize = 2048;
 
-/// Scheme, host and port of a URL: who answers for what it names.
+/// Scheme, host and port of a URL: the server that is responsible for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
     is_https: bool,
-    /// In lower case.
+    /// The host in lower case, an IPv6 address in brackets.
     host: String,
     port: u16,
 }
 
-/// Reads headers as tools trace them, line by line, and finds where a server sends whoever asked. A redirect is what curl
-/// takes for one: any status that begins with 3, and the first `Location` of that response that is not empty.
+/// Reads the headers of responses as tools trace them, line by line, and finds redirects.
+///
+/// A redirect is what curl takes for one: any status that begins with 3, with the first `Location`
+/// of that response that is not empty.
 #[derive(Debug, Default)]
 pub struct Headers {
     is_within: bool,
@@ -30,8 +32,8 @@ pub struct Headers {
 }
 
 impl Headers {
-    /// Takes the next line, the first of a response or a header, and returns what it says in `Location` where the response
-    /// is a redirect.
+    /// Reads the next line, which is a status line, a header or the empty line after them. Returns
+    /// the value of `Location` if the response is a redirect.
     pub fn location<'a>(&mut self, line: &'a str) -> Option<&'a str> {
         if line.trim().is_empty() {
             *self = Self::default();
@@ -43,13 +45,12 @@ impl Headers {
                 .and_then(|rest| rest.split_once([' ', '\t']));
             *self = Self {
                 is_within: true,
-                is_redirect: status.is_some_and(|(_, rest)| rest.trim().starts_with('3')),
+                is_redirect: status.is_some_and(|(_, code)| code.trim().starts_with('3')),
             };
             return None;
         }
-        let (name, value) = line
-            .split_once(':')
-            .map(|(name, value)| (name, value.trim()))?;
+        let (name, untrimmed) = line.split_once(':')?;
+        let value = untrimmed.trim();
         let is_followed =
             self.is_redirect && name.eq_ignore_ascii_case("location") && !value.is_empty();
         self.is_redirect &= !is_followed;
@@ -57,123 +58,142 @@ impl Headers {
     }
 }
 
-/// How curl says that it follows a redirect, or asks again; a quote follows, unless curl cut the line.
+/// Curl's log line before it follows a redirect or repeats a request. The URL and a quote follow,
+/// unless curl cut the line.
 const FOLLOWS: &str = "Issue another request to this URL: '";
 
-/// What curl says before it asks again because a connection was lost.
+/// Curl's log line before it repeats a request because a connection was lost.
 const RETRIES: &str = "retrying a fresh connect";
 
-/// Reads what curl says of itself, as tools trace it, line by line, and finds where it follows a redirect to.
+/// Reads curl's log as tools trace it, line by line, and finds the URLs of redirects that it
+/// follows.
 #[derive(Debug, Default)]
 pub struct Follows {
-    asks_again: bool,
+    is_retry: bool,
 }
 
 impl Follows {
-    /// Takes the next line, and returns the URL that curl goes on to, if that is what it says.
+    /// Reads the next line. Returns the URL of a redirect that curl follows, if the line announces
+    /// one.
     ///
     /// # Errors
-    /// The URL was cut; what there is of it.
-    pub fn url<'a>(&mut self, said: &'a str) -> Result<Option<&'a str>, &'a str> {
-        self.asks_again |= said.contains(RETRIES);
-        let Some(rest) = said.strip_prefix(FOLLOWS) else {
+    /// Curl cut the URL; the error is the beginning that is left.
+    pub fn url<'a>(&mut self, line: &'a str) -> Result<Option<&'a str>, &'a str> {
+        self.is_retry |= line.contains(RETRIES);
+        let Some(rest) = line.strip_prefix(FOLLOWS) else {
             return Ok(None);
         };
         let url = rest.strip_suffix('\'').ok_or(rest)?;
-        Ok((!std::mem::take(&mut self.asks_again)).then_some(url))
+        let is_retry = std::mem::take(&mut self.is_retry);
+        Ok((!is_retry).then_some(url))
     }
 }
 
-/// The first step from https to something else among a URL and those that it led to.
+/// Returns the first step from https to another scheme in the chain that begins with `first` and
+/// goes on with `urls`.
 pub fn leaves_https<'a>(first: &'a str, urls: &'a [String]) -> Option<(&'a str, &'a str)> {
     let is_https = |url: &str| Endpoint::of(url).is_some_and(|endpoint| endpoint.is_https());
-    let urls = urls.iter().map(String::as_str);
-    let mut steps = std::iter::once(first).chain(urls.clone()).zip(urls);
-    steps.find(|(from, to)| is_https(from) && !is_https(to))
+    let mut from = first;
+    for to in urls {
+        if is_https(from) && !is_https(to) {
+            return Some((from, to));
+        }
+        from = to;
+    }
+    None
 }
 
-/// Divides a URL into its scheme, its authority, and the rest, which begins with `/`, `?`, `#` or what some read as `/`.
+/// Divides a URL into its scheme, its authority, and the rest. The rest is empty or begins with
+/// `/`, `?`, `#`, or with a `\` that some programs read as `/`.
 pub fn split(url: &str) -> Option<(&str, &str, &str)> {
-    let (scheme, rest) = url.split_once("://")?;
-    let end = rest.find(['/', '?', '#', '\\']).unwrap_or(rest.len());
-    let (authority, rest) = rest.split_at(end);
+    let (scheme, after_scheme) = url.split_once("://")?;
+    let end = after_scheme
+        .find(['/', '?', '#', '\\'])
+        .unwrap_or(after_scheme.len());
+    let (authority, rest) = after_scheme.split_at(end);
     Some((scheme, authority, rest))
 }
 
 impl Endpoint {
-    /// Reads the endpoint of an http or https URL; `None` for any other text.
+    /// Reads the endpoint of an http or https URL; returns `None` for any other text.
     pub fn of(url: &str) -> Option<Self> {
         let (scheme, authority, _) = split(url)?;
         let is_https = scheme.eq_ignore_ascii_case("https");
         if !is_https && !scheme.eq_ignore_ascii_case("http") {
             return None;
         }
-        let place = authority
-            .rsplit_once('@')
-            .map_or(authority, |(_, place)| place);
-        let (host, port) = split_port(place);
-        let default = if is_https { 443 } else { 80 };
-        let port = match port {
-            None | Some("") => default,
-            Some(port) => port.parse().ok()?,
+        let host_and_port = match authority.rsplit_once('@') {
+            Some((_credentials, host_and_port)) => host_and_port,
+            None => authority,
         };
-        (!host.is_empty()).then(|| Self {
+        let (host, explicit_port) = split_port(host_and_port);
+        if host.is_empty() {
+            return None;
+        }
+        let port = match explicit_port {
+            None | Some("") if is_https => 443,
+            None | Some("") => 80,
+            Some(digits) => digits.parse().ok()?,
+        };
+        Some(Self {
             is_https,
             host: host.to_ascii_lowercase(),
             port,
         })
     }
 
-    /// Whether the URL's scheme is https.
+    /// Returns whether the URL's scheme is https.
     pub fn is_https(&self) -> bool {
         self.is_https
     }
 
-    /// Returns the name or address, in lower case; an address of IPv6 without its brackets.
+    /// Returns the host's name or address in lower case, an IPv6 address without its brackets.
     pub fn host(&self) -> &str {
         self.host.trim_start_matches('[').trim_end_matches(']')
     }
 }
 
-/// Divides `HOST:PORT`, where the host can be an address in brackets.
-pub fn split_port(place: &str) -> (&str, Option<&str>) {
-    let after_address = place.rfind(']').map_or(0, |at| at + 1);
-    match place[after_address..].split_once(':') {
-        Some((rest, port)) => (&place[..after_address + rest.len()], Some(port)),
-        None => (place, None),
+/// Divides `HOST:PORT`, where the host can be an IPv6 address in brackets.
+pub fn split_port(authority: &str) -> (&str, Option<&str>) {
+    let after_address = authority.rfind(']').map_or(0, |at| at + 1);
+    match authority[after_address..].split_once(':') {
+        Some((name, port)) => (&authority[..after_address + name.len()], Some(port)),
+        None => (authority, None),
     }
 }
 
-/// Resolves what a server says in `Location` against the URL that it was asked for (RFC 3986, section 5.2, without the
-/// removal of `.` and `..`, which nobody here believes).
-pub fn resolve(asked: &str, location: &str) -> String {
-    let location = location.split('#').next().unwrap_or_default().trim();
-    if has_scheme(location) {
-        return location.to_owned();
+/// Resolves the value of `Location` against the URL that was requested (RFC 3986, section 5.2,
+/// without the removal of `.` and `..`, which no caller relies on).
+pub fn resolve(requested: &str, location: &str) -> String {
+    let target = location.split('#').next().unwrap_or_default().trim();
+    if has_scheme(target) {
+        return target.to_owned();
     }
-    let start = asked.find("://").map_or(0, |at| at + 3);
-    let (scheme, rest) = asked.split_at(start);
-    let rest = rest.split('#').next().unwrap_or_default();
-    let path_start = rest.find(['/', '?']).unwrap_or(rest.len());
-    let (authority, path) = rest.split_at(path_start);
-    let path = path.split('?').next().unwrap_or_default();
-    if location.is_empty() {
-        return format!("{scheme}{rest}");
+    let start = requested.find("://").map_or(0, |at| at + 3);
+    let (scheme, after_scheme) = requested.split_at(start);
+    let without_fragment = after_scheme.split('#').next().unwrap_or_default();
+    if target.is_empty() {
+        return format!("{scheme}{without_fragment}");
     }
-    if let Some(elsewhere) = location.strip_prefix("//") {
+    if let Some(elsewhere) = target.strip_prefix("//") {
         return format!("{scheme}{elsewhere}");
     }
-    if location.starts_with('/') {
-        return format!("{scheme}{authority}{location}");
+    let path_start = without_fragment
+        .find(['/', '?'])
+        .unwrap_or(without_fragment.len());
+    let (authority, path_and_query) = without_fragment.split_at(path_start);
+    if target.starts_with('/') {
+        return format!("{scheme}{authority}{target}");
     }
-    if location.starts_with('?') {
-        return format!("{scheme}{authority}{path}{location}");
+    let path = path_and_query.split('?').next().unwrap_or_default();
+    if target.starts_with('?') {
+        return format!("{scheme}{authority}{path}{target}");
     }
-    let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
-    format!("{scheme}{authority}{folder}/{location}")
+    let parent = path.rsplit_once('/').map_or("", |(parent, _)| parent);
+    format!("{scheme}{authority}{parent}/{target}")
 }
 
-/// Whether text starts as an absolute URL does.
+/// Returns whether the text starts with a scheme, as an absolute URL does.
 fn has_scheme(text: &str) -> bool {
     let Some((scheme, _)) = text.split_once(':') else {
         return false;
@@ -183,12 +203,13 @@ fn has_scheme(text: &str) -> bool {
         && scheme.chars().all(is_known)
 }
 
-/// A URL that a server chose, as a statement has it: escaped, and whole; none where it is too long for that.
+/// Returns a URL that a server chose as a statement records it: escaped and whole. `None` if it is
+/// too long for that.
 pub fn recorded(url: &str) -> Option<String> {
     (url.len() <= MAX_QUOTED_BYTES).then(|| quoted(url))
 }
 
-/// A URL that a server chose, as a message shows it: escaped, and cut.
+/// Returns a URL that a server chose as a message shows it: escaped, and cut if it is too long.
 pub fn quoted(url: &str) -> String {
     let kept = url.floor_char_boundary(MAX_QUOTED_BYTES);
     let mut shown = text::ascii(&url[..kept]);

@@ -1,15 +1,19 @@
-//! Git's name for a folder. Comes in: a folder, or a tree that was written file by file. Goes out: the id of its tree
-//! object under SHA-1. Never: a claim of git's; a followed link; a read that a FIFO could stop.
+//! Computes git's id of a directory.
+//!
+//! * In: a directory, or a tree that was built while its files were written.
+//! * Out: the id of its tree object under SHA-1.
+//! * Never: an id that git reported, a followed link, a read that a FIFO could block.
 //!
 //! | entry | mode | object |
 //! |---|---|---|
 //! | file | `100644` | blob of its bytes |
 //! | file that its owner may execute | `100755` | blob of its bytes |
 //! | link | `120000` | blob of its target |
-//! | folder that is not empty | `40000` | tree |
+//! | directory that is not empty | `40000` | tree |
 //! | submodule | `160000` | its commit |
 //!
-//! Entries called `.git`, in any case and at any depth, do not exist here: git itself refuses to track them.
+//! Entries called `.git`, in any case and at any depth, are ignored: git itself refuses to track
+//! them.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -23,43 +27,24 @@ use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
 
 use crate::digest::GitOid;
 
-/// How deep folders may be nested.
+/// How deep directories may be nested.
 pub const MAX_TREE_DEPTH: usize = 64;
 
-/// How many entries a folder that is read may have, in all its depths.
+/// How many entries a directory that is read may have, at all depths together.
 pub const MAX_TREE_ENTRIES: usize = 400_000;
 
-/// Why a folder has no tree id.
+/// Why a directory has no tree id. Paths are relative to that directory.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)] // Each sentence is the documentation.
 pub enum TreeError {
-    /// Neither a file, a folder nor a link.
-    #[error("`{}` is neither a file, a folder nor a link", path.display())]
-    SpecialFile {
-        /// Below the folder.
-        path: PathBuf,
-    },
-    /// Folders are nested too deep.
-    #[error("`{}` is nested deeper than {limit} folders", path.display())]
-    TooDeep {
-        /// Below the folder.
-        path: PathBuf,
-        /// [`MAX_TREE_DEPTH`].
-        limit: usize,
-    },
-    /// The folder has too many entries.
-    #[error("the folder has more than {limit} entries")]
-    TooManyEntries {
-        /// [`MAX_TREE_ENTRIES`].
-        limit: usize,
-    },
-    /// It could not be read, or changed while it was read.
+    #[error("`{}` is neither a file, a directory nor a link", path.display())]
+    SpecialFile { path: PathBuf },
+    #[error("`{}` is nested deeper than {limit} directories", path.display())]
+    TooDeep { path: PathBuf, limit: usize },
+    #[error("the directory has more than {limit} entries")]
+    TooManyEntries { limit: usize },
     #[error("`{}` could not be read", path.display())]
-    Read {
-        /// Below the folder.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
+    Read { path: PathBuf, source: io::Error },
 }
 
 /// What a name in a [`Tree`] stands for.
@@ -69,140 +54,138 @@ pub enum Node {
     File {
         /// Whether its owner may execute it.
         executable: bool,
-        /// Of its bytes.
+        /// The blob id of its bytes.
         blob: GitOid,
     },
     /// A symbolic link.
     Link {
-        /// Where it points, as it is stored.
+        /// The target as it is stored.
         target: Vec<u8>,
     },
-    /// A folder.
-    Folder(Tree),
-    /// A submodule: its superproject knows only the commit.
+    /// A directory with its entries.
+    Directory(Tree),
+    /// A submodule, of which its superproject knows only the commit.
     Submodule {
         /// The commit that the superproject names.
         commit: GitOid,
-        /// Its files.
+        /// The files of that commit.
         tree: Tree,
     },
 }
 
-/// A folder's names and what they stand for.
+/// The names in a directory and what they stand for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tree {
-    /// By the bytes of the name, which has no slash.
+    /// The entries by their names, which have no slash.
     pub entries: BTreeMap<Vec<u8>, Node>,
 }
 
 impl Tree {
-    /// Reads the folder `root` from its files. The entries of `submodules`, paths below `root`, become submodules.
+    /// Reads the directory `root`. Its subdirectories that `submodules` names, by paths below
+    /// `root`, become submodules.
     ///
     /// # Errors
-    /// Special files, limits, and what the system reports.
+    /// The directory has a special file, exceeds a limit, or cannot be read.
     pub fn read(root: &Path, submodules: &BTreeMap<PathBuf, GitOid>) -> Result<Self, TreeError> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let folder =
-            rustix::fs::open(root, flags, Mode::empty()).map_err(|error| TreeError::Read {
-                path: PathBuf::from("."),
-                source: error.into(),
-            })?;
-        Reader {
+        let directory = rustix::fs::open(root, DIRECTORY_FLAGS, Mode::empty())
+            .map_err(|error| fault(Path::new("."), error))?;
+        let mut reader = Reader {
             submodules,
             left: MAX_TREE_ENTRIES,
-        }
-        .folder(&folder, Path::new(""), MAX_TREE_DEPTH)
+        };
+        reader.read(&directory, Path::new(""), MAX_TREE_DEPTH)
     }
 
-    /// The id of the tree object. That of the empty tree where nothing counts.
+    /// Returns the id of the tree object; that of the empty tree if no entry counts.
     pub fn oid(&self) -> GitOid {
         GitOid::of_object("tree", &self.content())
     }
 
-    /// The subtree at `path`, if it is a folder or a submodule.
+    /// Returns the subtree at `path`, if that is a directory or a submodule.
     pub fn subtree<N: AsRef<[u8]>>(&self, path: &[N]) -> Option<&Self> {
         let mut tree = self;
         for name in path {
             tree = match tree.entries.get(name.as_ref())? {
-                Node::Folder(below) | Node::Submodule { tree: below, .. } => below,
+                Node::Directory(below) | Node::Submodule { tree: below, .. } => below,
                 Node::File { .. } | Node::Link { .. } => return None,
             };
         }
         Some(tree)
     }
 
-    /// Leaves out what does not count: entries called `.git`, and folders without entries.
+    /// Removes the entries that git does not count: those called `.git`, and directories without
+    /// entries.
     pub fn drop_uncounted(&mut self) {
         self.entries.retain(|name, node| {
-            if let Node::Folder(tree) | Node::Submodule { tree, .. } = node {
+            if let Node::Directory(tree) | Node::Submodule { tree, .. } = node {
                 tree.drop_uncounted();
             }
-            !is_git(name) && *node != Node::Folder(Self::default())
+            !is_git(name) && *node != Node::Directory(Self::default())
         });
     }
 
+    /// Returns the bytes of the tree object, without its header.
     fn content(&self) -> Vec<u8> {
-        let mut rows: Vec<_> = self
-            .entries
-            .iter()
-            .filter(|(name, _)| !is_git(name))
-            .filter_map(row)
-            .collect();
+        let mut rows = Vec::new();
+        for (name, node) in &self.entries {
+            if !is_git(name) {
+                rows.extend(row(name, node));
+            }
+        }
         rows.sort();
-        rows.into_iter().flat_map(|(_, object)| object).collect()
+        rows.into_iter().flat_map(|(_, bytes)| bytes).collect()
     }
 }
 
-/// Sort key, and bytes in the tree object. Folders sort as if their name ended with a slash
-/// (git, `base_name_compare`); submodules do not.
-fn row((name, node): (&Vec<u8>, &Node)) -> Option<(Vec<u8>, Vec<u8>)> {
+/// Returns an entry's sort key and its bytes in the tree object; `None` for a directory without
+/// content. Directories sort as if their name ended with a slash (git, `base_name_compare`);
+/// submodules do not.
+fn row(name: &[u8], node: &Node) -> Option<(Vec<u8>, Vec<u8>)> {
+    let mut key = name.to_vec();
     let (mode, oid) = match node {
-        Node::File {
-            executable: false,
-            blob,
-        } => ("100644", *blob),
-        Node::File {
-            executable: true,
-            blob,
-        } => ("100755", *blob),
+        Node::File { executable, blob } => (if *executable { "100755" } else { "100644" }, *blob),
         Node::Link { target } => ("120000", GitOid::of_object("blob", target)),
         Node::Submodule { commit, .. } => ("160000", *commit),
-        Node::Folder(tree) => match tree.content() {
-            content if content.is_empty() => return None,
-            content => ("40000", GitOid::of_object("tree", &content)),
-        },
+        Node::Directory(tree) => {
+            let content = tree.content();
+            if content.is_empty() {
+                return None;
+            }
+            key.push(b'/');
+            ("40000", GitOid::of_object("tree", &content))
+        }
     };
-    let key = if mode == "40000" {
-        [name, &b"/"[..]].concat()
-    } else {
-        name.clone()
-    };
-    Some((
-        key,
-        [mode.as_bytes(), b" ", name, b"\0", oid.as_bytes()].concat(),
-    ))
+    let bytes = [mode.as_bytes(), b" ", name, b"\0", oid.as_bytes()].concat();
+    Some((key, bytes))
 }
 
-/// Whether git would refuse to track an entry of this name.
+/// Returns whether git would refuse to track an entry of this name.
 pub fn is_git(name: &[u8]) -> bool {
     name.eq_ignore_ascii_case(b".git")
 }
 
-/// The id of the tree that the files of the folder `root` make.
+/// Returns the id of the tree that the files of the directory `root` form.
 ///
 /// # Errors
-/// Special files, limits, and what the system reports.
+/// The directory has a special file, exceeds a limit, or cannot be read.
 pub fn hash(root: &Path) -> Result<GitOid, TreeError> {
     Ok(Tree::read(root, &BTreeMap::new())?.oid())
 }
 
+/// How directories are opened: never through a link.
+const DIRECTORY_FLAGS: OFlags = OFlags::RDONLY
+    .union(OFlags::DIRECTORY)
+    .union(OFlags::NOFOLLOW)
+    .union(OFlags::CLOEXEC);
+
 struct Reader<'a> {
     submodules: &'a BTreeMap<PathBuf, GitOid>,
+    /// How many more entries there may be.
     left: usize,
 }
 
 impl Reader<'_> {
-    fn folder(&mut self, folder: &OwnedFd, path: &Path, depth: usize) -> Result<Tree, TreeError> {
+    fn read(&mut self, directory: &OwnedFd, path: &Path, depth: usize) -> Result<Tree, TreeError> {
         if depth == 0 {
             return Err(TreeError::TooDeep {
                 path: path.to_owned(),
@@ -210,8 +193,9 @@ impl Reader<'_> {
             });
         }
         let mut tree = Tree::default();
-        for entry in Dir::read_from(folder).map_err(|error| fault(path, error))? {
-            let entry = entry.map_err(|error| fault(path, error))?;
+        let entries = Dir::read_from(directory).map_err(|error| fault(path, error))?;
+        for result in entries {
+            let entry = result.map_err(|error| fault(path, error))?;
             let name = entry.file_name().to_bytes();
             if name == b"." || name == b".." || is_git(name) {
                 continue;
@@ -220,7 +204,7 @@ impl Reader<'_> {
                 limit: MAX_TREE_ENTRIES,
             })?;
             let below = path.join(OsStr::from_bytes(name));
-            let node = self.node(folder, name, &below, depth)?;
+            let node = self.node(directory, name, &below, depth)?;
             tree.entries.insert(name.to_vec(), node);
         }
         Ok(tree)
@@ -228,33 +212,32 @@ impl Reader<'_> {
 
     fn node(
         &mut self,
-        folder: &OwnedFd,
+        directory: &OwnedFd,
         name: &[u8],
         path: &Path,
         depth: usize,
     ) -> Result<Node, TreeError> {
-        let stat = rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW)
+        let stat = rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)
             .map_err(|error| fault(path, error))?;
         match FileType::from_raw_mode(stat.st_mode) {
-            FileType::RegularFile => file(folder, name, path),
+            FileType::RegularFile => hash_file(directory, name, path),
             FileType::Symlink => {
-                let target = rustix::fs::readlinkat(folder, name, Vec::new())
+                let target = rustix::fs::readlinkat(directory, name, Vec::new())
                     .map_err(|error| fault(path, error))?;
                 Ok(Node::Link {
                     target: target.into_bytes(),
                 })
             }
             FileType::Directory => {
-                let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-                let below = rustix::fs::openat(folder, name, flags, Mode::empty())
+                let below = rustix::fs::openat(directory, name, DIRECTORY_FLAGS, Mode::empty())
                     .map_err(|error| fault(path, error))?;
-                let tree = self.folder(&below, path, depth - 1)?;
+                let tree = self.read(&below, path, depth - 1)?;
                 Ok(match self.submodules.get(path) {
                     Some(commit) => Node::Submodule {
                         commit: *commit,
                         tree,
                     },
-                    None => Node::Folder(tree),
+                    None => Node::Directory(tree),
                 })
             }
             _ => Err(TreeError::SpecialFile {
@@ -264,11 +247,12 @@ impl Reader<'_> {
     }
 }
 
-/// The type is asked again of the open file: between the two calls the name may have become a FIFO.
-fn file(folder: &OwnedFd, name: &[u8], path: &Path) -> Result<Node, TreeError> {
+/// Hashes a file. Its type is checked again once it is open: since the first check the name may
+/// have become a FIFO.
+fn hash_file(directory: &OwnedFd, name: &[u8], path: &Path) -> Result<Node, TreeError> {
     let flags =
         OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let file = rustix::fs::openat(folder, name, flags, Mode::empty())
+    let file = rustix::fs::openat(directory, name, flags, Mode::empty())
         .map_err(|error| fault(path, error))?;
     let stat = rustix::fs::fstat(&file).map_err(|error| fault(path, error))?;
     if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {

@@ -1,28 +1,28 @@
-//! What headers of a tar say about the entry that follows them (POSIX.1, `pax`; GNU long names).
+//! Reads the headers of a tar that extend the entry after them (POSIX.1, `pax`; GNU long names).
 //!
-//! - Comes in: the content of such a header, and the entry's own header.
-//! - Goes out: the entry's name and link target, and whether all programs find the same ones.
-//! - Never: two answers to one question, of which some programs take the first and some the second.
+//! * In: the content of such a header, and the entry's own header.
+//! * Out: the entry's name and link target, and whether all programs find the same ones.
+//! * Never: two values for one property, of which some programs use the first and some the second.
 
 use tar::{EntryType, Header};
 
 use super::TYPE;
 use super::writer::MAX_NAME_BYTES;
 
-/// A file, as POSIX writes it. Some programs take a NUL in its place, with a name that ends in `/`,
-/// for a folder.
+/// The type of a file in POSIX. Some programs take a NUL instead, with a name that ends in `/`, for
+/// a directory.
 const REGULAR: u8 = b'0';
-/// What makers cut off to have their cut of a name end between two characters.
+/// How many bytes writers cut off in addition, so that a cut name ends between two characters.
 const MAX_CUT_CHARACTER_BYTES: usize = 3;
-/// Most digits of a record's length.
+/// The largest number of digits of a record's length.
 const MAX_LENGTH_DIGITS: usize = 8;
 
-/// An extended header that cannot be read, or that says something twice.
+/// An extended header that cannot be read, or that repeats a property.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("an extended header cannot be read, or says something twice")]
+#[error("an extended header cannot be read, or repeats a property")]
 pub struct Malformed;
 
-/// All that was said about the next entry.
+/// The properties that extended headers give the next entry.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Extension {
     path: Option<Vec<u8>>,
@@ -36,7 +36,7 @@ impl Extension {
     /// Reads a PAX header for one entry.
     ///
     /// # Errors
-    /// It is malformed, or there was one already.
+    /// The header is malformed, or the entry had one already.
     pub fn read_pax(&mut self, bytes: &[u8]) -> Result<(), Malformed> {
         if std::mem::replace(&mut self.has_pax, true) {
             return Err(Malformed);
@@ -44,27 +44,25 @@ impl Extension {
         self.read_records(bytes)
     }
 
-    /// Reads a PAX header for all entries that follow. It may say nothing about names and sizes:
-    /// programs differ in whether they take it.
+    /// Reads a PAX header for all later entries. It must not contain names and sizes: some programs
+    /// use them, and some do not.
     ///
     /// # Errors
-    /// It is malformed, or says such a thing.
+    /// The header is malformed, or contains names or sizes.
     pub fn check_global_pax(bytes: &[u8]) -> Result<(), GlobalError> {
         let mut global = Self::default();
-        global
-            .read_records(bytes)
-            .map_err(|Malformed| GlobalError::Malformed)?;
-        if global == Self::default() {
-            Ok(())
-        } else {
-            Err(GlobalError::Names)
+        let read = global.read_records(bytes);
+        read.map_err(|Malformed| GlobalError::Malformed)?;
+        if global != Self::default() {
+            return Err(GlobalError::Names);
         }
+        Ok(())
     }
 
     /// Takes the content of a GNU long name.
     ///
     /// # Errors
-    /// There was a name already.
+    /// The entry had an extended name already.
     pub fn set_gnu_path(&mut self, bytes: Vec<u8>) -> Result<(), Malformed> {
         set_once(&mut self.path, without_end(bytes))
     }
@@ -72,28 +70,28 @@ impl Extension {
     /// Takes the content of a GNU long link.
     ///
     /// # Errors
-    /// There was a target already.
+    /// The entry had an extended target already.
     pub fn set_gnu_target(&mut self, bytes: Vec<u8>) -> Result<(), Malformed> {
         set_once(&mut self.target, without_end(bytes))
     }
 
-    /// Whether nothing was said.
+    /// Returns whether no header extended the entry.
     pub fn is_empty(&self) -> bool {
         !self.has_pax && self.path.is_none() && self.target.is_none()
     }
 
-    /// Whether the entry's content is not what the archive holds at its place.
+    /// Returns whether the entry's content differs from the bytes that follow it in the archive.
     pub fn is_sparse(&self) -> bool {
         self.is_sparse
     }
 
-    /// The size that was said.
+    /// Returns the size that an extended header gave.
     pub fn size(&self) -> Option<u64> {
         self.size
     }
 
-    /// Whether programs that miss or mistake what was said would still find a file where others
-    /// find one, and a folder where others find one.
+    /// Returns whether programs that ignore or misread the extended headers would still find a file
+    /// where others find a file, and a directory where others find a directory.
     pub fn fits(&self, header: &Header) -> bool {
         let Some(path) = &self.path else { return true };
         if header.entry_type() == EntryType::Directory {
@@ -104,27 +102,25 @@ impl Extension {
         has_type && (!header.path_bytes().ends_with(b"/") || is_cut_of(header, path))
     }
 
-    /// The entry's name.
+    /// Returns the entry's name, from an extended header or from its own.
     pub fn path(&mut self, header: &Header) -> Vec<u8> {
         self.path
             .take()
             .unwrap_or_else(|| header.path_bytes().into_owned())
     }
 
-    /// The target of a link; empty where nobody says one.
+    /// Returns the target of a link; empty if no header has one.
     pub fn target(&mut self, header: &Header) -> Vec<u8> {
         let own = || header.link_name_bytes().map(std::borrow::Cow::into_owned);
         self.target.take().or_else(own).unwrap_or_default()
     }
 
-    /// Records are `LENGTH KEY=VALUE\n`; the length is decimal and counts itself.
+    /// Reads records, which are `LENGTH KEY=VALUE\n`; the length is decimal and counts itself.
     fn read_records(&mut self, mut bytes: &[u8]) -> Result<(), Malformed> {
         while !bytes.is_empty() {
             let (record, rest) = record(bytes).ok_or(Malformed)?;
-            let equals = record
-                .iter()
-                .position(|byte| *byte == b'=')
-                .ok_or(Malformed)?;
+            let equals = record.iter().position(|byte| *byte == b'=');
+            let equals = equals.ok_or(Malformed)?;
             let value = &record[equals + 1..];
             match &record[..equals] {
                 b"path" => set_once(&mut self.path, value.to_vec())?,
@@ -143,20 +139,18 @@ impl Extension {
 /// Why a PAX header for all entries is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GlobalError {
-    /// It cannot be read.
+    /// The header cannot be read.
     Malformed,
-    /// It says something about names or sizes.
+    /// The header contains names or sizes.
     Names,
 }
 
-/// Whether a header's name is what its maker could put of `path` into it. Such a cut can end in
-/// `/`.
+/// Returns whether a header's name is the part of `path` for which it has room. Such a part can end
+/// in `/`.
 fn is_cut_of(header: &Header, path: &[u8]) -> bool {
     let name = &header.as_bytes()[..MAX_NAME_BYTES];
-    let end = name
-        .iter()
-        .position(|byte| *byte == 0)
-        .unwrap_or(MAX_NAME_BYTES);
+    let nul = name.iter().position(|byte| *byte == 0);
+    let end = nul.unwrap_or(MAX_NAME_BYTES);
     end + MAX_CUT_CHARACTER_BYTES >= MAX_NAME_BYTES
         && path.len() > end
         && path.starts_with(&name[..end])
@@ -178,14 +172,14 @@ fn decimal(digits: &[u8]) -> Option<u64> {
     if is_decimal { text.parse().ok() } else { None }
 }
 
-fn set_once<T>(place: &mut Option<T>, value: T) -> Result<(), Malformed> {
-    match place.replace(value) {
+fn set_once<T>(property: &mut Option<T>, value: T) -> Result<(), Malformed> {
+    match property.replace(value) {
         None => Ok(()),
         Some(_) => Err(Malformed),
     }
 }
 
-/// GNU tar ends a long name with one NUL.
+/// Removes the NUL with which GNU tar ends a long name.
 fn without_end(mut bytes: Vec<u8>) -> Vec<u8> {
     if bytes.last() == Some(&0) {
         bytes.pop();

@@ -1,5 +1,8 @@
-//! Whether everybody reads a tar header alike. Comes in: a header. Goes out: yes or no. Never: an archive of which one program
-//! unpacks other files than another.
+//! Decides whether all programs read a tar header alike.
+//!
+//! * In: a header.
+//! * Out: whether it has one meaning only.
+//! * Never: an archive from which one program unpacks other files than another.
 
 pub mod extension;
 pub mod writer;
@@ -8,50 +11,51 @@ use std::ops::Range;
 
 use tar::{EntryType, Header};
 
-/// Number of bytes of a block: headers and contents are padded to it.
+/// The size of a block, in bytes: headers and contents are padded to it.
 pub const BLOCK_BYTES: usize = 512;
 
-/// One header, or one block of a content.
+/// One header, or one block of the content of an entry.
 pub type Block = [u8; BLOCK_BYTES];
 
-// Where a header has its fields (POSIX.1, `pax`, ustar Interchange Format).
-/// The mode.
+// The positions of the fields of a header (POSIX.1, `pax`, ustar Interchange Format).
+/// The field of the mode.
 pub const MODE: Range<usize> = 100..108;
-/// The number of the user who owns it.
+/// The field of the owner's user number.
 pub const UID: Range<usize> = 108..116;
-/// The number of the group that owns it.
+/// The field of the owner's group number.
 pub const GID: Range<usize> = 116..124;
-/// The number of bytes of the content.
+/// The field of the number of bytes of the content.
 pub const SIZE: Range<usize> = 124..136;
-/// When it was last changed.
+/// The field of the time of the last change.
 pub const TIME: Range<usize> = 136..148;
-/// The sum of all bytes of the header.
+/// The field of the sum of all bytes of the header.
 pub const CHECKSUM: Range<usize> = 148..156;
-/// The type of the entry.
+/// The byte with the type of the entry.
 pub const TYPE: usize = 156;
-/// Where a link leads.
+/// The field of a link's target.
 pub const LINK_NAME: Range<usize> = 157..257;
-/// `ustar`, and a NUL.
+/// The field that contains `ustar` and a NUL.
 pub const MAGIC: Range<usize> = 257..263;
-/// `00`.
+/// The field that contains `00`.
 pub const VERSION: Range<usize> = 263..265;
 
-/// Mode, owner, group, size, time, device: some end an archive where they cannot read one of them.
+/// The fields with numbers: mode, owner, group, size, time, device. If one of them cannot be read,
+/// some programs take this for the end of the archive.
 const NUMBERS: [Range<usize>; 7] = [MODE, UID, GID, SIZE, TIME, 329..337, 337..345];
 
-/// Where ustar has the front of a path, and other forms something else.
+/// The field in which ustar has the front of a path, and other formats other data.
 const PREFIX: Range<usize> = 345..500;
 
-/// How a binary number begins of which the other bytes fit into 64 bits.
+/// The first bytes of a binary number whose other bytes fit into 64 bits.
 const BINARY: &[u8] = &[0x80, 0, 0, 0];
 
-/// Whether these are the first bytes of a tar: a header that has its checksum.
+/// Returns whether these are the first bytes of a tar: a header with a matching checksum.
 pub fn is_tar(start: &[u8]) -> bool {
     start.first_chunk().is_some_and(checksum_matches)
 }
 
-/// Whether a header has the checksum that it says: the sum of all bytes, with blanks for the
-/// checksum itself.
+/// Returns whether the checksum of a header matches: it is the sum of all bytes, with blanks for
+/// the checksum itself.
 pub fn checksum_matches(block: &Block) -> bool {
     let sum: u32 = block.iter().map(|byte| u32::from(*byte)).sum();
     let own: u32 = block[CHECKSUM].iter().map(|byte| u32::from(*byte)).sum();
@@ -60,31 +64,35 @@ pub fn checksum_matches(block: &Block) -> bool {
         .is_ok_and(|claimed| claimed == sum - own + 8 * u32::from(b' '))
 }
 
-/// Whether everybody who unpacks finds the same size, the same path and the same next header (POSIX.1, `pax`, ustar).
+/// Returns whether all programs find the same size, the same path and the same next header
+/// (POSIX.1, `pax`, ustar).
 pub fn is_unambiguous(header: &Header) -> bool {
     let bytes = header.as_bytes();
+    let mut numbers = NUMBERS.into_iter();
+    if !numbers.all(|field| is_plain_number(&bytes[field])) {
+        return false;
+    }
     let has_prefix = bytes[PREFIX].iter().any(|byte| *byte != 0);
+    if has_prefix && header.as_ustar().is_none() {
+        return false;
+    }
+    // Some programs skip the content that a directory claims to have, others read it as headers.
     let has_bytes = header.entry_size().is_ok_and(|size| size != 0);
-    // Some skip what a folder says is its content, some read it as headers.
-    let is_full_folder = header.entry_type() == EntryType::Directory && has_bytes;
-    NUMBERS
-        .into_iter()
-        .all(|field| is_plain_number(&bytes[field]))
-        && (header.as_ustar().is_some() || !has_prefix)
-        && !is_full_folder
+    !(header.entry_type() == EntryType::Directory && has_bytes)
 }
 
-/// Octal digits, with blanks before them and an end behind them at most; or binary.
+/// Returns whether a field has octal digits, with nothing else than blanks before them and an end
+/// after them; or a binary number.
 fn is_plain_number(field: &[u8]) -> bool {
-    let start = field.iter().take_while(|byte| **byte == b' ').count();
-    let digits = field[start..]
-        .iter()
-        .take_while(|byte| matches!(byte, b'0'..=b'7'))
-        .count();
-    field[start + digits..]
-        .iter()
-        .all(|byte| matches!(byte, 0 | b' '))
-        || field.starts_with(BINARY)
+    if field.starts_with(BINARY) {
+        return true;
+    }
+    let blanks = field.iter().take_while(|byte| **byte == b' ').count();
+    let after_blanks = &field[blanks..];
+    let is_digit = |byte: &&u8| matches!(byte, b'0'..=b'7');
+    let digits = after_blanks.iter().take_while(is_digit).count();
+    let mut end = after_blanks[digits..].iter();
+    end.all(|byte| matches!(byte, 0 | b' '))
 }
 
 #[cfg(test)]

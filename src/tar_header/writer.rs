@@ -1,8 +1,8 @@
-//! Archives that depend on nothing but the files in them.
+//! Writes archives that depend only on the files in them.
 //!
-//! - Comes in: what is known of an entry.
-//! - Goes out: the blocks that stand before its content; for the same entry always the same ones.
-//! - Never: an owner other than 0, a time of this machine, or a name that is cut.
+//! * In: the properties of an entry.
+//! * Out: the blocks that come before its content; for the same entry, always the same ones.
+//! * Never: an owner other than 0, a time of this machine, or a name that is cut.
 
 use std::io::{self, Write};
 
@@ -12,23 +12,23 @@ use super::{
     BLOCK_BYTES, Block, CHECKSUM, GID, LINK_NAME, MAGIC, MODE, SIZE, TIME, TYPE, UID, VERSION,
 };
 
-/// Number of bytes of the longest path that a header holds by itself; a longer one gets a PAX
-/// header before it.
+/// The length of the longest path that fits into a header, in bytes; a longer one gets a PAX header
+/// before it.
 pub const MAX_NAME_BYTES: usize = 100;
 
-/// Largest number that eleven octal digits hold: sizes up to 8 GiB, and times up to the year 2242.
+/// The largest number of eleven octal digits: sizes up to 8 GiB, and times up to the year 2242.
 pub const MAX_NUMBER: u64 = 0o777_7777_7777;
 
-/// Mode of a file that nobody executes, and of a PAX header that has one.
+/// The mode of a file that is not executable, and of a PAX header that has one.
 pub const PLAIN_MODE: u64 = 0o644;
 
-/// Mode of a file that anybody may execute.
+/// The mode of a file that every user may execute.
 pub const EXECUTABLE_MODE: u64 = 0o755;
 
 /// The end of an archive: two blocks of zeros.
 pub const END: [u8; 2 * BLOCK_BYTES] = [0; 2 * BLOCK_BYTES];
 
-/// A size or a time that eleven octal digits hold.
+/// A size or a time that has at most eleven octal digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Number(u64);
 
@@ -50,31 +50,31 @@ impl TryFrom<u64> for Number {
 
     fn try_from(value: u64) -> io::Result<Self> {
         Self::new(value).ok_or_else(|| {
-            let why = format!("{value} is more than eleven octal digits hold");
+            let why = format!("{value} has more than eleven octal digits");
             io::Error::new(io::ErrorKind::InvalidInput, why)
         })
     }
 }
 
-/// Everything that the headers of an entry say.
+/// The properties of an entry that its headers contain.
 #[derive(Clone, Copy, Debug)]
 pub struct Entry<'a> {
-    /// A file, a directory or a link.
+    /// The type of the entry: a file, a directory or a link.
     pub kind: EntryType,
-    /// The whole path.
+    /// The whole path of the entry.
     pub path: &'a [u8],
-    /// Where a link leads; empty for everything else.
+    /// The target of a link; empty for everything else.
     pub target: &'a [u8],
-    /// The bits that say who may do what.
+    /// The permission bits of the entry.
     pub mode: u64,
-    /// Number of bytes of the content.
+    /// The number of bytes of the content.
     pub size: Number,
-    /// When it was last changed, in seconds since 1970.
+    /// The time of the last change, in seconds since 1970.
     pub time: Number,
 }
 
 impl<'a> Entry<'a> {
-    /// A file, executable or not.
+    /// Returns the entry of a file, executable or not.
     pub fn of_file(path: &'a [u8], executable: bool, size: Number, time: Number) -> Self {
         let mode = if executable {
             EXECUTABLE_MODE
@@ -92,17 +92,18 @@ impl<'a> Entry<'a> {
     }
 }
 
-/// What one kind of archive has otherwise than another.
+/// The differences between kinds of archives.
 #[derive(Clone, Copy, Debug)]
 pub struct Style {
     /// The name of an entry whose path or target is in the PAX header before it.
     pub placeholder: &'static [u8],
-    /// The name of a PAX header. One without a name has no mode and no owner either, and the time 0.
+    /// The name of a PAX header. One without a name has no mode and no owner either, and the time
+    /// 0.
     pub pax_name: Option<&'static [u8]>,
 }
 
 impl Style {
-    /// Returns the blocks that stand before the content: one, or, for a long path or target, a PAX
+    /// Returns the blocks that come before the content: one, or, for a long path or target, a PAX
     /// header, its records and one more.
     pub fn headers(&self, entry: &Entry<'_>) -> Vec<u8> {
         let mut records = Vec::new();
@@ -123,7 +124,8 @@ impl Style {
         blocks
     }
 
-    /// Returns what the header itself says for `value`, and adds a record for one that is too long.
+    /// Returns the text that the header itself has for `value`, and adds a record if that is too
+    /// long.
     fn field<'a>(&self, key: &str, value: &'a [u8], records: &mut Vec<u8>) -> &'a [u8] {
         if value.len() <= MAX_NAME_BYTES {
             return value;
@@ -145,8 +147,8 @@ impl Style {
     }
 }
 
-/// An archive that is being written, all of whose entries have one time. What is written to it is
-/// the content of the file that was begun.
+/// An archive that is being written, all of whose entries have the same time. The bytes that are
+/// written to it are the content of the file that was begun.
 pub struct Archive<W> {
     out: W,
     style: Style,
@@ -159,7 +161,7 @@ impl<W: Write> Archive<W> {
     /// Begins an archive with the time `epoch`, in seconds since 1970.
     ///
     /// # Errors
-    /// The time is more than a header holds.
+    /// The time is too large for a header.
     pub fn new(out: W, style: Style, epoch: u64) -> io::Result<Self> {
         Ok(Self {
             out,
@@ -173,7 +175,7 @@ impl<W: Write> Archive<W> {
     /// Writes a directory; its path ends with a slash.
     ///
     /// # Errors
-    /// What writing reports.
+    /// Writing fails.
     pub fn directory(&mut self, path: &[u8]) -> io::Result<()> {
         let entry = Entry::of_file(path, true, Number(0), self.time);
         self.begin(Entry {
@@ -185,7 +187,7 @@ impl<W: Write> Archive<W> {
     /// Writes a symbolic link.
     ///
     /// # Errors
-    /// What writing reports.
+    /// Writing fails.
     pub fn link(&mut self, path: &[u8], target: &[u8]) -> io::Result<()> {
         let entry = Entry::of_file(path, true, Number(0), self.time);
         self.begin(Entry {
@@ -199,7 +201,7 @@ impl<W: Write> Archive<W> {
     /// Begins a file, of which `size` bytes follow and then [`Self::end_file`].
     ///
     /// # Errors
-    /// The size is more than a header holds, or what writing reports.
+    /// The size is too large for a header, or writing fails.
     pub fn begin_file(&mut self, path: &[u8], executable: bool, size: u64) -> io::Result<()> {
         let number = size.try_into()?;
         self.begin(Entry::of_file(path, executable, number, self.time))
@@ -208,8 +210,8 @@ impl<W: Write> Archive<W> {
     /// Ends a file.
     ///
     /// # Errors
-    /// It had fewer bytes than announced, which would make the rest of the archive part of it; or
-    /// what writing reports.
+    /// The file had fewer bytes than announced, so that the rest of the archive would become part
+    /// of it; or writing fails.
     pub fn end_file(&mut self) -> io::Result<()> {
         if self.left > 0 {
             let why = "a file of the archive has shrunk";
@@ -218,10 +220,10 @@ impl<W: Write> Archive<W> {
         self.out.write_all(padding(self.size))
     }
 
-    /// Ends the archive, and returns what it was written to.
+    /// Ends the archive, and returns the writer.
     ///
     /// # Errors
-    /// What writing reports.
+    /// Writing fails.
     pub fn finish(mut self) -> io::Result<W> {
         self.out.write_all(&END)?;
         Ok(self.out)
@@ -255,7 +257,7 @@ pub fn padding(size: u64) -> &'static [u8] {
     &END[..(BLOCK_BYTES - used) % BLOCK_BYTES]
 }
 
-/// One header. Its names fit into it.
+/// Returns one header for an entry whose names fit into it.
 fn block(entry: &Entry<'_>, has_owner: bool) -> Block {
     let mut block = [0; BLOCK_BYTES];
     block[..entry.path.len()].copy_from_slice(entry.path);
@@ -290,7 +292,8 @@ fn put_octal(field: &mut [u8], value: u64) {
     }
 }
 
-/// One record of a PAX header: `LENGTH KEY=VALUE` and a line end. The length counts its own digits.
+/// Returns one record of a PAX header: `LENGTH KEY=VALUE` and a line end. The length counts its own
+/// digits.
 pub(crate) fn record(key: &str, value: &[u8]) -> Vec<u8> {
     let rest = [b" ", key.as_bytes(), b"=", value, b"\n"].concat();
     let mut length = rest.len();

@@ -1,6 +1,9 @@
-//! Copies of what a build made. Comes in: files that were opened without following a link. Goes out: [`Artifact`]s in a
-//! folder that no sandbox sees, hashed while they were written. Never: a name that a bundle may not
-//! have, two of one name in upper and lower case, or more than the limits.
+//! Copies the files that a build made, and hashes them on the way.
+//!
+//! * In: files that were opened without following a link.
+//! * Out: [`Artifact`]s in a directory that no sandbox sees, hashed while they were written.
+//! * Never: a name that a bundle may not have, two names that differ only in upper and lower case,
+//!   or more than the limits.
 
 use std::fs::{self, File};
 use std::io;
@@ -12,54 +15,60 @@ use crate::name::{self, DistinctNames};
 use crate::source::plain_file::{self, Limited};
 use crate::toolchain::{Artifact, ToolchainError};
 
-/// Name, in a job's folder, of the folder that artifacts are copied to.
+/// Name, in a job's directory, of the directory that artifacts are copied to.
 pub const ARTIFACTS_FOLDER: &str = "artifacts";
 
-/// Largest artifact, in bytes.
+/// The size of the largest artifact, in bytes.
 pub(super) const MAX_ARTIFACT_BYTES: u64 = 2 << 30;
 
-/// Of all artifacts of one build together, in bytes: with the log they fit into a bundle that a verifier reads, also when
-/// nothing of them can be compressed.
+/// The size of all artifacts of one build together, in bytes.
+///
+/// With the log they fit into a bundle that a verifier reads, even when nothing in them can be
+/// compressed.
 pub const MAX_ARTIFACTS_BYTES: u64 = 3 << 30;
 
-/// Most artifacts of one build.
+/// The most artifacts that one build may make.
 const MAX_ARTIFACTS: usize = 1000;
 
-/// Longest name, in bytes: a bundle's paths may have 1024, with the names of its own folders.
+/// The length of the longest name, in bytes: a bundle's paths may have 1024, with the names of the
+/// bundle's own directories.
 const MAX_ARTIFACT_NAME_BYTES: usize = 900;
 
-/// Of two artifacts that are one on some system, or that a folder and a file cannot both be.
+/// Why the second of two artifacts is refused that some file system would store as one file, or
+/// that would need one name for a directory and a file.
 const NOT_DISTINCT: &str =
     "there are two of this name, or two that differ in upper and lower case only";
 
-/// Takes an artifact's bytes, hashes them, and fails when there are too many.
+/// A writer that hashes the bytes of an artifact, and fails when there are too many.
 pub(super) type Out = Limited<Sha256Writer<File>>;
 
-/// The folder that a build's artifacts are copied to.
+/// The directory that a build's artifacts are copied to.
 pub(super) struct Artifacts {
-    folder: PathBuf,
+    directory: PathBuf,
     made: Vec<Artifact>,
     names: DistinctNames,
-    /// Of [`MAX_ARTIFACTS_BYTES`].
+    /// How much of [`MAX_ARTIFACTS_BYTES`] is left.
     left: u64,
 }
 
 impl Artifacts {
-    /// Makes the folder.
-    pub fn create(folder: &Path) -> io::Result<Self> {
-        fs::create_dir(folder)?;
+    /// Creates the directory, which must not exist yet.
+    pub fn create(directory: &Path) -> io::Result<Self> {
+        fs::create_dir(directory)?;
         Ok(Self {
-            folder: folder.to_owned(),
+            directory: directory.to_owned(),
             made: Vec::new(),
             names: DistinctNames::default(),
             left: MAX_ARTIFACTS_BYTES,
         })
     }
 
-    /// Copies an open file; it is executable if its owner may execute it.
+    /// Copies an open file.
+    ///
+    /// The artifact is executable if the file's owner may execute it.
     pub fn copy(&mut self, name: &str, mut source: File) -> Result<(), ToolchainError> {
         let found = source.metadata()?;
-        // A file of a few blocks can have any length: none of it is copied to find that out.
+        // A sparse file can claim any length: it is refused before a byte is copied.
         if found.len() > self.room() {
             return Err(self.too_large(name));
         }
@@ -67,7 +76,7 @@ impl Artifacts {
         self.write(name, executable, |out| io::copy(&mut source, out).map(drop))
     }
 
-    /// Makes an artifact of what `fill` writes.
+    /// Creates an artifact from the bytes that `fill` writes.
     pub fn write(
         &mut self,
         name: &str,
@@ -81,7 +90,7 @@ impl Artifacts {
         if !self.names.insert(name) {
             return Err(refused(name, NOT_DISTINCT));
         }
-        let path = self.folder.join(name);
+        let path = self.directory.join(name);
         path.parent().map_or(Ok(()), fs::create_dir_all)?;
         let file = plain_file::create(&path, executable)?;
         let mut out = Limited::new(Sha256Writer::new(file), self.room());
@@ -102,32 +111,31 @@ impl Artifacts {
         Ok(())
     }
 
-    /// How many bytes the next one may have.
+    /// Returns how many bytes the next artifact may have.
     fn room(&self) -> u64 {
         self.left.min(MAX_ARTIFACT_BYTES)
     }
 
     fn too_large(&self, name: &str) -> ToolchainError {
-        let alone = self.left >= MAX_ARTIFACT_BYTES;
-        refused(
-            name,
-            if alone {
-                "it is too large"
-            } else {
-                "all of them together are too large"
-            },
-        )
+        let is_alone_too_large = self.left >= MAX_ARTIFACT_BYTES;
+        let why = if is_alone_too_large {
+            "it is too large"
+        } else {
+            "all of them together are too large"
+        };
+        refused(name, why)
     }
 
-    /// All of them, sorted by name.
+    /// Returns all artifacts, sorted by name.
     pub fn finish(mut self) -> Vec<Artifact> {
         self.made.sort_by(|a, b| a.name.cmp(&b.name));
         self.made
     }
 }
 
-/// An artifact that is not delivered, with the reason. Of its name, what could be taken for another
-/// character is escaped.
+/// Returns the error for an artifact that is not delivered.
+///
+/// In its name every character is escaped that could be taken for another one.
 pub(super) fn refused(name: &str, why: &'static str) -> ToolchainError {
     ToolchainError::Artifact {
         name: name.escape_default().to_string(),
@@ -135,7 +143,7 @@ pub(super) fn refused(name: &str, why: &'static str) -> ToolchainError {
     }
 }
 
-/// What a bundle's reader takes.
+/// Refuses a name that a bundle's reader does not take.
 fn check_name(name: &str) -> Result<(), ToolchainError> {
     name::check(name).map_err(|error| refused(name, error.why()))?;
     if name.len() > MAX_ARTIFACT_NAME_BYTES {
@@ -194,7 +202,7 @@ mod tests {
                 "{name:?}"
             );
         }
-        // The third is a Cyrillic letter, the last what stands for bytes that are no UTF-8.
+        // The third has a Cyrillic letter, the last the replacement for bytes that are not UTF-8.
         for name in [
             "a\nb",
             "a\u{85}",

@@ -1,4 +1,9 @@
-//! What can go wrong with any project, with the code that clients see. What only one kind of project has is its own error.
+//! The errors that a project of any kind can have, with the codes that clients see.
+//!
+//! * In: how a command ended, and failures of the file system and the sandbox.
+//! * Out: one clause for the caller, and the stable code. Errors that only one kind of project has
+//!   are enums of their own.
+//! * Never: a path of this machine, or output of a tool, in the text.
 
 use std::io;
 use std::time::Duration;
@@ -12,16 +17,16 @@ use super::cargo::CargoError;
 use super::exit::describe;
 use super::nix::NixError;
 
-/// A part of the work that runs one tool.
+/// A part of a job that runs tools.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
-    /// Dependencies come over the network.
+    /// The dependencies are fetched over the network.
     Fetch,
-    /// The tools say what they will build; nothing of the project runs.
+    /// The tools report what they will build; no code of the project runs.
     Inspect,
-    /// The build.
+    /// The toolchain builds the project.
     Build,
-    /// A library is packed.
+    /// A library is packed as an archive.
     Package,
 }
 
@@ -36,100 +41,105 @@ impl std::fmt::Display for Phase {
     }
 }
 
-/// Why there is no [`Built`](super::Built). Each text is one clause for the caller, without a path of this machine.
+/// Why a job has no [`Built`](super::Built).
+///
+/// Each text is one clause for the caller, without a path of this machine.
 #[derive(Debug, thiserror::Error)]
 pub enum ToolchainError {
-    /// Neither `flake.lock` nor `Cargo.lock`.
+    /// The source has neither `flake.lock` nor `Cargo.lock`.
     #[error("the source has neither a Cargo.lock nor a flake.lock")]
     NoLockfile,
-    /// A kind whose tools are not there.
+    /// The tools for this kind of project are missing.
     #[error("the source is a {0} project, and this appliance has no {0}")]
     Unsupported(Kind),
-    /// What only projects of cargo have.
+    /// An error that only projects of cargo have.
     #[error(transparent)]
     Cargo(#[from] CargoError),
-    /// What only flakes have.
+    /// An error that only flakes have.
     #[error(transparent)]
     Nix(#[from] NixError),
-    /// A locked dependency did not come.
+    /// A locked dependency is missing after the fetch phase.
     #[error("{dependency} was not fetched")]
     NotFetched {
-        /// `NAME@VERSION`, or a commit.
+        /// The dependency: `NAME@VERSION`, a commit, or an input.
         dependency: String,
     },
-    /// A server sent us to a URL that cannot be recorded.
+    /// A server redirected a download to a URL that cannot be recorded.
     #[error(
-        "{download} was redirected, and it cannot be recorded where to: a URL is too long, no text, or nobody's"
+        "{download} was redirected to a URL that cannot be recorded: it is too long, is not text, \
+         or belongs to no known download"
     )]
     UnreadableUrl {
-        /// An archive, or the URL that was asked for, escaped and cut.
+        /// The archive or the requested URL, escaped and cut.
         download: String,
     },
-    /// Settings and sources that were carried over are more than the system takes as words of a command.
+    /// The arguments of a command are longer than the system takes: settings of the source and
+    /// names of its lockfile are among them.
     #[error(
-        "the source's cargo configuration, or what its lockfile names, has more than a command can take"
+        "the source's cargo configuration, or what its lockfile names, has more than a command can \
+         take"
     )]
     CommandTooLong,
-    /// A tool failed.
+    /// A tool ended with a failure.
     #[error("{phase} failed ({})", describe(.exit))]
     Failed {
-        /// Which part.
+        /// The part of the job that ran the tool.
         phase: Phase,
-        /// How it ended.
+        /// The way in which the tool ended.
         exit: Exit,
     },
-    /// A tool took too long.
+    /// A tool ran longer than its limit.
     #[error("{phase} took longer than {} s", .limit.as_secs())]
     TimedOut {
-        /// Which part.
+        /// The part of the job that ran the tool.
         phase: Phase,
-        /// The limit.
+        /// The limit that was exceeded.
         limit: Duration,
     },
-    /// A tool needed too much memory.
+    /// A tool needed more memory than it may have.
     #[error("{phase} ran out of memory")]
     OutOfMemory {
-        /// Which part.
+        /// The part of the job that ran the tool.
         phase: Phase,
     },
-    /// A tool's answer is longer than its limit.
-    #[error("the answer of {tool} is longer than {limit} bytes")]
+    /// The output of a tool is longer than its limit.
+    #[error("the output of {tool} is longer than {limit} bytes")]
     AnswerTooLong {
-        /// Which tool.
+        /// The name of the tool.
         tool: &'static str,
-        /// The limit.
+        /// The limit that was exceeded, in bytes.
         limit: usize,
     },
-    /// A tool's answer is not what it should be.
-    #[error("the answer of {tool} cannot be read")]
+    /// The output of a tool does not have the expected form.
+    #[error("the output of {tool} cannot be read")]
     Answer {
-        /// Which tool.
+        /// The name of the tool.
         tool: &'static str,
     },
-    /// The build succeeded and made nothing to hand out.
+    /// The build succeeded and made nothing that can be delivered.
     #[error("the build made no program or library")]
     NoArtifacts,
-    /// The build made something that cannot be handed out.
+    /// The build made an artifact that cannot be delivered.
     #[error("artifact {name} is refused: {why}")]
     Artifact {
-        /// Its name.
+        /// The name of the artifact, escaped.
         name: String,
-        /// Why.
+        /// The reason, as one clause.
         why: &'static str,
     },
-    /// A tree could not be hashed.
-    #[error("a folder could not be hashed")]
+    /// A directory could not be hashed.
+    #[error("a directory could not be hashed")]
     Hash(#[from] TreeError),
-    /// The sandbox failed.
+    /// The sandbox failed to run a command.
     #[error("the sandbox failed")]
     Run(#[source] RunError),
-    /// A file operation of ours failed.
+    /// A file operation of the appliance's own failed.
     #[error("a file operation of the appliance failed")]
     Io(#[from] io::Error),
 }
 
 impl ToolchainError {
-    /// The stable code.
+    /// Returns the stable code that clients see.
     pub fn error_type(&self) -> ErrorType {
         match self {
             Self::NoLockfile | Self::Unsupported(_) => ErrorType::UnsupportedToolchain,
@@ -156,7 +166,7 @@ impl ToolchainError {
         }
     }
 
-    /// The same error of several commands that have `limit` together.
+    /// Replaces the limit of a timeout by that of several commands together.
     pub(super) fn within(self, limit: Duration) -> Self {
         match self {
             Self::TimedOut { phase, .. } => Self::TimedOut { phase, limit },
@@ -164,7 +174,10 @@ impl ToolchainError {
         }
     }
 
-    /// The error that `exit` of a command of `phase` is, if it is one.
+    /// Returns the error for a command of `phase` that did not succeed.
+    ///
+    /// # Errors
+    /// `exit` is anything but status 0.
     pub(super) fn of_exit(phase: Phase, exit: Exit) -> Result<(), Self> {
         match exit {
             Exit::Status(0) => Ok(()),

@@ -1,10 +1,10 @@
-//! Tells the messages of a tool from the other lines that it prints.
+//! Separates the messages of a tool from the other lines that it prints.
 //!
-//! - Comes in: chunks of one stream, cut anywhere.
-//! - Goes out: whole lines that can be messages, and everything else as it comes.
-//! - Never: memory that grows with a line.
+//! * In: chunks of one stream, cut anywhere.
+//! * Out: whole lines that can be messages, and everything else as it comes.
+//! * Never: memory that grows with a line.
 
-/// A line that is held back while it can still be one that begins with `start`, or is `exact`.
+/// A line that is held back while it can still begin with `start`, or be `exact`.
 pub(super) struct HeldLine {
     pub start: Vec<u8>,
     pub exact: &'static [u8],
@@ -25,18 +25,18 @@ impl HeldLine {
         }
     }
 
-    /// Returns whether the line can still be a message.
+    /// Returns whether the current line can still be a message.
     pub fn is_held(&self) -> bool {
         !self.is_passing
     }
 
-    /// Returns what is held back.
+    /// Returns the bytes that are held back.
     #[cfg(test)]
     pub fn held(&self) -> &Vec<u8> {
         &self.line
     }
 
-    /// Takes a part of a line, and returns what is not held back.
+    /// Takes a part of a line, and returns the bytes that are not held back.
     pub fn take(&mut self, part: &[u8]) -> Vec<u8> {
         if self.is_passing {
             return part.to_vec();
@@ -52,14 +52,14 @@ impl HeldLine {
         std::mem::take(&mut self.line)
     }
 
-    /// Returns the line, empty when it was passed on, and begins the next.
+    /// Ends the line and returns it; it is empty when its bytes were passed on.
     pub fn end(&mut self) -> Vec<u8> {
         self.is_passing = false;
         std::mem::take(&mut self.line)
     }
 }
 
-/// Divides a chunk into parts of lines, each with whether the line ends with it.
+/// Divides a chunk into parts of lines; the flag tells whether the part ends its line.
 pub(super) fn parts(chunk: &[u8]) -> impl Iterator<Item = (&[u8], bool)> {
     chunk
         .split_inclusive(|&byte| byte == b'\n')
@@ -70,7 +70,7 @@ pub(super) fn parts(chunk: &[u8]) -> impl Iterator<Item = (&[u8], bool)> {
 mod tests {
     use super::*;
 
-    /// What is passed on, and the lines that are messages.
+    /// Returns the bytes that are passed on, and the lines that are messages.
     fn divided(text: &[u8], size: usize) -> (Vec<u8>, Vec<Vec<u8>>) {
         let mut held = HeldLine::new(*b"@ ", 8);
         held.exact = b"x\n";

@@ -1,5 +1,8 @@
-//! Finds the toolchain, once, at start. Comes in: a sysroot. Goes out: a [`Toolchain`] whose programs are absolute. Never:
-//! a launcher that chooses a compiler later.
+//! Finds the toolchain, once, when the service starts.
+//!
+//! * In: a sysroot.
+//! * Out: a [`Toolchain`] whose programs have absolute paths.
+//! * Never: a launcher that chooses a compiler later.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -9,35 +12,35 @@ use crate::sandbox::{Access, Mount};
 
 use super::nix::Nix;
 
-/// Where a sysroot that is not part of the system is seen in the sandbox.
+/// Mount point, in the sandbox, of a sysroot that is not part of the system.
 const TOOLCHAIN: &str = "/toolchain";
 
-/// Folders that every sandbox sees at their own place.
+/// The directory that every sandbox sees at its own path.
 const SYSTEM: &str = "/usr";
 
-/// Why there is no toolchain.
+/// Why a sysroot cannot be used as the toolchain.
 #[derive(Debug, thiserror::Error)]
 pub enum FindToolchainError {
     /// The sysroot lacks a program.
     #[error("the toolchain in {} has no bin/{program}", sysroot.display())]
     Incomplete {
-        /// Where.
+        /// The directory that was searched.
         sysroot: PathBuf,
-        /// The program.
+        /// The name of the missing program.
         program: &'static str,
     },
-    /// The C compiler and linker are missing.
+    /// The system lacks the C compiler, the linker or git.
     #[error("{program} is missing: a C compiler, a linker and git are needed")]
     NoTool {
-        /// The program.
+        /// The name of the missing program.
         program: &'static str,
     },
-    /// A path could not be resolved, or not be looked at.
+    /// The file system failed while the path was resolved or a program was looked up.
     #[error("the toolchain's path could not be resolved")]
     Io(#[from] io::Error),
 }
 
-/// A Rust toolchain, and the system's C compiler, linker and git.
+/// A Rust toolchain, together with the system's C compiler, linker and git.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Toolchain {
     sysroot: PathBuf,
@@ -47,10 +50,10 @@ pub struct Toolchain {
 }
 
 impl Toolchain {
-    /// Takes the toolchain in `sysroot`.
+    /// Returns the toolchain in `sysroot`, with the system's C compiler, linker and git.
     ///
     /// # Errors
-    /// A missing program.
+    /// A program is missing, or a path cannot be resolved.
     pub fn find(sysroot: &Path) -> Result<Self, FindToolchainError> {
         let machine_sysroot = sysroot.canonicalize()?;
         for program in ["rustc", "cargo"] {
@@ -66,40 +69,34 @@ impl Toolchain {
                 return Err(FindToolchainError::NoTool { program });
             }
         }
-        let git = first_file(["/usr/bin/git", "/usr/local/bin/git"].map(PathBuf::from))?;
-        let git = git.ok_or(FindToolchainError::NoTool { program: "git" })?;
-        let system = machine_sysroot.starts_with(SYSTEM);
-        let sysroot = if system {
-            machine_sysroot.clone()
-        } else {
-            PathBuf::from(TOOLCHAIN)
-        };
+        let git = first_file(["/usr/bin/git", "/usr/local/bin/git"].map(PathBuf::from))?
+            .ok_or(FindToolchainError::NoTool { program: "git" })?;
         Ok(Self {
-            sysroot,
+            sysroot: in_sandbox(&machine_sysroot),
             machine_sysroot,
             git,
             nix: None,
         })
     }
 
-    /// The same toolchain with a nix, which builds flakes.
+    /// Adds a nix, which builds flakes, to the toolchain.
     #[must_use]
     pub fn with_nix(mut self, nix: Nix) -> Self {
         self.nix = Some(nix);
         self
     }
 
-    /// What builds flakes, if anything does.
+    /// Returns the nix that builds flakes, if there is one.
     pub fn nix(&self) -> Option<&Nix> {
         self.nix.as_ref()
     }
 
-    /// The sysroot on this machine.
+    /// Returns the path of the sysroot on this machine.
     pub fn machine_sysroot(&self) -> &Path {
         &self.machine_sysroot
     }
 
-    /// A program of the sysroot, in the sandbox.
+    /// Returns the path of a program of the sysroot, as the sandbox sees it.
     pub fn program(&self, name: &str) -> String {
         self.sysroot
             .join("bin")
@@ -108,12 +105,12 @@ impl Toolchain {
             .into_owned()
     }
 
-    /// `git`, in the sandbox.
+    /// Returns the path of `git`, as the sandbox sees it.
     pub fn git(&self) -> String {
         self.git.to_string_lossy().into_owned()
     }
 
-    /// `PATH` in the sandbox.
+    /// Returns the value of `PATH` in the sandbox.
     pub fn path_variable(&self) -> String {
         match self.mount() {
             Some(_) => format!("{TOOLCHAIN}/bin:/usr/bin:/bin"),
@@ -122,7 +119,7 @@ impl Toolchain {
         }
     }
 
-    /// What a sandbox needs to see the toolchain; nothing when it is part of the system.
+    /// Returns the mount that shows a sandbox the toolchain; `None` when it is part of the system.
     pub fn mount(&self) -> Option<Mount> {
         (self.sysroot == Path::new(TOOLCHAIN)).then(|| Mount {
             source: self.machine_sysroot.clone(),
@@ -132,19 +129,22 @@ impl Toolchain {
     }
 }
 
+/// Returns the path at which the sandbox sees a sysroot of this machine.
+fn in_sandbox(machine_sysroot: &Path) -> PathBuf {
+    if machine_sysroot.starts_with(SYSTEM) {
+        machine_sysroot.to_owned()
+    } else {
+        PathBuf::from(TOOLCHAIN)
+    }
+}
+
 #[cfg(test)]
 impl Toolchain {
-    /// A toolchain that is nowhere, for comparing plans.
+    /// Returns a toolchain that exists nowhere, for comparing plans.
     pub(super) fn test_only_at(machine_sysroot: &str) -> Self {
         let machine_sysroot = PathBuf::from(machine_sysroot);
-        let system = machine_sysroot.starts_with(SYSTEM);
-        let sysroot = if system {
-            machine_sysroot.clone()
-        } else {
-            PathBuf::from(TOOLCHAIN)
-        };
         Self {
-            sysroot,
+            sysroot: in_sandbox(&machine_sysroot),
             machine_sysroot,
             git: PathBuf::from("/usr/bin/git"),
             nix: None,

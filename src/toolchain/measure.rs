@@ -1,16 +1,20 @@
-//! Says which toolchain this is. Comes in: a [`Toolchain`]. Goes out: the digest of each file that does the work, and
-//! the version line that each program prints in the sandbox. Never: the digest of a launcher in place of what it starts.
+//! Identifies the toolchain by the digests and the versions of its parts.
+//!
+//! * In: a [`Toolchain`].
+//! * Out: the digest of each file that does the work, and the version line that each program
+//!   prints in the sandbox.
+//! * Never: the digest of a launcher in place of the program that it starts.
 //!
 //! | part | what is hashed |
 //! |---|---|
 //! | `rustc`, `cargo` | the program, links resolved |
-//! | `librustc_driver…`, `libLLVM…` | the libraries that are the compiler, each under its file name |
-//! | `rust-std` | everything in `lib/rustlib/x86_64-unknown-linux-gnu`: standard library, and the linker that comes along |
+//! | `librustc_driver…`, `libLLVM…` | the libraries that are the compiler, by file name |
+//! | `rust-std` | `lib/rustlib/x86_64-unknown-linux-gnu`: the standard library, and a linker |
 //! | `cc`, `cc1`, `collect2`, `as`, `ld`, `ar` | the system's C compiler and binutils |
 //!
-//! The digest of a folder is the SHA-256 of a text with one line for each file, sorted by path in byte order:
-//! `SHA256  ./PATH`, two spaces between, as `sha256sum` prints it. Links to files are read; other links have
-//! `link:TARGET` in place of the digest.
+//! The digest of a directory is the SHA-256 of a text with one line for each file, sorted by path
+//! in byte order: `SHA256  ./PATH`, two spaces between, as `sha256sum` prints it. Links to files
+//! are read; other links have `link:TARGET` in place of the digest.
 
 use std::fs::{self, File};
 use std::io;
@@ -25,17 +29,19 @@ use crate::source::output::Captured;
 use super::cargo::probe;
 use super::{Phase, Tool, Toolchain, ToolchainError};
 
-/// The target that everything is built for, which is also what the appliance runs on.
+/// The target that everything is built for; the appliance runs on it too.
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 
-/// Where distributions keep libraries, and gcc its parts.
+/// The directory in which distributions keep libraries.
 const SYSTEM_LIBRARIES: &str = "/usr/lib/x86_64-linux-gnu";
-const GCC_FOLDERS: [&str; 2] = [
+
+/// The directories in which gcc keeps its parts, each below a directory of its version.
+const GCC_DIRECTORIES: [&str; 2] = [
     "/usr/libexec/gcc/x86_64-linux-gnu",
     "/usr/lib/gcc/x86_64-linux-gnu",
 ];
 
-/// Most bytes that are kept of what a program prints about its version.
+/// The most bytes that are kept of the version that a program prints.
 const MAX_VERSION_BYTES: usize = 4096;
 
 /// The program whose version line stands for a part.
@@ -49,7 +55,7 @@ enum Family {
     Ar,
 }
 
-/// One part of the toolchain, hashed.
+/// One part of the toolchain, with its digest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Part {
     name: String,
@@ -69,7 +75,7 @@ pub struct Versions {
 }
 
 impl Versions {
-    /// The parts with their version lines, as provenance lists them.
+    /// Returns the parts with their version lines, as provenance lists them.
     pub fn label(&self, parts: Vec<Part>) -> Vec<Tool> {
         let label = |part: Part| {
             let version = match part.family {
@@ -91,10 +97,10 @@ impl Versions {
 }
 
 impl Toolchain {
-    /// Asks each program for its version, in the sandbox.
+    /// Runs each program in the sandbox to learn its version.
     ///
     /// # Errors
-    /// A program that cannot be run: the toolchain is not usable.
+    /// A program cannot be run: the toolchain is not usable.
     pub async fn versions(&self, runner: &dyn Run) -> Result<Versions, ToolchainError> {
         Ok(Versions {
             rustc: version(probe(self, &self.program("rustc")), runner).await?,
@@ -106,10 +112,12 @@ impl Toolchain {
         })
     }
 
-    /// Hashes every part. Reads some hundred megabytes: for a thread that may block.
+    /// Hashes every part of the toolchain.
+    ///
+    /// It reads some hundred megabytes: call it from a thread that may block.
     ///
     /// # Errors
-    /// What the file system reports.
+    /// A part is missing or cannot be read.
     pub fn measure(&self) -> io::Result<Vec<Part>> {
         let sysroot = self.machine_sysroot();
         let mut parts = vec![
@@ -120,26 +128,31 @@ impl Toolchain {
             sysroot.join("lib"),
             PathBuf::from(SYSTEM_LIBRARIES),
         ])?);
-        let std = folder(&sysroot.join("lib/rustlib").join(TARGET))?;
         parts.push(Part {
             name: RUST_STD.to_owned(),
             family: Family::Rustc,
-            sha256: std,
+            sha256: directory(&sysroot.join("lib/rustlib").join(TARGET))?,
         });
-        parts.push(part("cc", Family::Cc, Path::new("/usr/bin/cc"))?);
-        for name in ["cc1", "collect2"] {
-            for path in gcc_program(name)? {
-                parts.push(part(name, Family::Cc, &path)?);
-            }
-        }
-        for (name, family) in [("as", Family::As), ("ld", Family::Ld), ("ar", Family::Ar)] {
-            parts.push(part(name, family, &Path::new("/usr/bin").join(name))?);
-        }
+        parts.extend(system_parts()?);
         Ok(parts)
     }
 }
 
-/// The first line that a program prints about itself.
+/// Hashes the system's C compiler and binutils.
+fn system_parts() -> io::Result<Vec<Part>> {
+    let mut parts = vec![part("cc", Family::Cc, Path::new("/usr/bin/cc"))?];
+    for name in ["cc1", "collect2"] {
+        for path in gcc_program(name)? {
+            parts.push(part(name, Family::Cc, &path)?);
+        }
+    }
+    for (name, family) in [("as", Family::As), ("ld", Family::Ld), ("ar", Family::Ar)] {
+        parts.push(part(name, family, &Path::new("/usr/bin").join(name))?);
+    }
+    Ok(parts)
+}
+
+/// Returns the first line that a program prints about its version.
 pub(super) async fn version(spec: CommandSpec, runner: &dyn Run) -> Result<String, ToolchainError> {
     let mut line = FirstLine(Captured::new(MAX_VERSION_BYTES));
     ToolchainError::of_exit(Phase::Inspect, runner.run(&spec, &mut line).await?)?;
@@ -152,7 +165,7 @@ struct FirstLine(Captured);
 impl OutputSink for FirstLine {
     fn chunk(&mut self, stream: Stream, bytes: &[u8]) -> io::Result<()> {
         if stream == Stream::Stdout {
-            // Whatever comes after the limit is not of the first line.
+            // Bytes after the limit do not belong to the first line.
             let _ = self.0.take(bytes);
         }
         Ok(())
@@ -167,19 +180,20 @@ fn part(name: &str, family: Family, path: &Path) -> io::Result<Part> {
     })
 }
 
+/// Returns the digest of a file, links resolved.
 fn file(path: &Path) -> io::Result<Sha256Digest> {
     Ok(Sha256Digest::of_reader(File::open(path)?)?.0)
 }
 
-/// The driver library, and each LLVM library that lies beside it.
-fn compiler_libraries(folders: &[PathBuf]) -> io::Result<Vec<Part>> {
-    for folder in folders {
-        if !is_folder(folder)? {
+/// Hashes the driver library, and each LLVM library beside it, of the first directory that has one.
+fn compiler_libraries(directories: &[PathBuf]) -> io::Result<Vec<Part>> {
+    for directory in directories {
+        if !is_folder(directory)? {
             continue;
         }
-        let drivers = named(folder, "librustc_driver-")?;
+        let drivers = named(directory, "librustc_driver-")?;
         if !drivers.is_empty() {
-            let all = drivers.into_iter().chain(named(folder, "libLLVM")?);
+            let all = drivers.into_iter().chain(named(directory, "libLLVM")?);
             return all
                 .map(|(name, path)| part(&name, Family::Rustc, &path))
                 .collect();
@@ -191,10 +205,10 @@ fn compiler_libraries(folders: &[PathBuf]) -> io::Result<Vec<Part>> {
     ))
 }
 
-/// The files in `folder` whose name starts with `start`, in order.
-pub(super) fn named(folder: &Path, start: &str) -> io::Result<Vec<(String, PathBuf)>> {
+/// Returns name and path of each file in `directory` whose name begins with `start`, in order.
+pub(super) fn named(directory: &Path, start: &str) -> io::Result<Vec<(String, PathBuf)>> {
     let mut found = Vec::new();
-    for path in sorted(folder)? {
+    for path in sorted(directory)? {
         let name = path
             .file_name()
             .unwrap_or_default()
@@ -207,15 +221,15 @@ pub(super) fn named(folder: &Path, start: &str) -> io::Result<Vec<(String, PathB
     Ok(found)
 }
 
+/// Returns the paths at which gcc keeps the program `name`, one for each of its versions.
 fn gcc_program(name: &str) -> io::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
-    for folder in GCC_FOLDERS.map(Path::new) {
-        let versions = if is_folder(folder)? {
-            sorted(folder)?
-        } else {
-            Vec::new()
-        };
-        for path in versions.into_iter().map(|version| version.join(name)) {
+    for directory in GCC_DIRECTORIES.map(Path::new) {
+        if !is_folder(directory)? {
+            continue;
+        }
+        for version in sorted(directory)? {
+            let path = version.join(name);
             if is_file(&path)? {
                 found.push(path);
             }
@@ -224,38 +238,39 @@ fn gcc_program(name: &str) -> io::Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// The digest of a folder, as the module says.
-fn folder(root: &Path) -> io::Result<Sha256Digest> {
+/// Returns the digest of a directory, which the module documentation defines.
+fn directory(root: &Path) -> io::Result<Sha256Digest> {
     let mut lines = Vec::new();
     list(root, Path::new("."), &mut lines)?;
     lines.sort();
     let text: String = lines
         .into_iter()
-        .map(|(path, what)| format!("{what}  {path}\n"))
+        .map(|(path, digest)| format!("{digest}  {path}\n"))
         .collect();
     Ok(Sha256Digest::of(text.as_bytes()))
 }
 
+/// Adds the path and the digest of each file at and below `root`/`below` to `lines`.
 fn list(root: &Path, below: &Path, lines: &mut Vec<(String, String)>) -> io::Result<()> {
     for path in sorted(&root.join(below))? {
         let relative = below.join(path.file_name().unwrap_or_default());
         if path.symlink_metadata()?.is_dir() {
             list(root, &relative, lines)?;
-        } else if is_file(&path)? {
-            lines.push((
-                relative.to_string_lossy().into_owned(),
-                file(&path)?.to_string(),
-            ));
-        } else {
-            let target = format!("link:{}", fs::read_link(&path)?.display());
-            lines.push((relative.to_string_lossy().into_owned(), target));
+            continue;
         }
+        let digest = if is_file(&path)? {
+            file(&path)?.to_string()
+        } else {
+            format!("link:{}", fs::read_link(&path)?.display())
+        };
+        lines.push((relative.to_string_lossy().into_owned(), digest));
     }
     Ok(())
 }
 
-fn sorted(folder: &Path) -> io::Result<Vec<PathBuf>> {
-    let mut paths = fs::read_dir(folder)?
+/// Returns the paths of everything in `directory`, sorted.
+fn sorted(directory: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut paths = fs::read_dir(directory)?
         .map(|entry| Ok(entry?.path()))
         .collect::<io::Result<Vec<_>>>()?;
     paths.sort();
@@ -268,23 +283,23 @@ mod tests {
 
     #[test]
     fn a_folders_digest_is_that_of_sha256sums_text() {
-        let folder_ = tempfile::tempdir().unwrap();
-        fs::create_dir(folder_.path().join("b")).unwrap();
-        fs::write(folder_.path().join("b/c"), "1").unwrap();
-        fs::write(folder_.path().join("a"), "2").unwrap();
-        std::os::unix::fs::symlink("nowhere", folder_.path().join("z")).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("b")).unwrap();
+        fs::write(folder.path().join("b/c"), "1").unwrap();
+        fs::write(folder.path().join("a"), "2").unwrap();
+        std::os::unix::fs::symlink("nowhere", folder.path().join("z")).unwrap();
         let text = format!(
             "{}  ./a\n{}  ./b/c\nlink:nowhere  ./z\n",
             Sha256Digest::of(b"2"),
             Sha256Digest::of(b"1")
         );
         assert_eq!(
-            folder(folder_.path()).unwrap(),
+            directory(folder.path()).unwrap(),
             Sha256Digest::of(text.as_bytes())
         );
-        fs::write(folder_.path().join("b/c"), "3").unwrap();
+        fs::write(folder.path().join("b/c"), "3").unwrap();
         assert_ne!(
-            folder(folder_.path()).unwrap(),
+            directory(folder.path()).unwrap(),
             Sha256Digest::of(text.as_bytes())
         );
     }

@@ -1,8 +1,11 @@
-//! Finds the toolchain of a host. Comes in: the host's `PATH`. Goes out: a [`Toolchain`]. Never: a launcher that chooses a
-//! compiler later; rustup's proxies are resolved here.
+//! Finds the toolchain of a host.
 //!
-//! `rustc --print sysroot` is started with the machine's own environment, outside the sandbox and before any job: it is the
-//! machine's owner who decides which toolchain this is.
+//! * In: the host's `PATH`.
+//! * Out: a [`Toolchain`].
+//! * Never: a launcher that chooses a compiler later; rustup's proxies are resolved here.
+//!
+//! `rustc --print sysroot` runs with the machine's own environment, outside the sandbox and before
+//! any job: the machine's owner decides which toolchain this is.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -15,39 +18,39 @@ use super::{FindToolchainError, Toolchain};
 /// Why the host has no toolchain.
 #[derive(Debug, thiserror::Error)]
 pub enum SearchError {
-    /// No such program in `PATH`.
+    /// No directory of `PATH` has the program.
     #[error("{program} is not in PATH")]
     NotInPath {
-        /// The program.
+        /// The name of the missing program.
         program: &'static str,
     },
-    /// `rustc` did not say where its sysroot is.
-    #[error("`rustc --print sysroot` failed: {answer}")]
+    /// `rustc` did not print the path of its sysroot.
+    #[error("`rustc --print sysroot` failed: {message}")]
     Sysroot {
-        /// What it said.
-        answer: String,
+        /// The standard error of `rustc`.
+        message: String,
     },
-    /// `rustc` could not be started, or a path not be resolved.
+    /// `rustc` could not be started, or a path could not be resolved.
     #[error("the toolchain's path could not be resolved")]
     Io(#[from] io::Error),
-    /// What was found is no toolchain.
+    /// The sysroot that was found cannot be used as the toolchain.
     #[error(transparent)]
     Found(#[from] FindToolchainError),
 }
 
 impl Toolchain {
-    /// Takes the toolchain that `rustc` of `PATH` belongs to.
+    /// Returns the toolchain that the first `rustc` of `PATH` belongs to.
     ///
     /// # Errors
-    /// A missing program.
+    /// A program is missing, or `rustc` does not print the path of its sysroot.
     pub fn search() -> Result<Self, SearchError> {
         let sysroot = sysroot_of(&in_path("rustc")?)?;
         Ok(Self::find(&sysroot)?)
     }
 
-    /// The same toolchain, which the machine now has at `path` (a private mount).
+    /// Records that the machine now has the toolchain at `path` (a private mount).
     ///
-    /// A toolchain that is part of the system stays where it is.
+    /// A toolchain that is part of the system keeps its path.
     #[must_use]
     pub fn seen_at(mut self, path: PathBuf) -> Self {
         if self.mount().is_some() {
@@ -62,7 +65,8 @@ fn in_path(program: &'static str) -> Result<PathBuf, SearchError> {
     for candidate in std::env::split_paths(&path).map(|folder| folder.join(program)) {
         match is_file(&candidate) {
             Ok(true) => return Ok(candidate),
-            // Where one may not look, one could not start it either: shells go on too.
+            // A program in a directory that cannot be searched could not be started either:
+            // shells skip the directory too.
             Err(error) if error.kind() != io::ErrorKind::PermissionDenied => {
                 return Err(error.into());
             }
@@ -77,12 +81,12 @@ fn sysroot_of(rustc: &Path) -> Result<PathBuf, SearchError> {
         .args(["--print", "sysroot"])
         .current_dir("/")
         .output()?;
-    let answer = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-    if !output.status.success() || !Path::new(&answer).is_absolute() {
-        let answer = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-        return Err(SearchError::Sysroot { answer });
+    let sysroot = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    if !output.status.success() || !Path::new(&sysroot).is_absolute() {
+        let message = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+        return Err(SearchError::Sysroot { message });
     }
-    Ok(Path::new(&answer).canonicalize()?)
+    Ok(Path::new(&sysroot).canonicalize()?)
 }
 
 #[cfg(test)]

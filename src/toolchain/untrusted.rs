@@ -1,6 +1,8 @@
-//! Reads folders that a sandbox could write, after everything in it is dead. Comes in: a folder and a name below it.
-//! Goes out: a regular file, opened without following any link. Never: a FIFO that blocks, a device, a link's target,
-//! anything outside the folder.
+//! Reads directories that a sandbox could write, after everything in the sandbox is dead.
+//!
+//! * In: a directory and a name below it.
+//! * Out: a regular file, opened without following any link.
+//! * Never: a FIFO that blocks, a device, a link's target, anything outside the directory.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -10,30 +12,33 @@ use std::path::Path;
 
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, fstat, openat2};
 
-/// Most names in one folder.
-const MAX_FOLDER_ENTRIES: usize = 100_000;
+/// The most names that are read from one directory.
+const MAX_DIRECTORY_ENTRIES: usize = 100_000;
 
+/// Keeps a lookup below the opened directory, on its file system, and away from links.
 const BENEATH: ResolveFlags = ResolveFlags::BENEATH
     .union(ResolveFlags::NO_SYMLINKS)
     .union(ResolveFlags::NO_MAGICLINKS)
     .union(ResolveFlags::NO_XDEV);
 
-/// A folder that a sandbox could write.
+/// A directory that a sandbox could write.
 pub(super) struct Untrusted(OwnedFd);
 
 impl Untrusted {
-    /// Opens a folder whose own path no sandbox chooses.
-    pub fn open(folder: &Path) -> io::Result<Self> {
+    /// Opens a directory whose own path no sandbox chooses.
+    pub fn open(directory: &Path) -> io::Result<Self> {
         let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::RDONLY;
-        Ok(Self(rustix::fs::open(folder, flags, Mode::empty())?))
+        Ok(Self(rustix::fs::open(directory, flags, Mode::empty())?))
     }
 
-    /// A folder below this one.
-    pub fn folder(&self, name: impl AsRef<Path>) -> io::Result<Self> {
+    /// Opens a directory below this one.
+    pub fn directory(&self, name: impl AsRef<Path>) -> io::Result<Self> {
         Ok(Self(self.open_beneath(name.as_ref(), OFlags::DIRECTORY)?))
     }
 
-    /// A regular file below this folder; `InvalidData` when it is something else.
+    /// Opens a regular file below this directory.
+    ///
+    /// The error is `InvalidData` when `name` is something else.
     pub fn file(&self, name: impl AsRef<Path>) -> io::Result<File> {
         let opened = self.open_beneath(name.as_ref(), OFlags::NONBLOCK | OFlags::NOCTTY)?;
         if !FileType::from_raw_mode(fstat(&opened)?.st_mode).is_file() {
@@ -45,7 +50,7 @@ impl Untrusted {
         Ok(File::from(opened))
     }
 
-    /// Removes what is no folder, if it is there.
+    /// Removes a file or link of this directory; a missing one is no error.
     pub fn remove(&self, name: impl AsRef<Path>) -> io::Result<()> {
         match rustix::fs::unlinkat(&self.0, name.as_ref(), rustix::fs::AtFlags::empty()) {
             Err(rustix::io::Errno::NOENT) => Ok(()),
@@ -53,7 +58,7 @@ impl Untrusted {
         }
     }
 
-    /// Whether something has a name in this folder.
+    /// Returns whether this directory has an entry called `name`.
     pub fn has(&self, name: impl AsRef<Path>) -> io::Result<bool> {
         match self.kind(name) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
@@ -61,7 +66,7 @@ impl Untrusted {
         }
     }
 
-    /// What a name in this folder is.
+    /// Returns the file type of an entry of this directory, without following a link.
     pub fn kind(&self, name: impl AsRef<Path>) -> io::Result<FileType> {
         let found = rustix::fs::statat(
             &self.0,
@@ -71,12 +76,12 @@ impl Untrusted {
         Ok(FileType::from_raw_mode(found.st_mode))
     }
 
-    /// The names in this folder, sorted.
+    /// Returns the names in this directory, sorted.
     pub fn names(&self) -> io::Result<Vec<OsString>> {
         Ok(self.entries()?.into_iter().map(|(name, _)| name).collect())
     }
 
-    /// The names in this folder with what they are, sorted.
+    /// Returns the names in this directory with their file types, sorted by name.
     pub fn entries(&self) -> io::Result<Vec<(OsString, FileType)>> {
         use std::os::unix::ffi::OsStringExt;
         let mut entries = Vec::new();
@@ -86,10 +91,10 @@ impl Untrusted {
             if name == "." || name == ".." {
                 continue;
             }
-            if entries.len() == MAX_FOLDER_ENTRIES {
+            if entries.len() == MAX_DIRECTORY_ENTRIES {
                 return Err(io::Error::new(
                     io::ErrorKind::InvalidData,
-                    "too many names in a folder",
+                    "too many names in a directory",
                 ));
             }
             let kind = self.kind(&name)?;
@@ -99,7 +104,7 @@ impl Untrusted {
         Ok(entries)
     }
 
-    /// Where a link of this folder points.
+    /// Returns the target of a link in this directory.
     pub fn link(&self, name: impl AsRef<Path>) -> io::Result<OsString> {
         use std::os::unix::ffi::OsStringExt;
         let target = rustix::fs::readlinkat(&self.0, name.as_ref(), Vec::new())?;
@@ -163,7 +168,7 @@ mod tests {
             opened.names().unwrap(),
             ["etc", "fifo", "folder-link", "link", "sub"]
         );
-        assert!(opened.folder("etc").is_err());
-        assert!(opened.folder("sub").is_ok());
+        assert!(opened.directory("etc").is_err());
+        assert!(opened.directory("sub").is_ok());
     }
 }

@@ -1,5 +1,8 @@
-//! Whether a verified report and a statement are about what the reader asked for. Comes in: both, and the reader's
-//! expectations. Goes out: nothing, or the first difference. Never: a padded nonce taken for a shorter one.
+//! Whether a verified report and a statement are about what the reader expects.
+//!
+//! * In: both, and the reader's expectations.
+//! * Out: nothing, or the first difference.
+//! * Never: a padded nonce taken for a shorter one.
 
 use crate::bundle::read::Bundle;
 use crate::digest::Sha256Digest;
@@ -12,11 +15,12 @@ use super::rejection::Rejection;
 use super::signature::VerifiedReport;
 use super::statement::Statement;
 
-/// Bytes of the report data that a quote about a build is about. The others are zero, and do not fit into a quote.
+/// The first bytes of a build's report data, which its quote contains. The others are zero, and do
+/// not fit into a quote.
 const QUOTED_BYTES: usize = 48;
 const _: () = assert!(QUOTED_BYTES <= MAX_EXTRA_DATA_BYTES);
 
-/// The report data (64 bytes) of verified evidence, with its parts.
+/// The report data (64 bytes) of verified evidence, split into its parts.
 pub struct SignedData {
     bytes: [u8; 64],
     subject: Sha256Digest,
@@ -25,16 +29,17 @@ pub struct SignedData {
 }
 
 impl SignedData {
-    /// Reads the report data of a report that was verified.
+    /// Splits the report data of a verified report.
     pub fn of_report(report: VerifiedReport<'_>) -> Self {
         Self::of(report.report_data())
     }
 
-    /// Reads the report data that a verified quote about a build stands for: its first bytes are the quote's, and the
-    /// others are zero.
+    /// Builds the report data that a verified quote about a build stands for: its first bytes are
+    /// the quote's, and the others are zero.
     ///
     /// # Errors
-    /// The quote is about another number of bytes; with the reason, where it is known whose evidence has that number.
+    /// The quote is about another number of bytes, or about a digest as another attested builder
+    /// signs it.
     pub fn of_quoted_build(quote: &VerifiedQuote, provenance: &[u8]) -> Result<Self, Rejection> {
         let extra_data = quote.extra_data();
         let rewritten = azure::rewritten_digest(provenance);
@@ -70,7 +75,8 @@ impl SignedData {
     }
 }
 
-/// Appraises the report data of a build: these bytes of provenance.json, the nonce that it says, zeros.
+/// Appraises the report data of a build: the digest of these bytes of provenance.json, the nonce in
+/// them, zeros.
 ///
 /// # Errors
 /// The first part that differs.
@@ -96,10 +102,11 @@ pub fn appraise_report_data(
     }
 }
 
-/// Appraises a quote about a session: SHA-256 of the report data that such a session has elsewhere.
+/// Appraises a quote about a session: SHA-256 of the report data that the session has on the
+/// platform `snp`.
 ///
 /// # Errors
-/// It is about another number of bytes, or about another key or nonce: of both there is one digest.
+/// It is about another number of bytes, or about another key or nonce: it has one digest of both.
 pub fn appraise_quoted_session(
     quote: &VerifiedQuote,
     public_key: &[u8],
@@ -117,7 +124,7 @@ pub fn appraise_quoted_session(
     })
 }
 
-/// Appraises the report data of a session: this TLS key, the tag. The nonce is [`appraise_nonce`]'s.
+/// Appraises the report data of a session: the digest of this TLS key, the nonce, the tag.
 ///
 /// # Errors
 /// The first part that differs.
@@ -133,11 +140,13 @@ pub fn appraise_session_data(
             actual: actual.subject,
         });
     }
-    match session_report_data(public_key, nonce) == actual.bytes {
-        true => Ok(()),
-        false if actual.tag != *SESSION_TAG => Err(actual.tag_error(*SESSION_TAG)),
-        false => appraise_nonce(actual, nonce),
+    if session_report_data(public_key, nonce) == actual.bytes {
+        return Ok(());
     }
+    if actual.tag != *SESSION_TAG {
+        return Err(actual.tag_error(*SESSION_TAG));
+    }
+    appraise_nonce(actual, nonce)
 }
 
 /// Appraises the nonce that the reader chose against the report.
@@ -154,7 +163,7 @@ pub fn appraise_nonce(actual: &SignedData, expected: &Nonce) -> Result<(), Rejec
     })
 }
 
-/// Appraises it against provenance.json, which has it with its length.
+/// Appraises the nonce that the reader chose against provenance.json, which has it with its length.
 ///
 /// # Errors
 /// The statement has another one, or none.
@@ -172,7 +181,7 @@ pub fn appraise_stated_nonce(
     })
 }
 
-/// Whether the reader asked for anything about the source, the options or the artifacts.
+/// Returns whether the reader expects anything about the source, the options or the artifacts.
 pub fn asks(expectations: &Expectations) -> bool {
     expectations.repository.is_some()
         || expectations.reference.is_some()
@@ -187,53 +196,77 @@ pub fn asks(expectations: &Expectations) -> bool {
 /// Appraises source, options and artifacts.
 ///
 /// # Errors
-/// The first that is not as the reader asked.
+/// The first of them that is not as the reader expects.
 pub fn appraise_expectations(
     statement: &Statement<'_>,
     expectations: &Expectations,
 ) -> Result<(), Rejection> {
+    appraise_repository(statement, expectations)?;
+    appraise_commit(statement, expectations)?;
+    appraise_source_bytes(statement, expectations)?;
+    appraise_options(statement, expectations)?;
+    appraise_artifacts(statement, expectations)
+}
+
+fn appraise_repository(
+    statement: &Statement<'_>,
+    expectations: &Expectations,
+) -> Result<(), Rejection> {
+    let Some(expected) = &expectations.repository else {
+        return Ok(());
+    };
     let actual = statement.repository();
-    if let Some(expected) = &expectations.repository
-        && actual.map(RepositoryName::of) != Some(RepositoryName::of(expected))
-    {
-        return Err(Rejection::Repository {
-            expected: expected.clone(),
-            actual: actual.map(str::to_owned),
-        });
+    if actual.map(RepositoryName::of) == Some(RepositoryName::of(expected)) {
+        return Ok(());
     }
-    let actual = statement.reference();
+    Err(Rejection::Repository {
+        expected: expected.clone(),
+        actual: actual.map(str::to_owned),
+    })
+}
+
+/// Compares the ref that was requested, and the commit that was built.
+fn appraise_commit(
+    statement: &Statement<'_>,
+    expectations: &Expectations,
+) -> Result<(), Rejection> {
+    let reference = statement.reference();
     if let Some(expected) = &expectations.reference
-        && actual != Some(expected)
+        && reference != Some(expected)
     {
         return Err(Rejection::Reference {
             expected: expected.clone(),
-            actual: actual.map(str::to_owned),
+            actual: reference.map(str::to_owned),
         });
     }
-    let actual = statement.commit();
+    let commit = statement.commit();
     if let Some(expected) = expectations.commit.map(|commit| commit.to_string())
-        && actual != Some(&expected)
+        && commit != Some(&expected)
     {
         return Err(Rejection::Commit {
             expected,
-            actual: actual.map(str::to_owned),
+            actual: commit.map(str::to_owned),
         });
     }
-    appraise_source_bytes(statement, expectations)?;
-    appraise_options(statement, expectations)?;
+    Ok(())
+}
+
+/// Appraises that each of the reader's own files is a subject.
+fn appraise_artifacts(
+    statement: &Statement<'_>,
+    expectations: &Expectations,
+) -> Result<(), Rejection> {
     let subjects = statement.sorted_subjects();
-    let missing = expectations.artifacts.iter().find(|artifact| {
-        !subjects
-            .iter()
-            .any(|subject| subject.sha256() == Some(artifact.sha256))
-    });
-    match missing {
-        Some(artifact) => Err(Rejection::Artifact {
-            file: artifact.file.clone(),
-            sha256: artifact.sha256,
-        }),
-        None => Ok(()),
+    let digests: Vec<_> = subjects.iter().map(|subject| subject.sha256()).collect();
+    for artifact in &expectations.artifacts {
+        if !digests.contains(&Some(artifact.sha256)) {
+            return Err(Rejection::Artifact {
+                file: artifact.file.clone(),
+                sha256: artifact.sha256,
+            });
+        }
     }
+    Ok(())
 }
 
 /// Compares what was built with the bytes that the reader sent.
@@ -284,7 +317,7 @@ fn appraise_options(
     }
 }
 
-/// Returns the options of the statement that the reader said nothing about.
+/// Returns the options of the statement that the reader did not expect.
 pub fn unexpected_options<'s>(
     statement: &'s Statement<'_>,
     expectations: &Expectations,
@@ -301,10 +334,10 @@ pub fn unexpected_options<'s>(
         .filter(move |(name, _)| !is_expected(name))
 }
 
-/// The evidence's bytes, of which there must be some.
+/// Returns the bytes of `evidence.json`.
 ///
 /// # Errors
-/// There is none.
+/// The bundle has no evidence.
 pub fn evidence(bundle: &Bundle) -> Result<&[u8], Rejection> {
     bundle.evidence.as_deref().ok_or(Rejection::EvidenceMissing)
 }

@@ -1,5 +1,8 @@
-//! Whether a certificate is the one for a report. Comes in: both. Goes out: that the certificate's extensions say what the
-//! report says. Never: a component, or a byte of the chip id, that was not compared.
+//! Whether a certificate is the one for a report.
+//!
+//! * In: the report and the certificate.
+//! * Out: that the certificate's extensions agree with the report's fields.
+//! * Never: a component, or a byte of the chip id, that was not compared.
 //!
 //! Extensions of VCEK and VLEK below 1.3.6.1.4.1.3704.1 (AMD 57230 revision 0.53, section 3):
 //!
@@ -39,14 +42,16 @@ const FMC: ObjectIdentifier = id("1.3.6.1.4.1.3704.1.3.9");
 const CHIP_ID: ObjectIdentifier = id("1.3.6.1.4.1.3704.1.4");
 const CLOUD: ObjectIdentifier = id("1.3.6.1.4.1.3704.1.5");
 
-/// Bytes of a chip id, before Turin and since.
+/// The bytes of a chip id before Turin.
 const CHIP_ID_BYTES: usize = 64;
+/// The bytes of a chip id since Turin.
 const TURIN_CHIP_ID_BYTES: usize = 8;
 
-/// Verifies that `certificate` is for the key that the report says signed it: kind, role, product, chip, TCB version.
+/// Verifies that `certificate` is for the key that the report names as its signer: kind, role,
+/// product, chip, TCB version.
 ///
 /// # Errors
-/// The first that differs.
+/// The first of them that differs.
 pub fn verify(
     report: &Report,
     certificate: &Certificate,
@@ -64,17 +69,7 @@ pub fn verify(
     }
     verify_role(report.signing_key(), certificate, endorsed)?;
     let expected = product(report, certificate)?;
-    let others = [
-        Some(named_product(certificate)?),
-        endorsed.and_then(|endorsed| endorsed.product()),
-    ];
-    if let Some(actual) = others
-        .into_iter()
-        .flatten()
-        .find(|actual| *actual != expected)
-    {
-        return Err(Rejection::ProductMismatch { expected, actual });
-    }
+    verify_product(certificate, endorsed, expected)?;
     verify_tcb(report, certificate, expected)?;
     if kind == Some(SigningKey::Vcek) {
         verify_chip(report, certificate, expected)
@@ -83,7 +78,25 @@ pub fn verify(
     }
 }
 
-/// A VCEK has a VCEK's subject and is issued by an ASK, a VLEK a VLEK's and by an ASVK (AMD 57230 revision 0.53, section 3).
+/// Compares the report's product with the one that the certificate names, and with its issuer's if
+/// that is known.
+fn verify_product(
+    certificate: &Certificate,
+    endorsed: Option<Endorsed>,
+    expected: Product,
+) -> Result<(), Rejection> {
+    let certified = named_product(certificate)?;
+    let endorsed = endorsed.and_then(|endorsed| endorsed.product());
+    for actual in [Some(certified), endorsed].into_iter().flatten() {
+        if actual != expected {
+            return Err(Rejection::ProductMismatch { expected, actual });
+        }
+    }
+    Ok(())
+}
+
+/// Verifies subject and issuer: an ASK issues VCEKs, an ASVK issues VLEKs, and each has the subject
+/// of its kind (AMD 57230 revision 0.53, section 3).
 fn verify_role(
     kind: SigningKey,
     certificate: &Certificate,
@@ -101,7 +114,8 @@ fn verify_role(
             actual,
         });
     }
-    // Without a verified issuer there is nobody whose role could be wrong.
+    // Without a verified issuer there is no role to verify; `endorsements` rejects such a
+    // certificate.
     let Some(endorsed) = endorsed else {
         return Ok(());
     };
@@ -116,10 +130,11 @@ fn verify_role(
     Ok(())
 }
 
-/// Whose layout the report has: the processor's own word since version 3, before that the certificate's.
+/// Returns the product whose layout the report has. The report names its processor since version 3;
+/// for an older report the certificate's product name counts.
 ///
 /// # Errors
-/// Nobody that is known here.
+/// The product is not known.
 pub fn product(report: &Report, certificate: &Certificate) -> Result<Product, Rejection> {
     let Some((family, model)) = report.cpuid() else {
         return named_product(certificate);
@@ -140,7 +155,8 @@ fn named_product(certificate: &Certificate) -> Result<Product, Rejection> {
     })
 }
 
-/// A chip's certificate has a chip id and no cloud, a cloud's the other way round.
+/// Returns the kind of key: a VCEK's certificate has a chip id and no cloud provider, a VLEK's has
+/// it the other way round.
 fn kind(certificate: &Certificate) -> Option<SigningKey> {
     match (certificate.extension(CHIP_ID), certificate.extension(CLOUD)) {
         (Some(_), None) => Some(SigningKey::Vcek),
@@ -166,7 +182,8 @@ fn verify_tcb(
     }
 }
 
-/// The certificate's numbers, packed as the report has them: reserved bytes are compared too.
+/// Returns the certificate's numbers, packed as the report has them: reserved bytes are compared
+/// too.
 fn certified_tcb(certificate: &Certificate, product: Product) -> Result<TcbVersion, Rejection> {
     let number = |name, id| {
         let value = certificate

@@ -1,5 +1,8 @@
-//! One X.509 certificate. Comes in: DER or PEM. Goes out: what its signature is over, and the fields that the verifier asks
-//! for. Never: a signature believed because it parses, or an encoding other than DER.
+//! One X.509 certificate.
+//!
+//! * In: DER or PEM.
+//! * Out: the bytes that its signature is over, and the fields that the verifier needs.
+//! * Never: a signature trusted because it parses, or an encoding other than DER.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -12,7 +15,8 @@ use x509_cert::spki::AlgorithmIdentifierOwned;
 
 use super::rejection::{Rejection, Role};
 
-/// Largest certificate or revocation list, in bytes. AMD's certificates have under 2 KiB, its lists under 1 KiB.
+/// Largest certificate or revocation list, in bytes. AMD's certificates have under 2 KiB, its lists
+/// under 1 KiB.
 pub const MAX_CERTIFICATE_BYTES: usize = 64 << 10;
 
 /// id-RSASSA-PSS (RFC 4055, section 3.1).
@@ -35,17 +39,17 @@ const KEY_USAGE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.15");
 const COMMON_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.3");
 /// AMD's arc for the extensions of VCEK and VLEK (AMD 57230, section 3).
 const AMD_ARC: &str = "1.3.6.1.4.1.3704.1.";
-/// Salt of the signatures, in bytes: the length of the digest.
+/// The length of the signatures' salt, in bytes: that of the digest.
 const SALT_BYTES: u32 = 48;
-/// An uncompressed point of P-384 (SEC 1, section 2.3.3).
+/// The length of an uncompressed point of P-384, in bytes (SEC 1, section 2.3.3).
 const POINT_BYTES: usize = 97;
 
-/// How the first line of a PEM block starts (RFC 7468, section 2).
+/// The start of the first line of a PEM block (RFC 7468, section 2).
 const BEGIN: &str = "-----BEGIN ";
-/// How its last line starts.
+/// The start of the last line of a PEM block.
 const END: &str = "-----END ";
 
-/// A certificate that was read. Nobody has vouched for it yet.
+/// A certificate that was read. Nothing vouches for it yet.
 #[derive(Clone, Debug)]
 pub struct Certificate {
     role: Role,
@@ -53,7 +57,7 @@ pub struct Certificate {
     parsed: x509_cert::Certificate,
 }
 
-/// What all signed structures of X.509 share: the bytes, the algorithm, the signature.
+/// The parts that all signed structures of X.509 have: the bytes, the algorithm, the signature.
 #[derive(Clone, Debug)]
 pub struct Signed {
     bytes: Vec<u8>,
@@ -65,7 +69,7 @@ impl Certificate {
     /// Reads DER, or PEM with one certificate.
     ///
     /// # Errors
-    /// It is neither, is too large, or its two notes of the algorithm differ.
+    /// It is neither, is too large, names two algorithms, or repeats an extension.
     pub fn read(bytes: &[u8], role: Role) -> Result<Self, Rejection> {
         let malformed = |reason: String| Rejection::CertificateMalformed { role, reason };
         let der = der_of(bytes, "CERTIFICATE").map_err(malformed)?;
@@ -85,11 +89,13 @@ impl Certificate {
             signed,
             parsed,
         };
-        certificate.no_extension_twice().map_err(malformed)?;
+        certificate
+            .verify_no_repeated_extension()
+            .map_err(malformed)?;
         Ok(certificate)
     }
 
-    fn no_extension_twice(&self) -> Result<(), String> {
+    fn verify_no_repeated_extension(&self) -> Result<(), String> {
         let mut ids: Vec<_> = self
             .extensions()
             .iter()
@@ -97,12 +103,12 @@ impl Certificate {
             .collect();
         ids.sort_unstable();
         match ids.windows(2).find(|pair| pair[0] == pair[1]) {
-            Some(pair) => Err(format!("the extension {} is there twice", pair[0])),
+            Some(pair) => Err(format!("the extension {} is repeated", pair[0])),
             None => Ok(()),
         }
     }
 
-    /// Who issued it, as DER.
+    /// Returns the name of its issuer, as DER.
     pub fn issuer(&self) -> Vec<u8> {
         self.parsed
             .tbs_certificate
@@ -111,12 +117,12 @@ impl Certificate {
             .unwrap_or_default()
     }
 
-    /// Who issued it, for people.
+    /// Returns the name of its issuer, as text for people.
     pub fn issuer_text(&self) -> String {
         self.parsed.tbs_certificate.issuer.to_string()
     }
 
-    /// Whom it names, as DER.
+    /// Returns the name of its subject, as DER.
     pub fn subject(&self) -> Vec<u8> {
         self.parsed
             .tbs_certificate
@@ -125,12 +131,12 @@ impl Certificate {
             .unwrap_or_default()
     }
 
-    /// Whom it names, for people.
+    /// Returns the name of its subject, as text for people.
     pub fn subject_text(&self) -> String {
         self.parsed.tbs_certificate.subject.to_string()
     }
 
-    /// The common name of whom it names; none where there is not exactly one.
+    /// Returns the common name of its subject; none where there is not exactly one.
     pub fn subject_common_name(&self) -> Option<String> {
         let names = self
             .parsed
@@ -146,12 +152,12 @@ impl Certificate {
         text(&name.value)
     }
 
-    /// Its serial number, hex.
+    /// Returns its serial number, in hex.
     pub fn serial(&self) -> String {
         hex::encode(self.parsed.tbs_certificate.serial_number.as_bytes())
     }
 
-    /// Its DER SubjectPublicKeyInfo.
+    /// Returns its SubjectPublicKeyInfo, as DER.
     pub fn public_key_info(&self) -> Vec<u8> {
         self.parsed
             .tbs_certificate
@@ -163,7 +169,7 @@ impl Certificate {
     /// Verifies that `issuer` is named as its issuer and signed it.
     ///
     /// # Errors
-    /// It is somebody else's, or signed in another way.
+    /// It names another issuer, or the issuer's key did not sign it in the one accepted way.
     pub fn verify_issued_by(&self, issuer: &Self) -> Result<(), Rejection> {
         if self.issuer() != issuer.subject() {
             let (trusted, actual) = (vec![issuer.subject_text()], self.issuer_text());
@@ -179,7 +185,7 @@ impl Certificate {
     /// Verifies that the moment `at` (seconds since 1970) is within its validity.
     ///
     /// # Errors
-    /// It is before or after.
+    /// The moment is before or after it.
     pub fn verify_validity(&self, at: u64) -> Result<(), Rejection> {
         let validity = &self.parsed.tbs_certificate.validity;
         let not_before = validity.not_before.to_unix_duration().as_secs();
@@ -201,7 +207,8 @@ impl Certificate {
         Ok(())
     }
 
-    /// Verifies that every critical extension is known, and that it is a CA or none as its role wants.
+    /// Verifies that every critical extension is known, and that it is a CA exactly if its role
+    /// requires one.
     ///
     /// # Errors
     /// One of the two does not hold.
@@ -241,10 +248,10 @@ impl Certificate {
         Ok(constraints.ca)
     }
 
-    /// The point of its P-384 key, uncompressed.
+    /// Returns the uncompressed point of its P-384 key.
     ///
     /// # Errors
-    /// Its key is of another kind.
+    /// The certificate has a key of another kind.
     pub fn p384_point(&self) -> Result<&[u8], Rejection> {
         let info = &self.parsed.tbs_certificate.subject_public_key_info;
         let curve = info
@@ -294,7 +301,7 @@ impl Certificate {
             .unwrap_or_default()
     }
 
-    /// The value of an extension, as it is in the certificate.
+    /// Returns the value of an extension, as the certificate has it.
     pub fn extension(&self, id: ObjectIdentifier) -> Option<&[u8]> {
         self.extensions()
             .iter()
@@ -304,10 +311,10 @@ impl Certificate {
 }
 
 impl Signed {
-    /// Cuts the signed bytes out of a signed structure.
+    /// Finds the signed bytes in a signed structure.
     ///
     /// # Errors
-    /// It is no sequence of three.
+    /// The structure is no sequence of three elements.
     pub fn new(
         der: &[u8],
         algorithm: &AlgorithmIdentifierOwned,
@@ -332,7 +339,7 @@ impl Signed {
     /// Verifies that `issuer`'s key signed it.
     ///
     /// # Errors
-    /// Another algorithm, or another signature.
+    /// The algorithm is another one, or the signature is not by that key.
     pub fn verify_by(&self, issuer: &Certificate, role: Role) -> Result<(), Rejection> {
         if !is_pss_with_sha384(&self.algorithm).unwrap_or(false) {
             return Err(Rejection::CertificateAlgorithm {
@@ -346,13 +353,13 @@ impl Signed {
     }
 }
 
-/// RSASSA-PSS-params (RFC 4055, section 3.1), each field with its context tag.
+/// Returns whether an algorithm is RSASSA-PSS with SHA-384 throughout. Its parameters
+/// (RSASSA-PSS-params, RFC 4055, section 3.1) have each field with its context tag.
 fn is_pss_with_sha384(algorithm: &AlgorithmIdentifierOwned) -> der::Result<bool> {
-    let Some(parameters) = algorithm
-        .parameters
-        .as_ref()
-        .filter(|_| algorithm.oid == RSASSA_PSS)
-    else {
+    if algorithm.oid != RSASSA_PSS {
+        return Ok(false);
+    }
+    let Some(parameters) = &algorithm.parameters else {
         return Ok(false);
     };
     let der = parameters.to_der()?;
@@ -364,23 +371,29 @@ fn is_pss_with_sha384(algorithm: &AlgorithmIdentifierOwned) -> der::Result<bool>
             fields.context_specific(TagNumber::N1, TagMode::Explicit)?;
         let salt: Option<u32> = fields.context_specific(TagNumber::N2, TagMode::Explicit)?;
         let trailer: Option<u32> = fields.context_specific(TagNumber::N3, TagMode::Explicit)?;
-        let mask_hash = match mask
-            .filter(|mask| mask.oid == MGF1)
-            .and_then(|mask| mask.parameters)
-        {
-            Some(parameters) => {
-                Some(AlgorithmIdentifierOwned::from_der(&parameters.to_der()?)?.oid)
-            }
-            None => None,
-        };
-        let hash = hash.map(|hash| hash.oid);
-        Ok((hash, mask_hash, salt, trailer.unwrap_or(1))
-            == (Some(SHA384), Some(SHA384), Some(SALT_BYTES), 1))
+        let mask_hash = mask_hash(mask)?;
+        Ok(hash.is_some_and(|hash| hash.oid == SHA384)
+            && mask_hash == Some(SHA384)
+            && salt == Some(SALT_BYTES)
+            && trailer.is_none_or(|trailer| trailer == 1))
     })?;
     reader.finish(found)
 }
 
-/// A name's text, in one of the two forms that AMD's certificates and new ones use (RFC 5280, section 4.1.2.4).
+/// Returns the hash that the mask generation function MGF1 uses; none for another function.
+fn mask_hash(mask: Option<AlgorithmIdentifierOwned>) -> der::Result<Option<ObjectIdentifier>> {
+    let Some(mask) = mask.filter(|mask| mask.oid == MGF1) else {
+        return Ok(None);
+    };
+    let Some(parameters) = mask.parameters else {
+        return Ok(None);
+    };
+    let hash = AlgorithmIdentifierOwned::from_der(&parameters.to_der()?)?;
+    Ok(Some(hash.oid))
+}
+
+/// Returns a name's text, in one of the two forms that AMD's certificates and new ones use (RFC
+/// 5280, section 4.1.2.4).
 fn text(value: &Any) -> Option<String> {
     match value.tag() {
         Tag::PrintableString | Tag::Utf8String => {
@@ -395,19 +408,15 @@ fn described(algorithm: &AlgorithmIdentifierOwned) -> String {
         .parameters
         .as_ref()
         .and_then(|any| any.to_der().ok());
-    format!(
-        "{} {}",
-        algorithm.oid,
-        hex::encode(parameters.unwrap_or_default())
-    )
-    .trim_end()
-    .to_owned()
+    let parameters = hex::encode(parameters.unwrap_or_default());
+    let text = format!("{} {parameters}", algorithm.oid);
+    text.trim_end().to_owned()
 }
 
-/// The DER in `bytes`, which may be one PEM block with this label, and words around it.
+/// Returns the DER in `bytes`, which may be one PEM block with this label, and text around it.
 ///
 /// # Errors
-/// Too large, or PEM that is damaged, of something else, or of several.
+/// The bytes are too many, or are PEM that is damaged, has another label, or has several blocks.
 pub fn der_of(bytes: &[u8], label: &str) -> Result<Vec<u8>, String> {
     if bytes.len() > MAX_CERTIFICATE_BYTES {
         return Err(format!(
@@ -422,10 +431,10 @@ pub fn der_of(bytes: &[u8], label: &str) -> Result<Vec<u8>, String> {
     }
 }
 
-/// Returns the DER of a VCEK or VLEK that somebody gives as DER or PEM.
+/// Returns the DER of a VCEK or VLEK that the caller gives as DER or PEM.
 ///
 /// # Errors
-/// It is neither.
+/// It is too large, or its PEM is not that of one certificate.
 pub fn certificate_der(bytes: &[u8]) -> Result<Vec<u8>, Rejection> {
     let malformed = |reason| Rejection::CertificateMalformed {
         role: Role::Leaf,
@@ -434,26 +443,26 @@ pub fn certificate_der(bytes: &[u8]) -> Result<Vec<u8>, Rejection> {
     der_of(bytes, "CERTIFICATE").map_err(malformed)
 }
 
-/// Every PEM block, from the line that begins it to the line that ends it; there is none in DER. What is between them is for
-/// people (RFC 7468, sections 2 and 5.2).
+/// Returns every PEM block, from its first line to its last; DER has none. Text between blocks is
+/// for people (RFC 7468, sections 2 and 5.2).
 pub fn pem_blocks(bytes: &[u8]) -> Vec<&str> {
     let mut blocks = Vec::new();
     let mut rest = std::str::from_utf8(bytes).unwrap_or_default().trim_start();
     while let Some(start) = line_start(rest, BEGIN) {
-        let block = &rest[start..];
-        let last = line_start(block, END).unwrap_or(block.len());
-        let (block, after) = block.split_at(
-            block[last..]
-                .find('\n')
-                .map_or(block.len(), |end| last + end),
-        );
+        let text = &rest[start..];
+        let last_line = line_start(text, END).unwrap_or(text.len());
+        let end = match text[last_line..].find('\n') {
+            Some(length) => last_line + length,
+            None => text.len(),
+        };
+        let (block, after) = text.split_at(end);
         blocks.push(block);
         rest = after;
     }
     blocks
 }
 
-/// Where the first line is that starts so.
+/// Returns the offset of the first line that begins with `start`.
 fn line_start(text: &str, start: &str) -> Option<usize> {
     text.match_indices(start)
         .map(|(at, _)| at)
@@ -509,7 +518,7 @@ mod tests {
     }
 
     #[test]
-    fn pem_may_have_words_around_it_and_lines_of_any_length() {
+    fn pem_may_have_text_around_it_and_lines_of_any_length() {
         let pem = der::pem::encode_string("CERTIFICATE", LineEnding::LF, AMD[0].ask).unwrap();
         let long = format!(
             "-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----",
@@ -540,7 +549,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_behind_a_certificate_are_refused() {
+    fn bytes_after_a_certificate_are_refused() {
         let longer = [AMD[0].ask, &[0][..]].concat();
         assert!(Certificate::read(&longer, Role::Leaf).is_err());
         assert!(Certificate::read(&vec![0; MAX_CERTIFICATE_BYTES + 1], Role::Leaf).is_err());

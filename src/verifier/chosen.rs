@@ -1,6 +1,8 @@
-//! The options that a client chose for its build, beyond the source. Comes in: `externalParameters.options` of a statement, and
-//! what the reader expects. Goes out: each option as one line of text, and whether it is expected. Never: an option that is
-//! not known and passed over, or two choices that read alike.
+//! The options that a client chose for its build, beyond the source.
+//!
+//! * In: `externalParameters.options` of a statement, and the options that the reader expects.
+//! * Out: each option as one line of text.
+//! * Never: an unknown option passed over, or two different choices with the same text.
 //!
 //! | option | value in the statement | as text |
 //! |---|---|---|
@@ -23,7 +25,7 @@ use super::json::Text;
 /// Longest value of an option as text, in bytes.
 pub const MAX_OPTION_BYTES: usize = 16 << 10;
 
-/// How the value of an option is written in a statement.
+/// The form of an option's value in a statement.
 #[derive(Clone, Copy)]
 enum Form {
     Text,
@@ -32,7 +34,7 @@ enum Form {
     Caches,
 }
 
-/// All options that are known.
+/// All known options, each with the form of its value.
 const OPTIONS: [(&str, Form); 8] = [
     ("toolchain", Form::Text),
     ("path", Form::Text),
@@ -44,7 +46,8 @@ const OPTIONS: [(&str, Form); 8] = [
     ("caches", Form::Caches),
 ];
 
-/// What a client chose. The first name that is not known is kept instead of an error: it has a code of its own.
+/// The options that a client chose. The first unknown name is kept instead of an error: it has its
+/// own code.
 #[derive(Debug, Default)]
 pub struct Chosen {
     options: BTreeMap<&'static str, String>,
@@ -62,7 +65,7 @@ impl Chosen {
         self.options.get(name).map(|value| &**value)
     }
 
-    /// Returns the first option that is not known.
+    /// Returns the name of the first unknown option.
     pub fn unknown(&self) -> Option<&str> {
         self.unknown.as_deref()
     }
@@ -71,27 +74,23 @@ impl Chosen {
 /// An option with the value that the reader expects.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExpectedOption {
-    /// Its name in the statement.
+    /// The option's name in the statement.
     pub name: &'static str,
-    /// Its value as text.
+    /// The option's value as text.
     pub value: String,
 }
 
 /// Why text is no expected option.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[allow(missing_docs)] // Each sentence is the documentation.
 pub enum ExpectedOptionError {
-    /// It has no equals sign.
     #[error("{text:?} is not NAME=VALUE")]
-    Form {
-        /// The text as it was given.
-        text: String,
-    },
-    /// Nobody can choose such an option.
-    #[error("no option has the name {name:?}; there are {}", OPTIONS.map(|(name, _)| name).join(", "))]
-    Name {
-        /// The text as it was given.
-        name: String,
-    },
+    Form { text: String },
+    #[error(
+        "no option has the name {name:?}; there are {}",
+        OPTIONS.map(|(name, _)| name).join(", ")
+    )]
+    Name { name: String },
 }
 
 impl FromStr for ExpectedOption {
@@ -166,7 +165,8 @@ impl Form {
     }
 }
 
-/// An item that could be read as two, or as none, would make two lists of one text.
+/// Returns an item of a list. An empty item, or one with a separator in it, would give two lists
+/// the same text.
 fn one(item: &str, separators: &[char]) -> Option<String> {
     let is_one = !item.is_empty() && !item.contains(separators);
     is_one.then(|| item.to_owned())
@@ -186,7 +186,7 @@ fn within<E: serde::de::Error>(value: String) -> Result<String, E> {
     )))
 }
 
-/// A list as one text, each item as `text` writes it. Only the text is held.
+/// Reads a list as one text, each item as `text` writes it, without keeping the items.
 struct Joined<T> {
     text: fn(T) -> Option<String>,
 }

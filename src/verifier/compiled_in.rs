@@ -1,3 +1,3 @@
-//! What lies in `measurements/` when the verifier is compiled, as bytes: `build.rs` lists it.
+//! The bytes of the files in `measurements/` when the verifier was compiled; `build.rs` lists them.
 
 include!(concat!(env!("OUT_DIR"), "/published.rs"));

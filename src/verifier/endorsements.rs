@@ -1,5 +1,8 @@
-//! Who vouches for the key that signed a report. Comes in: the VCEK or VLEK, and what is trusted. Goes out: the certificate
-//! with the product that its issuer signs for. Never: a root, an issuer or a revocation list that came with the evidence.
+//! Whether a trusted root vouches for the key that signed a report.
+//!
+//! * In: the VCEK or VLEK, and the certificates that are trusted.
+//! * Out: the product that the issuer signs for, and the kind of key.
+//! * Never: a root, an issuer or a revocation list that came with the evidence.
 
 use der::Decode;
 use x509_cert::crl::CertificateList;
@@ -11,48 +14,46 @@ use crate::snp::tcb::Product;
 use super::certificate::{Certificate, Signed, der_of, pem_blocks};
 use super::rejection::{Rejection, Role};
 
-/// The roots and intermediates that are believed in one run.
+/// The roots and intermediates that are trusted in one run.
 #[derive(Clone, Debug)]
 pub struct TrustRoots {
-    chains: Vec<Chain>,
+    chains: Vec<TrustedChain>,
     is_amd: bool,
 }
 
-/// A root and one that it vouches for.
+/// A root and an intermediate that it certifies.
 #[derive(Clone, Debug)]
-pub(super) struct Chain {
+pub(super) struct TrustedChain {
     ark: Certificate,
     intermediate: Certificate,
-    /// AMD's certificates are of one product; of a test hierarchy it is not known.
+    /// The product that AMD's intermediate signs for; none for a test hierarchy, which names none.
     pub(super) product: Option<Product>,
-    /// Whose certificates the intermediate signs, by its own name: an ASK those of VCEKs, an ASVK those of VLEKs.
+    /// The kind of certificate that the intermediate signs, by its own name: an ASK signs VCEKs, an
+    /// ASVK signs VLEKs.
     signs: Option<SigningKey>,
 }
 
 /// Why a file is no test hierarchy.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)] // Each sentence is the documentation.
 pub enum TrustRootError {
-    /// It has another number of certificates.
     #[error("a trust root is PEM with two certificates, its ARK then its ASK; there are {actual}")]
-    Count {
-        /// Certificates that there are.
-        actual: usize,
-    },
-    /// One of them cannot be read.
+    Count { actual: usize },
     #[error("the trust root cannot be used")]
     Certificate(#[source] Rejection),
 }
 
 impl TrustRoots {
-    /// AMD's, for all products.
+    /// Returns AMD's roots and intermediates for all products.
     ///
     /// # Errors
-    /// Never, unless this program is damaged.
+    /// A certificate that is compiled in cannot be read: this program is damaged.
     pub fn amd() -> Result<Self, TrustRootError> {
         let mut chains = Vec::new();
         for roots in AMD {
             for intermediate in [roots.ask, roots.asvk] {
-                chains.push(Chain::read(roots.ark, intermediate, Some(roots.product))?);
+                let chain = TrustedChain::read(roots.ark, intermediate, Some(roots.product))?;
+                chains.push(chain);
             }
         }
         Ok(Self {
@@ -61,10 +62,11 @@ impl TrustRoots {
         })
     }
 
-    /// A test hierarchy instead: PEM, its ARK then its ASK (or ASVK). Not verified yet: that is part of each verification.
+    /// Reads a test hierarchy to trust instead of AMD: PEM, its ARK then its ASK (or ASVK). Its
+    /// signatures are not verified here: that is part of each verification.
     ///
     /// # Errors
-    /// There are not two certificates.
+    /// The file does not contain two certificates that can be read.
     pub fn test_only(pem: &[u8]) -> Result<Self, TrustRootError> {
         let blocks = pem_blocks(pem);
         let [ark, intermediate] = blocks[..] else {
@@ -72,20 +74,20 @@ impl TrustRoots {
                 actual: blocks.len(),
             });
         };
-        let chain = Chain::read(ark.as_bytes(), intermediate.as_bytes(), None)?;
+        let chain = TrustedChain::read(ark.as_bytes(), intermediate.as_bytes(), None)?;
         Ok(Self {
             chains: vec![chain],
             is_amd: false,
         })
     }
 
-    /// Whether these are AMD's own.
+    /// Returns whether these are AMD's own roots.
     pub fn is_amd(&self) -> bool {
         self.is_amd
     }
 
-    /// Verifies `leaf` up to its root: names, signatures, validity at `at` (seconds since 1970), extensions, and that
-    /// `crl`, if there is one, revokes nothing of it.
+    /// Verifies `leaf` up to its root: names, signatures, validity at `at` (seconds since 1970),
+    /// extensions, and that `crl`, if there is one, revokes neither intermediate nor root.
     ///
     /// # Errors
     /// The first of them that does not hold.
@@ -113,7 +115,8 @@ impl TrustRoots {
         })
     }
 
-    pub(super) fn chain_of(&self, leaf: &Certificate) -> Result<&Chain, Rejection> {
+    /// Returns the chain whose intermediate is named as the issuer of `leaf`.
+    pub(super) fn chain_of(&self, leaf: &Certificate) -> Result<&TrustedChain, Rejection> {
         let issuer = leaf.issuer();
         self.chains
             .iter()
@@ -130,7 +133,7 @@ impl TrustRoots {
     }
 }
 
-/// The receipt of a verified certificate.
+/// A certificate that a trusted root endorses: the receipt of [`TrustRoots::verify`].
 #[derive(Clone, Copy, Debug)]
 pub struct Endorsed {
     product: Option<Product>,
@@ -138,18 +141,19 @@ pub struct Endorsed {
 }
 
 impl Endorsed {
-    /// The kind of key that the issuer certifies, as its name says it; none for a name that says neither.
+    /// Returns the kind of key that the issuer certifies, by its name; none for a name of neither
+    /// kind.
     pub fn signs(&self) -> Option<SigningKey> {
         self.signs
     }
 
-    /// The product that the issuer signs for, where that is known.
+    /// Returns the product that the issuer signs for, where that is known.
     pub fn product(&self) -> Option<Product> {
         self.product
     }
 }
 
-impl Chain {
+impl TrustedChain {
     fn read(
         ark: &[u8],
         intermediate: &[u8],
@@ -171,8 +175,8 @@ impl Chain {
     }
 }
 
-/// What an intermediate of this name signs (AMD 57230 revision 0.53, section 3: `SEV-Milan` signs VCEKs, `SEV-VLEK-Milan`
-/// VLEKs).
+/// Returns the kind of key that an intermediate of this name certifies (AMD 57230 revision 0.53,
+/// section 3: `SEV-Milan` signs VCEKs, `SEV-VLEK-Milan` VLEKs).
 fn certified_by(name: &str) -> Option<SigningKey> {
     const ASVK: &str = "SEV-VLEK-";
     const ASK: &str = "SEV-";
@@ -184,8 +188,13 @@ fn certified_by(name: &str) -> Option<SigningKey> {
     }
 }
 
-/// AMD's leaf certificates all have serial number 0, so a list speaks of the intermediate and the root.
-pub(super) fn verify_not_revoked(chain: &Chain, crl: &[u8], at: u64) -> Result<(), Rejection> {
+/// Verifies a revocation list, and that it revokes neither intermediate nor root. AMD's leaf
+/// certificates all have serial number 0, so a list cannot name one of them.
+pub(super) fn verify_not_revoked(
+    chain: &TrustedChain,
+    crl: &[u8],
+    at: u64,
+) -> Result<(), Rejection> {
     let malformed = |reason: String| Rejection::CertificateMalformed {
         role: Role::Crl,
         reason,
@@ -202,32 +211,29 @@ pub(super) fn verify_not_revoked(chain: &Chain, crl: &[u8], at: u64) -> Result<(
         .verify_by(&chain.ark, Role::Crl)?;
     verify_crl_date(&list, at)?;
     let revoked = list.tbs_cert_list.revoked_certificates.unwrap_or_default();
+    let serials: Vec<_> = revoked
+        .iter()
+        .map(|entry| hex::encode(entry.serial_number.as_bytes()))
+        .collect();
     for (role, certificate) in [
         (Role::Intermediate, &chain.intermediate),
         (Role::Root, &chain.ark),
     ] {
         let serial = certificate.serial();
-        if revoked
-            .iter()
-            .any(|entry| hex::encode(entry.serial_number.as_bytes()) == serial)
-        {
+        if serials.contains(&serial) {
             return Err(Rejection::Revoked { role, serial });
         }
     }
     Ok(())
 }
 
-fn verify_crl_issuer(chain: &Chain, list: &CertificateList) -> Result<(), Rejection> {
+fn verify_crl_issuer(chain: &TrustedChain, list: &CertificateList) -> Result<(), Rejection> {
     let issuer = der::Encode::to_der(&list.tbs_cert_list.issuer).unwrap_or_default();
     if issuer != chain.ark.subject() {
-        let (trusted, actual) = (
-            vec![chain.ark.subject_text()],
-            list.tbs_cert_list.issuer.to_string(),
-        );
         return Err(Rejection::IssuerUnknown {
             role: Role::Crl,
-            trusted,
-            actual,
+            trusted: vec![chain.ark.subject_text()],
+            actual: list.tbs_cert_list.issuer.to_string(),
         });
     }
     let critical = list
@@ -245,7 +251,7 @@ fn verify_crl_issuer(chain: &Chain, list: &CertificateList) -> Result<(), Reject
     }
 }
 
-/// A list that does not say when it ends cannot be called current.
+/// Verifies that a list is current at `at`. One without an end date never is.
 fn verify_crl_date(list: &CertificateList, at: u64) -> Result<(), Rejection> {
     let this_update = list.tbs_cert_list.this_update.to_unix_duration().as_secs();
     let next_update = list

@@ -1,5 +1,8 @@
-//! `evidence.json`. Comes in: its bytes. Goes out: the report, and the certificate that the host handed over. Never: the
-//! roots that it carries; they are for other tools.
+//! Reads `evidence.json`.
+//!
+//! * In: its bytes, from anybody.
+//! * Out: the report, and the certificate that the host provided.
+//! * Never: the roots in it, which are for other tools.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -7,40 +10,40 @@ use serde::Deserialize;
 
 use crate::snp::report::Report;
 
-use super::azure::envelope::Body as AzureBody;
+use super::azure::envelope::AzureBody;
 use super::azure::{AzureRejection, TpmEvidence, foreign};
 use super::json::{self, JsonError, Text};
 use super::rejection::Rejection;
 use super::result::Platform;
 
-/// What the attester sent.
+/// The evidence that an attester sent.
 #[derive(Clone, Debug)]
 pub struct Evidence {
     /// The attestation report.
     pub report: Report,
-    /// The VCEK or VLEK, DER or PEM, if somebody handed it over.
+    /// The VCEK or VLEK, DER or PEM, if the host provided it.
     pub certificate: Option<Vec<u8>>,
-    /// What the platform `az-snp` has beside it; none on the platform `snp`.
+    /// The evidence of the TPM on the platform `az-snp`; none on the platform `snp`.
     pub tpm: Option<Box<TpmEvidence>>,
 }
 
-/// Evidence about a TLS key, with what the appliance says beside it.
+/// Evidence about a TLS key, with the key that the appliance states.
 #[derive(Clone, Debug)]
 pub struct SessionEvidence {
-    /// The evidence.
+    /// The evidence in the document.
     pub evidence: Evidence,
-    /// `tls_public_key`: DER SubjectPublicKeyInfo, as the document says.
+    /// The member `tls_public_key`: a DER SubjectPublicKeyInfo.
     pub public_key: Option<Vec<u8>>,
 }
 
-/// Only enough to know whose document it is.
+/// The member that decides how the rest of a document is read.
 #[derive(Deserialize)]
-struct Head<'a> {
+struct PlatformOnly<'a> {
     #[serde(borrow)]
     platform: Text<'a>,
 }
 
-impl Head<'_> {
+impl PlatformOnly<'_> {
     /// Returns the platform, if it is known.
     fn known(&self) -> Option<Platform> {
         Platform::ALL
@@ -51,7 +54,7 @@ impl Head<'_> {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Document<'a, B> {
+struct EvidenceDocument<'a, B> {
     #[serde(rename = "platform", borrow)]
     _platform: Text<'a>,
     evidence: B,
@@ -71,16 +74,16 @@ struct SessionDocument<'a, B> {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Body<'a> {
+struct SnpBody<'a> {
     #[serde(borrow)]
     attestation_report: Text<'a>,
     #[serde(borrow)]
-    cert_chain: Option<Chain<'a>>,
+    cert_chain: Option<HostCertificates<'a>>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Chain<'a> {
+struct HostCertificates<'a> {
     #[serde(borrow)]
     vcek: Option<Text<'a>>,
     #[serde(rename = "ask")]
@@ -89,18 +92,18 @@ struct Chain<'a> {
     _ark: Option<Text<'a>>,
 }
 
-/// The platform that a document names, if it is known.
+/// Returns the platform that a document names, if it is known.
 pub(super) fn platform_of(bytes: &[u8]) -> Option<Platform> {
-    json::read::<Head<'_>>(bytes).ok()?.known()
+    json::read::<PlatformOnly<'_>>(bytes).ok()?.known()
 }
 
-/// What evidence is decoded from.
+/// The member `evidence` of one platform, from which evidence is decoded.
 trait Decode {
     fn decode(&self) -> Result<Evidence, Rejection>;
 }
 
 impl Evidence {
-    /// Evidence of the platform `snp`.
+    /// Returns evidence of the platform `snp`.
     pub fn new(report: Report, certificate: Option<Vec<u8>>) -> Self {
         Self {
             report,
@@ -109,7 +112,7 @@ impl Evidence {
         }
     }
 
-    /// Evidence of the platform `az-snp`: the report is the one in the HCL report.
+    /// Returns evidence of the platform `az-snp`, whose report is the one in the HCL report.
     pub fn of_tpm(tpm: TpmEvidence, certificate: Option<Vec<u8>>) -> Self {
         Self {
             report: tpm.hcl.report().clone(),
@@ -124,28 +127,28 @@ impl Evidence {
     /// It is no evidence of a platform that is known.
     pub fn read(bytes: &[u8]) -> Result<Self, Rejection> {
         match platform(bytes)? {
-            Platform::Snp => json::read::<Document<'_, Body<'_>>>(bytes)
+            Platform::Snp => json::read::<EvidenceDocument<'_, SnpBody<'_>>>(bytes)
                 .map_err(malformed)?
                 .evidence
                 .decode(),
-            Platform::AzSnp => json::read::<Document<'_, AzureBody<'_>>>(bytes)
+            Platform::AzSnp => json::read::<EvidenceDocument<'_, AzureBody<'_>>>(bytes)
                 .map_err(malformed)?
                 .evidence
                 .decode(),
         }
     }
 
-    /// Reads evidence in the form in which another program writes it. What it says can be verified like any other; that it
-    /// is about a build of ours cannot.
+    /// Reads evidence in the form in which another program writes it. It can be verified like any
+    /// other evidence; that it is about a build of this appliance cannot.
     ///
     /// # Errors
-    /// It has another form.
+    /// The evidence has another form.
     pub fn read_foreign(bytes: &[u8]) -> Result<Self, Rejection> {
         let (tpm, certificate) = foreign::read(bytes)?;
         Ok(Self::of_tpm(tpm, certificate))
     }
 
-    /// Returns the kind of machine that it is of.
+    /// Returns the kind of machine that the evidence comes from.
     pub fn platform(&self) -> Platform {
         if self.tpm.is_some() {
             Platform::AzSnp
@@ -156,13 +159,13 @@ impl Evidence {
 }
 
 impl SessionEvidence {
-    /// Reads the answer to `GET /attestation`.
+    /// Reads the response to `GET /attestation`.
     ///
     /// # Errors
     /// It is no evidence of a platform that is known.
     pub fn read(bytes: &[u8]) -> Result<Self, Rejection> {
         match platform(bytes)? {
-            Platform::Snp => json::read::<SessionDocument<'_, Body<'_>>>(bytes)
+            Platform::Snp => json::read::<SessionDocument<'_, SnpBody<'_>>>(bytes)
                 .map_err(malformed)?
                 .read(),
             Platform::AzSnp => json::read::<SessionDocument<'_, AzureBody<'_>>>(bytes)
@@ -191,17 +194,17 @@ fn malformed(error: JsonError) -> Rejection {
 }
 
 fn platform(bytes: &[u8]) -> Result<Platform, Rejection> {
-    let head = match json::read::<Head<'_>>(bytes) {
-        Ok(head) => head,
+    let document = match json::read::<PlatformOnly<'_>>(bytes) {
+        Ok(document) => document,
         Err(_) if foreign::read(bytes).is_ok() => return Err(AzureRejection::OtherForm.into()),
         Err(error) => return Err(malformed(error)),
     };
-    head.known().ok_or_else(|| Rejection::PlatformUnknown {
-        actual: head.platform.0.into_owned(),
+    document.known().ok_or_else(|| Rejection::PlatformUnknown {
+        actual: document.platform.0.into_owned(),
     })
 }
 
-impl Decode for Body<'_> {
+impl Decode for SnpBody<'_> {
     fn decode(&self) -> Result<Evidence, Rejection> {
         let report = decode("attestation_report", &self.attestation_report)?;
         let report = Report::try_from(&report[..]).map_err(|error| Rejection::ReportLength {
@@ -293,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn a_session_says_its_key() {
+    fn a_session_names_its_key() {
         let text = document("snp", &[7; 1184], "null").replacen(
             '{',
             r#"{"tls_public_key":"AAE=","state":"idle","#,

@@ -1,6 +1,9 @@
-//! The way of a report through the checks that are about it alone. Comes in: evidence and expectations. Goes out: outcomes
-//! from `endorsements` to `launch-measurement` or `boot-measurement`. Never: an appraisal of a report that nobody is known to have signed:
-//! appraisal takes [`VerifiedEvidence`], and only [`verify_evidence`] makes it.
+//! The checks that every report goes through, whatever it is about.
+//!
+//! * In: evidence and expectations.
+//! * Out: the outcomes from `endorsements` to `launch-measurement` or `boot-measurement`.
+//! * Never: an appraisal of a report before its signature is verified: appraisal takes
+//!   [`VerifiedEvidence`], and only [`verify_evidence`] returns it.
 
 use serde_json::{Map, Value, json};
 
@@ -13,7 +16,7 @@ use super::certificate::Certificate;
 use super::envelope::Evidence;
 use super::expectations::{Expectations, Waivable};
 use super::floor::TcbFloor;
-use super::guest;
+use super::guest::{self, Established};
 use super::outcome::{outcome, waivable};
 use super::reference::Anchor;
 use super::rejection::{Rejection, Role};
@@ -21,10 +24,12 @@ use super::result::{AttestationResult, Check, Outcome, Platform};
 use super::signature::{self, VerifiedReport};
 use super::statement::ImageClaim;
 
-/// The claim that lists what an accepted result leaves open beside the checks that were not made: the check, then a sentence.
+/// The claim that lists what an accepted result leaves open, beside the checks that were not made:
+/// the check, then a sentence.
 pub const NOT_ESTABLISHED: &str = "not_established";
 
-/// Verifies evidence that is about nothing in particular: what it signs (`report-data`) and everything beyond is not checked.
+/// Verifies evidence alone: the data that it signs (`report-data`), and everything beyond, is not
+/// checked.
 pub fn verify_evidence_alone(
     evidence: &Evidence,
     expectations: &Expectations,
@@ -47,9 +52,10 @@ pub fn verify_evidence_alone(
     result
 }
 
-/// Evidence whose report an endorsed key signed: the receipt of the verification, which every appraisal takes.
+/// Evidence whose report an endorsed key signed: the receipt of [`verify_evidence`], which every
+/// appraisal takes.
 ///
-/// Nobody else can make one:
+/// No other code can construct one:
 ///
 /// ```compile_fail,E0451
 /// use kettle::verifier::VerifiedEvidence;
@@ -69,18 +75,19 @@ pub struct VerifiedEvidence<'e> {
     platform: Platform,
 }
 
-/// What verified evidence is about; both are receipts.
+/// The part of verified evidence that says what it is about; both variants are receipts.
 #[derive(Debug)]
 pub enum Subject<'e> {
-    /// The report data of a report that the guest asked for.
+    /// The report, whose report data the guest chose.
     Report(VerifiedReport<'e>),
-    /// The caller's data in a quote.
+    /// The quote, with the data that its caller chose.
     Quote(Box<VerifiedQuote>),
 }
 
-/// Verifies endorsements, certificate binding and report signature.
+/// Verifies endorsements, certificate binding and report signature, and returns the receipt if all
+/// three hold.
 ///
-/// Without a receipt there is a rejection, and nothing that may be looked at.
+/// Without a receipt the result has a rejection, and nothing of the evidence may be appraised.
 pub fn verify_evidence<'e>(
     result: &mut AttestationResult,
     evidence: &'e Evidence,
@@ -103,7 +110,8 @@ pub fn verify_evidence<'e>(
 }
 
 impl<'e> VerifiedEvidence<'e> {
-    /// Appraises firmware and image, and returns what the evidence is about, if that may be looked at.
+    /// Appraises firmware and image, and returns what the evidence is about. Returns none after a
+    /// rejection that leaves nothing to appraise.
     pub(super) fn appraise(
         &self,
         result: &mut AttestationResult,
@@ -123,7 +131,8 @@ impl<'e> VerifiedEvidence<'e> {
         Some(Subject::Report(self.report))
     }
 
-    /// Guest policy and TCB versions. The keys of a paravisor are not a reference value's to say: they have a check of their own.
+    /// Appraises guest policy and TCB versions. No reference value names the keys of a paravisor:
+    /// the check `paravisor` compares them.
     fn appraise_firmware(&self, result: &mut AttestationResult, expectations: &Expectations) {
         let keys = match self.platform {
             Platform::Snp => expectations.references.keys(self.report.measurement()),
@@ -144,6 +153,20 @@ impl<'e> VerifiedEvidence<'e> {
     fn product(&self) -> Result<Product, Rejection> {
         binding::product(&self.report, &self.certificate)
     }
+
+    /// Returns what is established of the firmware: nothing if its check is waived, or the product
+    /// is not known.
+    fn established(&self, expectations: &Expectations) -> Option<Established> {
+        if expectations.waived.contains(&Waivable::Tcb) {
+            return None;
+        }
+        let product = self.product().ok()?;
+        Some(guest::established(
+            self.report,
+            product,
+            &expectations.minimum_tcb,
+        ))
+    }
 }
 
 fn certificate(evidence: &Evidence, expectations: &Expectations) -> Result<Certificate, Rejection> {
@@ -154,7 +177,8 @@ fn certificate(evidence: &Evidence, expectations: &Expectations) -> Result<Certi
     Certificate::read(bytes.ok_or(Rejection::CertificateMissing)?, Role::Leaf)
 }
 
-/// Endorsements, binding, signature. All three are looked at; what follows needs all three.
+/// Verifies endorsements, binding and signature. All three are checked whatever the others find;
+/// the receipt needs all three.
 fn verify_report<'e>(
     result: &mut AttestationResult,
     report: &'e Report,
@@ -181,66 +205,66 @@ const fn is_rejected(outcome: &Outcome) -> bool {
     matches!(outcome, Outcome::Reject(_))
 }
 
-/// What an accepted report says.
+/// Returns the claims of accepted evidence, without what it is about.
 pub fn claims(verified: &VerifiedEvidence<'_>, expectations: &Expectations) -> Map<String, Value> {
+    let established = verified.established(expectations);
+    let mut open = Vec::new();
+    for sentence in established.iter().flat_map(|established| &established.open) {
+        open.push(format!("{}: {sentence}", Check::Tcb.name()));
+    }
+    let mut claims = match verified.tpm {
+        Some(tpm) => {
+            open.extend(azure::open());
+            azure::claims(verified.report, tpm, expectations)
+        }
+        None => launch_claims(verified.report, expectations),
+    };
+    claims.extend(report_claims(verified, expectations));
+    let minimum = established.map(|established| established.minimum);
+    claims.extend(owned([
+        ("minimum_tcb", json!(minimum)),
+        (NOT_ESTABLISHED, json!(open)),
+    ]));
+    claims
+}
+
+/// Returns the claims about the report that every platform has.
+fn report_claims(
+    verified: &VerifiedEvidence<'_>,
+    expectations: &Expectations,
+) -> [(String, Value); 8] {
     let report = verified.report;
     let product = verified.product().ok();
+    let reported_tcb = product.map(|product| report.reported_tcb(product).to_string());
     let root = if expectations.roots.is_amd() {
         "AMD"
     } else {
         "a test hierarchy (--trust-root), not AMD"
     };
-    let tcb = product.map(|product| report.reported_tcb(product).to_string());
-    // Of a check that was waived nothing is established.
-    let checked = product.filter(|_| !expectations.waived.contains(&Waivable::Tcb));
-    let established =
-        checked.map(|product| guest::established(report, product, &expectations.minimum_tcb));
-    let open = established.iter().flat_map(|established| &established.open);
-    let mut open: Vec<_> = open
-        .map(|sentence| format!("{}: {sentence}", Check::Tcb.name()))
-        .collect();
-    let mut claims = match verified.tpm {
-        Some(tpm) => {
-            open.extend(azure::open());
-            azure::claims(report, tpm, expectations)
-        }
-        None => launch_claims(report, expectations),
-    };
-    claims.extend([
-        ("platform".to_owned(), json!(verified.platform.name())),
-        ("root".to_owned(), json!(root)),
-        (
-            "product".to_owned(),
-            json!(product.map(|product| product.name())),
-        ),
-        ("chip_id".to_owned(), json!(hex::encode(report.chip_id()))),
-        ("reported_tcb".to_owned(), json!(tcb)),
-        (
-            "minimum_tcb".to_owned(),
-            json!(established.as_ref().map(|established| &established.minimum)),
-        ),
-        (
-            "tcb_floor_dated".to_owned(),
-            json!(TcbFloor::compiled_in().dated()),
-        ),
-        (NOT_ESTABLISHED.to_owned(), json!(open)),
-        (
-            "platform_info".to_owned(),
-            json!(report.platform_info().to_string()),
-        ),
-        ("report_version".to_owned(), json!(report.version())),
-    ]);
-    claims
+    owned([
+        ("platform", json!(verified.platform.name())),
+        ("root", json!(root)),
+        ("product", json!(product.map(Product::name))),
+        ("chip_id", json!(hex::encode(report.chip_id()))),
+        ("reported_tcb", json!(reported_tcb)),
+        ("tcb_floor_dated", json!(TcbFloor::compiled_in().dated())),
+        ("platform_info", json!(report.platform_info().to_string())),
+        ("report_version", json!(report.version())),
+    ])
 }
 
+/// Returns the claims about the launch measurement of the platform `snp`.
 fn launch_claims(report: VerifiedReport<'_>, expectations: &Expectations) -> Map<String, Value> {
     let (references, measurement) = (&expectations.references, report.measurement());
-    Map::from_iter([
-        ("measurement".to_owned(), json!(measurement.to_string())),
-        (
-            "anchor".to_owned(),
-            json!(references.anchor(measurement).map(Anchor::name)),
-        ),
-        ("image".to_owned(), json!(references.shape(measurement))),
-    ])
+    let anchor = references.anchor(measurement).map(Anchor::name);
+    Map::from_iter(owned([
+        ("measurement", json!(measurement.to_string())),
+        ("anchor", json!(anchor)),
+        ("image", json!(references.shape(measurement))),
+    ]))
+}
+
+/// Returns claims with names as a JSON object takes them.
+pub(super) fn owned<const N: usize>(claims: [(&str, Value); N]) -> [(String, Value); N] {
+    claims.map(|(name, value)| (name.to_owned(), value))
 }

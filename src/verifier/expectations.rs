@@ -1,5 +1,8 @@
-//! What a verifier wants to hold beyond the evidence itself. Comes in: the reader's own words. Goes out: values to compare
-//! with. Never: something read from the bundle.
+//! The values that the reader of a bundle expects.
+//!
+//! * In: the reader's own options.
+//! * Out: values to compare with.
+//! * Never: something read from the bundle.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -14,14 +17,14 @@ use super::endorsements::TrustRoots;
 use super::reference::ReferenceValues;
 use super::result::Check;
 
-/// Everything that one run compares with.
+/// Everything that one verification compares with.
 #[derive(Clone, Debug)]
 pub struct Expectations {
-    /// Who is believed.
+    /// The roots that are trusted.
     pub roots: TrustRoots,
     /// The moment of interest, in seconds since 1970.
     pub at: u64,
-    /// The launch measurements that are believed.
+    /// The launch measurements that are accepted.
     pub references: ReferenceValues,
     /// The nonce that the reader chose.
     pub nonce: Option<Nonce>,
@@ -29,11 +32,11 @@ pub struct Expectations {
     pub certificate: Option<Vec<u8>>,
     /// A revocation list, DER or PEM.
     pub crl: Option<Vec<u8>>,
-    /// The lowest reported TCB version.
+    /// The lowest reported TCB version that is accepted.
     pub minimum_tcb: MinimumTcb,
-    /// Where the source must come from.
+    /// The URL of the repository that the source must come from.
     pub repository: Option<String>,
-    /// The ref that must have been asked for, literally.
+    /// The ref that the client must have requested, literally.
     pub reference: Option<String>,
     /// The commit that must have been built.
     pub commit: Option<GitOid>,
@@ -41,7 +44,7 @@ pub struct Expectations {
     pub source_archive: Option<Sha256Digest>,
     /// Git's id of the tree that the reader sent as the source.
     pub source_tree: Option<GitOid>,
-    /// Files that the reader has.
+    /// Files that the reader has, each of which must be a subject.
     pub artifacts: Vec<ExpectedArtifact>,
     /// Options that the client must have chosen.
     pub options: Vec<ExpectedOption>,
@@ -52,7 +55,7 @@ pub struct Expectations {
 }
 
 impl Expectations {
-    /// Nothing beyond the evidence.
+    /// Expects nothing beyond valid evidence of a known image.
     pub fn new(roots: TrustRoots, at: u64, references: ReferenceValues) -> Self {
         Self {
             roots,
@@ -78,9 +81,9 @@ impl Expectations {
 /// A file that must be a subject.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExpectedArtifact {
-    /// How the reader calls it.
+    /// The name under which the reader knows it.
     pub file: String,
-    /// Of its bytes.
+    /// The digest of its bytes.
     pub sha256: Sha256Digest,
 }
 
@@ -108,7 +111,7 @@ impl Waivable {
         Self::BootMeasurement,
     ];
 
-    /// The check.
+    /// Returns the check that is waived.
     pub const fn check(self) -> Check {
         match self {
             Self::CertificateBinding => Check::CertificateBinding,
@@ -120,13 +123,14 @@ impl Waivable {
     }
 }
 
-/// The name is of no check that may be waived.
+/// The name that was given is not that of a check that may be waived.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error(
-    "{name:?} cannot be waived; certificate-binding, guest-policy, tcb, launch-measurement and boot-measurement can"
+    "{name:?} cannot be waived; certificate-binding, guest-policy, tcb, launch-measurement and \
+     boot-measurement can"
 )]
 pub struct NotWaivable {
-    /// As it was given.
+    /// The name as it was given.
     pub name: String,
 }
 
@@ -143,8 +147,8 @@ impl FromStr for Waivable {
     }
 }
 
-/// The lowest version that the reader asks of some components. The others have to be at the floor that is compiled in, unless
-/// the reader takes any firmware.
+/// The lowest version that the reader accepts for some components. The others have to be at the
+/// floor that was compiled in, unless the reader takes any firmware.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MinimumTcb {
     given: [Option<u8>; Component::ALL.len()],
@@ -153,28 +157,22 @@ pub struct MinimumTcb {
 
 /// Why text is no minimum TCB version.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[allow(missing_docs)] // Each sentence is the documentation.
 pub enum MinimumTcbError {
-    /// It is not `component=number`.
     #[error(
-        "{part:?} is not one of bootloader=N, tee=N, snp=N, microcode=N, fmc=N with N from 0 to 255, and not none alone"
+        "{part:?} is not one of bootloader=N, tee=N, snp=N, microcode=N, fmc=N with N from 0 to \
+         255, and not none alone"
     )]
-    Part {
-        /// Between commas.
-        part: String,
-    },
-    /// A component is there twice.
-    #[error("{component} is there twice")]
-    Twice {
-        /// Which.
-        component: Component,
-    },
+    Part { part: String },
+    #[error("{component} is repeated")]
+    Repeated { component: Component },
 }
 
 impl MinimumTcb {
-    /// How the option says that any firmware is taken.
+    /// The option's value for any firmware.
     const NONE: &str = "none";
 
-    /// Takes any firmware, old as it may be.
+    /// Accepts any firmware, however old.
     pub const fn none() -> Self {
         Self {
             given: [None; Component::ALL.len()],
@@ -182,12 +180,12 @@ impl MinimumTcb {
         }
     }
 
-    /// Whether the reader takes any firmware.
+    /// Returns whether the reader accepts any firmware.
     pub const fn takes_any(&self) -> bool {
         self.takes_any
     }
 
-    /// The minimum that the reader gave for a component, if there is one.
+    /// Returns the minimum that the reader gave for a component, if there is one.
     pub fn of(&self, component: Component) -> Option<u8> {
         self.given[component as usize]
     }
@@ -206,7 +204,7 @@ impl FromStr for MinimumTcb {
                 part: part.to_owned(),
             })?;
             if minimum.given[component as usize].replace(version).is_some() {
-                return Err(MinimumTcbError::Twice { component });
+                return Err(MinimumTcbError::Repeated { component });
             }
         }
         Ok(minimum)
@@ -218,19 +216,19 @@ fn minimum_part(part: &str) -> Option<(Component, u8)> {
     let component = Component::ALL
         .into_iter()
         .find(|component| component.name() == name)?;
-    let is_number = !version.is_empty() && version.bytes().all(|byte| byte.is_ascii_digit());
-    is_number
-        .then(|| version.parse().ok())
-        .flatten()
-        .map(|version| (component, version))
+    if version.is_empty() || !version.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    Some((component, version.parse().ok()?))
 }
 
-/// A repository URL as it is compared: without trailing `/` and `.git`, scheme and host in lower case.
+/// A repository URL as it is compared: without trailing `/` and `.git`, scheme and host in lower
+/// case.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RepositoryName(String);
 
 impl RepositoryName {
-    /// Of a URL.
+    /// Normalises a URL.
     pub fn of(url: &str) -> Self {
         let url = url.trim_end_matches('/');
         let url = url
@@ -289,10 +287,10 @@ mod tests {
                 "{text}"
             );
         }
-        let twice = MinimumTcbError::Twice {
+        let repeated = MinimumTcbError::Repeated {
             component: Component::Snp,
         };
-        assert_eq!("snp=1,snp=1".parse::<MinimumTcb>(), Err(twice));
+        assert_eq!("snp=1,snp=1".parse::<MinimumTcb>(), Err(repeated));
     }
 
     #[test]

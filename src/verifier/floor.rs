@@ -1,6 +1,9 @@
-//! The lowest firmware that is believed by default. Comes in: `measurements/tcb-floor.json` as it was at compilation. Goes
-//! out: for a product and its processor, the lowest security version of each component with the advisory that it answers.
-//! Never: a damaged file that demands nothing, or a value without its advisory.
+//! The lowest firmware that is accepted by default.
+//!
+//! * In: `measurements/tcb-floor.json` as it was at compilation.
+//! * Out: for a product and its processor, the lowest security version of each component, with the
+//!   advisory that it answers.
+//! * Never: a damaged file that demands nothing, or a value without its advisory.
 //!
 //! | member | value |
 //! |---|---|
@@ -9,11 +12,12 @@
 //! | `advisories` | list of `name`, `date`, `date_from`, `about`, `url`; the values name one of them |
 //! | `products` | list of `product`, `floors`, `alias_check`, `without_value` |
 //! | `floors` | list of `component`, `minimum`, `advisory`, `read_in`; with `family`, `model` and `stepping` only for these processors |
-//! | `alias_check` | the SNP version from which on the firmware looks for memory with two addresses: `snp`, `advisory`, `read_in` |
-//! | `without_value` | list of `advisory`, `reason`: what no version in a report tells |
+//! | `alias_check` | the first SNP version that looks for memory with two addresses: `snp`, `advisory`, `read_in` |
+//! | `without_value` | list of `advisory`, `reason`: advisories that no version in a report can show |
 //!
-//! `read_in` says where a value was read. AMD numbers the microcode of each stepping for itself, so a product has several
-//! values; a report that names no processor, or one that is not listed, has to meet the highest of them.
+//! `read_in` names where a value was read. AMD numbers the microcode of each stepping separately,
+//! so a product has several values; a report that names no processor, or one that is not listed,
+//! has to meet the highest of them.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -29,7 +33,7 @@ use super::json::{self, JsonError};
 
 /// The form of file that is known.
 const FORMAT: u64 = 1;
-/// What a damaged file demands of each component: no firmware has it.
+/// The version that a damaged file demands of each component: no firmware has it.
 const UNREACHABLE: u8 = u8::MAX;
 
 /// The file that was compiled in.
@@ -38,7 +42,7 @@ static COMPILED_IN: LazyLock<TcbFloor> = LazyLock::new(|| match FLOOR {
     None => TcbFloor::default(),
 });
 
-/// Why a file is no floor.
+/// Why a file cannot be used as a floor.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)] // Each sentence is the documentation.
 pub enum FloorError {
@@ -63,12 +67,12 @@ pub struct TcbFloor {
     products: BTreeMap<Product, ProductFloor>,
 }
 
-/// An advisory of AMD's.
+/// A security advisory by AMD.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Advisory {
-    /// AMD-SB-nnnn.
+    /// The advisory's name, `AMD-SB-nnnn`.
     pub name: String,
-    /// Year, month, day.
+    /// The advisory's date: year, month, day.
     pub date: String,
 }
 
@@ -78,28 +82,29 @@ impl fmt::Display for Advisory {
     }
 }
 
-/// The lowest version of a component, and what it answers.
+/// The lowest accepted version of a component, and the reason for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Floor {
-    /// The lowest version.
+    /// The lowest version that is accepted.
     pub minimum: u8,
-    /// What firmware below it is exposed to.
+    /// The advisory that firmware below it is exposed to.
     pub advisory: Advisory,
 }
 
 /// The floors of one product.
 #[derive(Debug, Default)]
 pub struct ProductFloor {
-    /// By component; with a processor, only for it.
+    /// The floor of each component; an entry with a processor is for that processor only.
     floors: Vec<(Component, Option<Processor>, Floor)>,
-    /// The SNP version from which on the alias check has to be complete.
+    /// The first SNP version whose alias check has to be complete.
     pub alias_check: Option<Floor>,
-    /// Advisories that no version tells of, each with the reason.
+    /// Advisories that no version can show as answered, each with the reason.
     pub without_value: Vec<(String, String)>,
 }
 
 impl TcbFloor {
-    /// Returns the floor that is compiled in; an empty one for a verifier without any published file.
+    /// Returns the floor that was compiled in; an empty one for a verifier without any published
+    /// file.
     pub fn compiled_in() -> &'static Self {
         &COMPILED_IN
     }
@@ -109,14 +114,14 @@ impl TcbFloor {
     /// # Errors
     /// It is not in the known form, or a value has no advisory.
     pub fn read(bytes: &[u8]) -> Result<Self, FloorError> {
-        let Head { format } = json::read(bytes)?;
+        let FormatOnly { format } = json::read(bytes)?;
         if format != FORMAT {
             return Err(FloorError::Format { format });
         }
-        json::read::<Document>(bytes)?.floor()
+        json::read::<FloorFile>(bytes)?.floor()
     }
 
-    /// A file that cannot be read demands what nothing meets.
+    /// Returns the floor in place of a file that cannot be read: no firmware meets it.
     fn damaged(error: &FloorError) -> Self {
         let name = format!("the floor that was compiled in cannot be read: {error}");
         let floor = Floor {
@@ -126,20 +131,18 @@ impl TcbFloor {
                 date: "no date".to_owned(),
             },
         };
-        let of_component = |component| (component, None, floor.clone());
-        let of_product = |product| {
-            let floors = components(product).map(of_component).collect();
-            (
-                product,
-                ProductFloor {
-                    floors,
-                    ..ProductFloor::default()
-                },
-            )
-        };
+        let mut products = BTreeMap::new();
+        for product in Product::ALL {
+            let floors = components(product).map(|component| (component, None, floor.clone()));
+            let of_product = ProductFloor {
+                floors: floors.collect(),
+                ..ProductFloor::default()
+            };
+            products.insert(product, of_product);
+        }
         Self {
             dated: String::new(),
-            products: Product::ALL.into_iter().map(of_product).collect(),
+            products,
         }
     }
 
@@ -148,16 +151,15 @@ impl TcbFloor {
         &self.dated
     }
 
-    /// Returns what is known of a product, if anything is.
+    /// Returns the floors of a product; none if the file does not list it.
     pub fn of(&self, product: Product) -> Option<&ProductFloor> {
         self.products.get(&product)
     }
 }
 
 impl ProductFloor {
-    /// Returns the floor of a component for this processor. For one that is unknown, and for one that the
-    /// floor has no value of, it is the highest that any of the product has: what nobody has looked up
-    /// is not taken for mended.
+    /// Returns the floor of a component for this processor. For a processor that is unknown or not
+    /// listed, it is the highest of the product: nothing shows that lower firmware is mended there.
     pub fn of(&self, component: Component, processor: Option<Processor>) -> Option<&Floor> {
         let is_listed = self.lists(component, processor);
         let applies = |only: &Option<Processor>| !is_listed || only.is_none() || *only == processor;
@@ -170,7 +172,7 @@ impl ProductFloor {
             .max_by_key(|floor| floor.minimum)
     }
 
-    /// Returns whether the floor of a component says something of this very processor, or makes no
+    /// Returns whether the floor of a component has a value for this very processor, or makes no
     /// difference between processors.
     pub fn lists(&self, component: Component, processor: Option<Processor>) -> bool {
         let mut of_component = self.floors.iter().filter(|(of, ..)| *of == component);
@@ -187,7 +189,7 @@ impl ProductFloor {
     }
 }
 
-/// The components that a product has.
+/// Returns the components that a product has.
 pub fn components(product: Product) -> impl Iterator<Item = Component> {
     let tcb = TcbVersion::new([0; TcbVersion::BYTES], product);
     Component::ALL
@@ -195,14 +197,16 @@ pub fn components(product: Product) -> impl Iterator<Item = Component> {
         .filter(move |component| tcb.component(*component).is_some())
 }
 
+/// The member that tells the formats apart.
 #[derive(Deserialize)]
-struct Head {
+struct FormatOnly {
     format: u64,
 }
 
+/// The whole file, as the table above lists it.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Document {
+struct FloorFile {
     #[serde(rename = "format")]
     _format: u64,
     dated: String,
@@ -262,7 +266,7 @@ struct ListedReason {
     reason: String,
 }
 
-impl Document {
+impl FloorFile {
     fn floor(self) -> Result<TcbFloor, FloorError> {
         let advisories = Advisories(self.advisories);
         let mut products = BTreeMap::new();
@@ -277,6 +281,7 @@ impl Document {
     }
 }
 
+/// The advisories that the values of a file may name.
 struct Advisories(Vec<ListedAdvisory>);
 
 impl Advisories {

@@ -1,5 +1,8 @@
-//! Whether a guest is one that nobody can look into, on firmware that is new enough. Comes in: a report whose signature was
-//! verified. Goes out: nothing, or why not. Never: a comparison of packed TCB versions.
+//! Whether the host is kept out of the guest, by firmware that is new enough.
+//!
+//! * In: a report whose signature was verified.
+//! * Out: nothing, or the first rejection; and what the firmware leaves open.
+//! * Never: a comparison of packed TCB versions.
 
 use crate::snp::report::{GuestPolicy, Processor, Report};
 use crate::snp::tcb::{Component, Product, TcbVersion};
@@ -10,10 +13,10 @@ use super::published::KeyDigests;
 use super::rejection::Rejection;
 use super::signature::VerifiedReport;
 
-/// Appraises the guest policy, the privilege level, and the keys that the reference value speaks of.
+/// Appraises the guest policy, the privilege level, and the keys that the reference value names.
 ///
 /// # Errors
-/// The first that is not as it has to be.
+/// The first of them that is not as required.
 pub fn appraise_policy(
     report: VerifiedReport<'_>,
     keys: Option<&KeyDigests>,
@@ -58,10 +61,12 @@ fn appraise_keys(report: &Report, keys: &KeyDigests) -> Result<(), Rejection> {
     Ok(())
 }
 
-/// Appraises the TCB versions, each component for itself, and the firmware's word that no memory has two addresses.
+/// Appraises the TCB versions, each component by itself, and that the firmware reports no memory
+/// with two addresses.
 ///
 /// # Errors
-/// The first component that is not in order or too old; then an alias check that is not complete.
+/// The first component whose versions contradict each other or are too old; then an alias check
+/// that is not complete.
 pub fn appraise_tcb(
     report: VerifiedReport<'_>,
     product: Product,
@@ -78,7 +83,8 @@ pub fn appraise_tcb(
     tcb.appraise_alias_check()
 }
 
-/// Says which versions an accepted report had at least, and what its firmware leaves open.
+/// Returns the lowest versions that were accepted, and what the firmware of an accepted report
+/// leaves open.
 pub fn established(
     report: VerifiedReport<'_>,
     product: Product,
@@ -99,18 +105,18 @@ pub fn established(
 /// What an accepted report establishes of the firmware.
 #[derive(Debug)]
 pub struct Established {
-    /// The lowest versions that were accepted, each with who says so.
+    /// The lowest versions that were accepted, each with the origin of the number.
     pub minimum: String,
     /// What is not established, one sentence each.
     pub open: Vec<String>,
 }
 
-/// A report with what is asked of its firmware.
+/// A report with the demands on its firmware.
 struct Tcb<'a> {
     report: &'a Report,
     product: Product,
     minimum: &'a MinimumTcb,
-    /// None for a product that nothing is known of.
+    /// The product's floors; none for a product without any.
     floor: Option<&'a ProductFloor>,
 }
 
@@ -125,18 +131,19 @@ impl<'a> Tcb<'a> {
         self.report.reported_tcb(self.product)
     }
 
-    /// Reported at most committed, launch at most current.
+    /// Appraises that each component's reported version is at most its committed one, and its
+    /// launch version at most its current one.
     fn appraise_order(&self) -> Result<(), Rejection> {
-        let committed = self.report.committed_tcb(self.product);
-        let (launch, current) = (
+        let (reported_tcb, committed_tcb) =
+            (self.reported(), self.report.committed_tcb(self.product));
+        let (launch_tcb, current_tcb) = (
             self.report.launch_tcb(self.product),
             self.report.current_tcb(self.product),
         );
         for component in Component::ALL {
-            if let Some((reported, committed)) = self
-                .reported()
-                .component(component)
-                .zip(committed.component(component))
+            let version = |tcb: TcbVersion| tcb.component(component);
+            if let (Some(reported), Some(committed)) =
+                (version(reported_tcb), version(committed_tcb))
                 && reported > committed
             {
                 return Err(Rejection::ReportedAboveCommitted {
@@ -145,9 +152,7 @@ impl<'a> Tcb<'a> {
                     reported,
                 });
             }
-            if let Some((launch, current)) = launch
-                .component(component)
-                .zip(current.component(component))
+            if let (Some(launch), Some(current)) = (version(launch_tcb), version(current_tcb))
                 && launch > current
             {
                 return Err(Rejection::LaunchAboveCurrent {
@@ -187,7 +192,8 @@ impl<'a> Tcb<'a> {
         Ok(())
     }
 
-    /// What the reader gave, else the floor, unless the reader takes any firmware.
+    /// Returns the lowest version that is accepted: the reader's, else the floor, unless the reader
+    /// takes any firmware.
     fn demand(&self, component: Component) -> Option<Demand<'a>> {
         if let Some(minimum) = self.minimum.of(component) {
             return Some(Demand::Given(minimum));
@@ -203,7 +209,8 @@ impl<'a> Tcb<'a> {
         self.floor?.of(component, self.report.processor())
     }
 
-    /// The processor, if the report names one and the floor of the component has no value of it.
+    /// Returns the processor, if the report names one and the floor of the component has no value
+    /// for it.
     fn unlisted(&self, component: Component) -> Option<Processor> {
         let processor = self.report.processor();
         processor.filter(|_| {
@@ -212,21 +219,21 @@ impl<'a> Tcb<'a> {
         })
     }
 
-    /// The firmware that writes PLATFORM_INFO is the one that runs. It looks for aliases since a version of its own; whoever
-    /// reports that version, or runs it, has to have looked.
+    /// Appraises the alias check. The firmware that writes PLATFORM_INFO is the current one. It
+    /// looks for aliases since the version in the floor, so a report with that version, reported or
+    /// current, must have the bit.
     fn appraise_alias_check(&self) -> Result<(), Rejection> {
         let platform_info = self.report.platform_info();
-        match self.alias_check() {
-            Some(since)
-                if self.looks_for_aliases(since) && !platform_info.alias_check_complete() =>
-            {
-                Err(Rejection::AliasCheck {
-                    since: Box::new(since.clone()),
-                    platform_info,
-                })
-            }
-            _ => Ok(()),
+        let Some(since) = self.alias_check() else {
+            return Ok(());
+        };
+        if self.looks_for_aliases(since) && !platform_info.alias_check_complete() {
+            return Err(Rejection::AliasCheck {
+                since: Box::new(since.clone()),
+                platform_info,
+            });
         }
+        Ok(())
     }
 
     fn alias_check(&self) -> Option<&'a Floor> {
@@ -241,6 +248,7 @@ impl<'a> Tcb<'a> {
         current.max(self.reported().component(Component::Snp)) >= Some(since.minimum)
     }
 
+    /// Returns the lowest accepted versions as the claim `minimum_tcb` shows them.
     fn minimum(&self) -> String {
         if self.minimum.takes_any() {
             return "none".to_owned();
@@ -256,6 +264,7 @@ impl<'a> Tcb<'a> {
         demanded.collect::<Vec<_>>().join(", ")
     }
 
+    /// Returns one sentence for each thing that is not established.
     fn open(&self) -> Vec<String> {
         let mut open = self.open_versions();
         let without_value = self
@@ -271,7 +280,8 @@ impl<'a> Tcb<'a> {
                 self.product
             )),
             Some(since) if !self.looks_for_aliases(since) => open.push(format!(
-                "whether memory has two addresses is not known: firmware before snp={} does not look ({})",
+                "whether memory has two addresses is not known: firmware before snp={} does not \
+                 look ({})",
                 since.minimum, since.advisory
             )),
             Some(_) => {}
@@ -282,7 +292,9 @@ impl<'a> Tcb<'a> {
     fn open_versions(&self) -> Vec<String> {
         if self.minimum.takes_any() {
             return vec![
-                "no version of the firmware was asked for (--min-tcb none): old firmware is accepted".to_owned(),
+                "no version of the firmware was asked for (--min-tcb none): old firmware is \
+                 accepted"
+                    .to_owned(),
             ];
         }
         let mut open = Vec::new();
@@ -296,7 +308,8 @@ impl<'a> Tcb<'a> {
                 )),
                 (None, Some(floor)) => open.extend(self.unlisted(component).map(|processor| {
                     format!(
-                        "which {component} {processor} needs is not known: {} was asked for, the most of any {}",
+                        "which {component} {processor} needs is not known: {} was asked for, the \
+                         most of any {}",
                         floor.minimum, self.product
                     )
                 })),
@@ -304,15 +317,13 @@ impl<'a> Tcb<'a> {
             }
         }
         if !unknown.is_empty() {
-            let processor = self
-                .report
-                .processor()
-                .map(|processor| format!(" ({processor})"));
-            let of = format!("{}{}", self.product, processor.unwrap_or_default());
-            open.push(format!(
-                "no floor is known for {} of {of}",
-                unknown.join(", ")
-            ));
+            let (names, product) = (unknown.join(", "), self.product);
+            open.push(match self.report.processor() {
+                Some(processor) => {
+                    format!("no floor is known for {names} of {product} ({processor})")
+                }
+                None => format!("no floor is known for {names} of {product}"),
+            });
         }
         open
     }

@@ -1,26 +1,31 @@
-//! JSON from strangers. Comes in: bytes. Goes out: what serde makes of them. Never: a key that is there twice, a byte order
-//! mark, text that is not UTF-8, or something after the document.
+//! JSON from outside, read strictly.
+//!
+//! * In: bytes from anybody.
+//! * Out: the value that serde reads from them.
+//! * Never: a repeated key, a byte order mark, text that is not UTF-8, or anything after the
+//!   document.
 
 use serde::de::Deserialize;
 
 pub use crate::json::Text;
 use crate::json::{self, Limits};
 
-/// Most keys of an object and of those that it is in, together: their names are held until it ends.
+/// Most keys of an object and of those around it, together: their names are kept until it ends.
 pub const MAX_OPEN_KEYS: usize = 16 << 10;
-/// Longest string, in bytes: as long as a kernel lets one argument be (Linux, MAX_ARG_STRLEN). It may end up in a message.
+/// Longest string, in bytes: the kernel's limit for one argument (Linux, MAX_ARG_STRLEN). It may
+/// end up in a message.
 pub const MAX_STRING_BYTES: usize = 128 << 10;
 
 /// Why bytes are not the document that they should be. The message names line and column.
 #[derive(Debug, thiserror::Error)]
 pub enum JsonError {
-    /// They are no text.
+    /// The bytes are no text.
     #[error("it is not UTF-8")]
     Utf8,
-    /// It begins with a mark that JSON does not have (RFC 8259, section 8.1).
+    /// The text begins with a mark that JSON does not have (RFC 8259, section 8.1).
     #[error("it begins with a byte order mark")]
     ByteOrderMark,
-    /// It is no JSON, has a key twice, or lacks something.
+    /// The text is no JSON, repeats a key, or lacks a member.
     #[error(transparent)]
     Syntax(#[from] serde_json::Error),
 }
@@ -28,7 +33,7 @@ pub enum JsonError {
 /// Reads one document: strictly as JSON first, then as a `T`.
 ///
 /// # Errors
-/// It is no strict JSON, or no `T`.
+/// The bytes are no strict JSON, or no `T`.
 pub fn read<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, JsonError> {
     read_strings(bytes, MAX_STRING_BYTES)
 }

@@ -1,5 +1,8 @@
-//! The verifier. Comes in: a bundle that anybody may have made, and the reader's expectations. Goes out: the outcome of each
-//! check, and a verdict. Never: a socket, a root that came with the evidence, or a verdict on anything less than all checks.
+//! The verifier: decides offline whether a bundle is what its reader expects.
+//!
+//! * In: a bundle from anybody, and the reader's expectations.
+//! * Out: the outcome of each check, and a verdict.
+//! * Never: a socket, a root that came with the evidence, or a verdict on less than all checks.
 //!
 //! | check | file |
 //! |---|---|
@@ -15,9 +18,34 @@
 //! | envelope | `signed_statement`, `signer` |
 //! | subjects | `subjects` |
 //!
-//! `evidence` is what the report goes through, the same for a bundle and for a session: it verifies first, and appraises only
-//! what its receipt, [`VerifiedEvidence`], holds. `fetched` says which answers of a key
-//! service are worth keeping.
+//! # From bytes to a verdict
+//!
+//! Three entries share the checks: [`verify`] for a bundle, [`verify_session`] for a TLS key,
+//! [`verify_evidence_alone`] for evidence without either. Each starts an [`AttestationResult`] in
+//! which every check is `not-reached`, and overwrites the outcomes one by one. So a check that is
+//! forgotten, or left out after a rejection, cannot be accepted: [`AttestationResult::is_accepted`]
+//! asks every check of the platform.
+//!
+//! Reading comes first. `envelope` turns `evidence.json` into [`Evidence`], `statement` turns
+//! `provenance.json` into a [`Statement`] over the same bytes that are hashed later. Nothing is
+//! trusted yet.
+//!
+//! `evidence` verifies before it appraises. `verify_evidence` checks the certificate
+//! (`endorsements`), that it is the report's (`binding`) and the report's signature (`signature`).
+//! Only if all three hold, or the second is waived, does it return the receipt
+//! [`VerifiedEvidence`], which has no other constructor. Each appraisal of the report needs it:
+//! guest policy and firmware (`guest`), then the image, by the launch measurement (`reference`) or
+//! by a TPM's quote (`azure`). That step returns the data that the evidence signs, and only that
+//! data is compared with statement, key and nonce (`appraisal`).
+//!
+//! Once a bundle can be read, its statement and its files are appraised in any case, so that a
+//! reader sees all that is wrong. Claims are set last, and [`AttestationResult`] drops them unless
+//! everything was accepted.
+//!
+//! The reader's side is `expectations`, `chosen` and the data that is compiled in (`published`,
+//! `revocation`, `floor`). `outcome` is the only place where a rejection becomes a waived one.
+//! `fetched` decides which responses of the key service are worth caching, and `summary` writes a
+//! verdict that somebody signs for others.
 
 mod appraisal;
 pub mod azure;
@@ -81,10 +109,11 @@ use appraisal::SignedData;
 use evidence::{Subject, verify_evidence};
 use outcome::outcome;
 
-/// What is said of a folder on a file system that does not list extended attributes.
-const UNLISTED_ATTRIBUTES: &str = "bundle: the file system of this folder does not list extended attributes, so none was looked for";
+/// The open question about a directory on a file system that does not list extended attributes.
+const UNLISTED_ATTRIBUTES: &str = "bundle: the file system of this folder does not list extended \
+    attributes, so none was looked for";
 
-/// Verifies a bundle that was read, or says why it could not be.
+/// Verifies a bundle. One that could not be read is rejected by the check `bundle`.
 pub fn verify(bundle: Result<Bundle, ReadError>, expectations: &Expectations) -> AttestationResult {
     let named = bundle
         .as_ref()
@@ -102,12 +131,12 @@ pub fn verify(bundle: Result<Bundle, ReadError>, expectations: &Expectations) ->
     result
 }
 
-/// Appraises a bundle that nobody signed: whether it can be read, is about this nonce, this source
-/// and these options, and has the files that its statement names. Anybody can make one for which
-/// that holds; it is for somebody who believes the machine that it came from.
+/// Appraises a bundle without evidence: whether it can be read, is about this nonce, this source
+/// and these options, and has the files that its statement names. Anybody can make such a bundle,
+/// so this is for a reader who trusts the machine that it came from.
 ///
 /// # Errors
-/// The first thing that does not hold.
+/// The first of them that does not hold.
 pub fn appraise_without_evidence(
     bundle: Result<Bundle, ReadError>,
     expectations: &Expectations,
@@ -134,7 +163,7 @@ fn verify_opened(
 ) {
     let read = Statement::read(&bundle.provenance);
     let statement = read.as_ref().ok();
-    // A statement that cannot be read says neither time nor project, and is rejected by its own
+    // A statement that cannot be read has neither time nor project, and is rejected by its own
     // check.
     let is_of_statement = statement.map_or(Ok(()), |statement| {
         subjects::appraise_time(bundle, statement)?;
@@ -144,7 +173,7 @@ fn verify_opened(
         return result.set(Check::Bundle, Outcome::Reject(rejection));
     }
     result.set(Check::Bundle, Outcome::Pass);
-    // A statement without an image claims nothing, which is not what a published image says of itself.
+    // A statement without an image claims nothing, unlike that of any published image.
     let image = statement.map(|statement| statement.image().unwrap_or_default());
     let verified = verify_evidence(result, evidence, expectations);
     let subject = verified
@@ -164,7 +193,8 @@ fn verify_opened(
     }
 }
 
-/// What the evidence is about, against statement and nonce. A quote about another number of bytes has no nonce to look at.
+/// Compares the data that the evidence signs with statement and nonce. A quote about another number
+/// of bytes has no nonce to compare.
 fn appraise_subject(
     result: &mut AttestationResult,
     subject: Subject<'_>,
@@ -236,40 +266,32 @@ fn claims(
     expectations: &Expectations,
 ) -> Map<String, Value> {
     let mut claims = evidence::claims(verified, expectations);
-    let unexpected = appraisal::unexpected_options(statement, expectations);
-    let unexpected = unexpected
-        .map(|(name, value)| format!("expectations: nobody asked for the option {name}={value}"));
-    let unlisted = bundle
-        .has_unlisted_attributes
-        .then(|| UNLISTED_ATTRIBUTES.to_owned());
     if let Some(Value::Array(open)) = claims.get_mut(NOT_ESTABLISHED) {
-        open.extend(unlisted.into_iter().chain(unexpected).map(Value::String));
+        if bundle.has_unlisted_attributes {
+            open.push(json!(UNLISTED_ATTRIBUTES));
+        }
+        for (name, value) in appraisal::unexpected_options(statement, expectations) {
+            let sentence = format!("expectations: nobody asked for the option {name}={value}");
+            open.push(json!(sentence));
+        }
     }
-    claims.extend([
-        ("build_type".to_owned(), json!(statement.build_type())),
-        ("builder".to_owned(), json!(statement.builder())),
-        ("repository".to_owned(), json!(statement.repository())),
-        ("ref".to_owned(), json!(statement.reference())),
-        ("commit".to_owned(), json!(statement.commit())),
-        ("archive_sha256".to_owned(), json!(statement.archive())),
-        (
-            "options".to_owned(),
-            json!(statement.options().options().collect::<BTreeMap<_, _>>()),
-        ),
-        (
-            "nonce".to_owned(),
-            json!(statement.nonce().map(|nonce| nonce.to_string())),
-        ),
-        (
-            "provenance_sha256".to_owned(),
-            json!(Sha256Digest::of(&bundle.provenance).to_string()),
-        ),
-        ("artifacts".to_owned(), json!(bundle.artifacts.len())),
-        ("built_here".to_owned(), json!(statement.built_here())),
-        (
-            "displacing_link_arguments".to_owned(),
-            json!(statement.displacing_link_arguments()),
-        ),
-    ]);
+    let provenance_sha256 = Sha256Digest::of(&bundle.provenance).to_string();
+    let nonce = statement.nonce().map(|nonce| nonce.to_string());
+    let options: BTreeMap<_, _> = statement.options().options().collect();
+    let link_arguments = statement.displacing_link_arguments();
+    claims.extend(evidence::owned([
+        ("build_type", json!(statement.build_type())),
+        ("builder", json!(statement.builder())),
+        ("repository", json!(statement.repository())),
+        ("ref", json!(statement.reference())),
+        ("commit", json!(statement.commit())),
+        ("archive_sha256", json!(statement.archive())),
+        ("options", json!(options)),
+        ("nonce", json!(nonce)),
+        ("provenance_sha256", json!(provenance_sha256)),
+        ("artifacts", json!(bundle.artifacts.len())),
+        ("built_here", json!(statement.built_here())),
+        ("displacing_link_arguments", json!(link_arguments)),
+    ]));
     claims
 }

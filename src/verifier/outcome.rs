@@ -1,19 +1,19 @@
 //! The outcome of one check.
 //!
-//! - Comes in: what a check found, and which checks the reader waives.
-//! - Goes out: pass, rejection, or a rejection that does not count.
-//! - Never: a waived rejection that nothing may waive.
+//! * In: what a check found, and which checks the reader waives.
+//! * Out: pass, rejection, or a rejection that does not count.
+//! * Never: a waived rejection that nothing may waive.
 
 use super::expectations::{Expectations, Waivable};
 use super::rejection::Rejection;
 use super::result::Outcome;
 
-/// Pass or rejection.
+/// Returns the outcome of a check that cannot be waived: pass or rejection.
 pub fn outcome(found: Result<(), Rejection>) -> Outcome {
     found.map_or_else(Outcome::Reject, |()| Outcome::Pass)
 }
 
-/// Pass, rejection, or a waived one.
+/// Returns the outcome of a check that can be waived: pass, rejection, or a waived one.
 pub fn waivable(
     check: Waivable,
     found: Result<(), Rejection>,

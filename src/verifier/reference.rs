@@ -1,19 +1,22 @@
-//! Reference values. Comes in: published files, single measurements. Goes out: whether a launch measurement is one of them,
-//! and who said so. Never: a measurement that nobody gave or published, or one that is revoked.
+//! Reference values.
+//!
+//! * In: published files, and single measurements.
+//! * Out: whether a launch measurement is one of them, and where it comes from.
+//! * Never: a measurement that was neither given nor published, or one that is revoked.
 
 use crate::digest::Sha256Digest;
 use crate::snp::measurement::LaunchMeasurement;
 
 use super::compiled_in::PUBLISHED;
-use super::published::{self, Image, KeyDigests, ReferenceError};
+use super::published::{self, Image, KeyDigests, ReferenceError, Series};
 use super::rejection::Rejection;
 use super::revocation::{Revocation, Revocations};
 use super::statement::ImageClaim;
 
-/// The input that a boot from a disk has another digest of than a launch without a TPM.
+/// The one input whose digest differs between a boot from a disk and a launch without a TPM.
 pub(super) const COMMAND_LINE: &str = "command line";
 
-/// Who says that a launch measurement is to be believed.
+/// The origin of an accepted launch measurement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Anchor {
     /// The release of this verifier.
@@ -27,7 +30,7 @@ pub enum Anchor {
 }
 
 impl Anchor {
-    /// Returns its name in output.
+    /// Returns the origin's name in output.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Published => "published",
@@ -38,7 +41,7 @@ impl Anchor {
     }
 }
 
-/// All launch measurements that are believed in one run.
+/// All launch measurements that are accepted in one run.
 #[derive(Clone, Debug, Default)]
 pub struct ReferenceValues {
     single: Vec<(LaunchMeasurement, Anchor)>,
@@ -48,42 +51,43 @@ pub struct ReferenceValues {
 /// A launch measurement of a published file, with what it was calculated for.
 #[derive(Clone, Copy, Debug)]
 pub struct PublishedShape<'a> {
-    /// Version of the image.
+    /// The version of the image.
     pub version: &'a str,
-    /// Name of the variant; none for the image itself.
+    /// The name of the variant; none for the image itself.
     pub variant: Option<&'a str>,
-    /// vCPU type as QEMU names it, or its signature.
+    /// The vCPU type as QEMU names it, or its signature.
     pub vcpu_type: &'a str,
-    /// Number of vCPUs.
+    /// The number of vCPUs.
     pub vcpus: u32,
-    /// What the secure processor reports for it.
+    /// The launch measurement that the secure processor reports.
     pub measurement: LaunchMeasurement,
 }
 
 impl ReferenceValues {
-    /// Those of this verifier's own release, which may be none.
+    /// Returns the reference values of this verifier's own release, which may be none.
     ///
     /// # Errors
-    /// A file in `measurements/` was damaged when this was compiled.
+    /// A file in `measurements/` was damaged at compilation.
     pub fn published() -> Result<Self, ReferenceError> {
         let mut values = Self::default();
-        PUBLISHED
-            .iter()
-            .try_for_each(|file| values.add_file_from(Anchor::Published, file))?;
+        for file in PUBLISHED {
+            values.add_file_from(Anchor::Published, file)?;
+        }
         Ok(values)
     }
 
-    /// Adds one measurement that the reader gave. It says nothing about keys.
+    /// Adds one measurement that the reader gave, which names no keys.
     pub fn add(&mut self, measurement: LaunchMeasurement) {
         self.add_from(Anchor::Option, measurement);
     }
 
-    /// Adds one measurement, and where it comes from.
+    /// Adds one measurement with its origin.
     pub fn add_from(&mut self, anchor: Anchor, measurement: LaunchMeasurement) {
         self.single.push((measurement, anchor));
     }
 
-    /// Adds a published file that the reader gave. A file that names no keys is of a launch without an ID block.
+    /// Adds a published file that the reader gave. A file that names no keys is of a launch without
+    /// an ID block.
     ///
     /// # Errors
     /// It is too large or not in the published form.
@@ -91,41 +95,39 @@ impl ReferenceValues {
         self.add_file_from(Anchor::File, bytes)
     }
 
-    /// Adds a published file, and where it comes from.
+    /// Adds a published file with its origin.
     ///
     /// # Errors
     /// It is too large or not in the published form.
     pub fn add_file_from(&mut self, anchor: Anchor, bytes: &[u8]) -> Result<(), ReferenceError> {
-        self.images.extend(
-            published::read(bytes)?
-                .into_iter()
-                .map(|image| (image, anchor)),
-        );
+        let images = published::read(bytes)?.into_iter();
+        self.images.extend(images.map(|image| (image, anchor)));
         Ok(())
     }
 
-    /// Whether there are any.
+    /// Returns whether no file and no measurement was added.
     pub fn is_empty(&self) -> bool {
         self.single.is_empty() && self.images.is_empty()
     }
 
-    /// Returns the images of the published files, each with who says that it is to be believed.
+    /// Returns the images of the published files, each with its origin.
     pub(super) fn images(&self) -> impl Iterator<Item = &(Image, Anchor)> {
         self.images.iter()
     }
 
-    /// The keys that go with a measurement, where what was published says it.
+    /// Returns the keys that belong to a measurement; none for one that was given without a file.
     pub fn keys(&self, measurement: LaunchMeasurement) -> Option<&KeyDigests> {
         self.images_of(measurement)
             .next()
             .map(|(image, _)| &image.keys)
     }
 
-    /// Appraises a launch measurement; `claim` is what the statement says of its image, none where there is no statement.
+    /// Appraises a launch measurement; `claim` is the statement's claim about its image, none where
+    /// there is no statement.
     ///
     /// # Errors
-    /// The measurement is revoked, it is none of these, there are none, or the statement claims another image than the one
-    /// that the measurement was published for.
+    /// The measurement is revoked, there are no reference values, it is none of them, or the
+    /// statement claims another image than the one that the measurement was published for.
     pub fn appraise(
         &self,
         measurement: LaunchMeasurement,
@@ -141,7 +143,7 @@ impl ReferenceValues {
             return Err(Rejection::NoReferenceValues);
         }
         if self.anchor(measurement).is_none() {
-            let expected = self.believed().collect();
+            let expected = self.accepted().collect();
             return Err(Rejection::MeasurementUnknown {
                 tried: self.tried(claim),
                 expected,
@@ -159,7 +161,7 @@ impl ReferenceValues {
         mismatch.map_or(Ok(()), Err)
     }
 
-    /// Returns who says that a measurement is to be believed, if anybody does.
+    /// Returns the origin of a measurement, if it is a reference value.
     pub fn anchor(&self, measurement: LaunchMeasurement) -> Option<Anchor> {
         let of_file = self
             .images_of(measurement)
@@ -182,20 +184,8 @@ impl ReferenceValues {
 
     /// Returns every measurement of the published files.
     pub fn shapes(&self) -> impl Iterator<Item = PublishedShape<'_>> {
-        self.images.iter().flat_map(|(image, _)| {
-            image.series.iter().flat_map(|series| {
-                series
-                    .counts()
-                    .iter()
-                    .map(|(vcpus, measurement)| PublishedShape {
-                        version: &image.version,
-                        variant: image.variant.as_deref(),
-                        vcpu_type: &series.vcpu_type,
-                        vcpus: *vcpus,
-                        measurement: *measurement,
-                    })
-            })
-        })
+        let images = self.images.iter().map(|(image, _)| image);
+        images.flat_map(Image::shapes)
     }
 
     fn given_alone(&self, measurement: LaunchMeasurement) -> Option<Anchor> {
@@ -213,7 +203,8 @@ impl ReferenceValues {
         })
     }
 
-    /// Why a measurement is not to be believed: the list that was compiled in says so, or a file that has it.
+    /// Returns why a measurement must not be trusted: the list that was compiled in revokes it, or
+    /// a file that has it.
     fn revocation(&self, measurement: LaunchMeasurement) -> Option<Revocation> {
         let list = Revocations::compiled_in();
         let listed = match self.anchor(measurement) {
@@ -226,8 +217,8 @@ impl ReferenceValues {
         })
     }
 
-    /// What a report could have said.
-    fn believed(&self) -> impl Iterator<Item = LaunchMeasurement> {
+    /// Returns the measurements that would be accepted.
+    fn accepted(&self) -> impl Iterator<Item = LaunchMeasurement> {
         let published = self
             .images
             .iter()
@@ -236,6 +227,7 @@ impl ReferenceValues {
         single.chain(published.flat_map(|(image, _)| image.measurements()))
     }
 
+    /// Describes what a measurement was compared with, for the detail of a rejection.
     fn tried(&self, claim: Option<&ImageClaim>) -> String {
         let mut tried: Vec<_> = self
             .images
@@ -249,7 +241,7 @@ impl ReferenceValues {
     }
 }
 
-/// An input that the statement says is another one than the published.
+/// An input for which the statement claims another digest than the published one.
 pub(super) struct Difference {
     pub(super) input: &'static str,
     published: Sha256Digest,
@@ -272,7 +264,8 @@ impl Image {
         name(&self.version, self.variant.as_deref())
     }
 
-    /// Why it is not to be believed: its own file says so, or its firmware is revoked.
+    /// Returns why the image must not be trusted: its own file is withdrawn, or its firmware is
+    /// revoked.
     pub(super) fn revocation(&self) -> Option<Revocation> {
         let own = |reason: &String| Revocation {
             version: self.version.clone(),
@@ -286,7 +279,8 @@ impl Image {
         self.withdrawn.as_ref().map(own).or_else(of_firmware)
     }
 
-    /// Where a statement's claim is not of this image. An input that the file does not name cannot differ.
+    /// Returns the inputs in which a statement's claim differs from this image. An input that the
+    /// file does not name cannot differ.
     pub(super) fn difference(&self, claim: &ImageClaim) -> impl Iterator<Item = Difference> {
         let pairs = [
             ("kernel", self.inputs.kernel, claim.kernel),
@@ -304,19 +298,17 @@ impl Image {
         })
     }
 
-    /// Which shapes of it were compared, and which input the statement says is another one.
+    /// Describes which shapes of the image were compared, and which inputs the statement claims
+    /// otherwise.
     fn tried(&self, claim: Option<&ImageClaim>) -> String {
         if self.revocation().is_some() {
             return format!("image {}: none, it is withdrawn", self.name());
         }
         let mut text = format!("image {}: {}", self.name(), self.ranges());
-        for Difference {
-            input,
-            published,
-            claimed,
-        } in claim.into_iter().flat_map(|claim| self.difference(claim))
-        {
-            if let Some(claimed) = claimed {
+        let differences = claim.into_iter().flat_map(|claim| self.difference(claim));
+        for difference in differences {
+            let (input, published) = (difference.input, difference.published);
+            if let Some(claimed) = difference.claimed {
                 text.push_str(&format!(
                     "; its {input} is {published}, the statement claims {claimed}"
                 ));
@@ -325,7 +317,26 @@ impl Image {
         text
     }
 
-    /// `EPYC-v4 with 1 to 64 vCPUs, …`.
+    /// Returns every measurement of the image, with what it was calculated for.
+    fn shapes(&self) -> impl Iterator<Item = PublishedShape<'_>> {
+        let counted = |series| {
+            Series::counts(series)
+                .iter()
+                .map(move |count| (series, count))
+        };
+        self.series
+            .iter()
+            .flat_map(counted)
+            .map(|(series, (vcpus, measurement))| PublishedShape {
+                version: &self.version,
+                variant: self.variant.as_deref(),
+                vcpu_type: &series.vcpu_type,
+                vcpus: *vcpus,
+                measurement: *measurement,
+            })
+    }
+
+    /// Describes each vCPU type with its counts: `EPYC-v4 with 1 to 64 vCPUs, …`.
     fn ranges(&self) -> String {
         let ranges = self.series.iter().map(|series| {
             let counts = || series.counts().iter().map(|(vcpus, _)| *vcpus);

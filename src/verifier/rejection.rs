@@ -1,5 +1,8 @@
-//! Why a verifier says no: one variant for each reason, with both sides of the comparison. Goes out: a stable code, what was
-//! expected, what was there, and a sentence. Never: a reason without a code.
+//! Why a bundle is rejected: one variant for each reason.
+//!
+//! * In: both sides of the comparison that failed.
+//! * Out: a stable code, the expected and the actual side, and a sentence.
+//! * Never: a reason without a code.
 
 use crate::bundle::read::ReadError;
 use crate::causes::Chain;
@@ -19,10 +22,10 @@ use super::revocation::Revocation;
 use super::sides::{NO_SIDES, Sides, found, sides, text};
 use super::table::rejections;
 
-/// How the certificates that are accepted are signed.
+/// The one accepted algorithm of a certificate's signature.
 const CERTIFICATE_ALGORITHM: &str = "RSASSA-PSS, SHA-384, MGF1 with SHA-384, 48 bytes of salt";
 
-/// Which certificate a rejection speaks of.
+/// The certificate or list that a rejection is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     /// The VCEK or VLEK.
@@ -59,15 +62,15 @@ impl std::fmt::Display for Role {
 rejections! {
     /// A reason to reject. Moments are seconds since 1970.
     ///
-    /// Each row: the sentence, which is the variant's documentation too; the variant; its stable code, which README.md of
-    /// this room lists; what was expected, and what was there.
+    /// Each row has the sentence, which is the variant's documentation too; the variant; its stable
+    /// code, which README.md of this room lists; and the two sides of the comparison.
     #[derive(Debug, thiserror::Error)]
     pub enum Rejection {
         // bundle
         #[error("the bundle cannot be read: {}", Chain(.0))]
         Bundle(error: ReadError) = bundle_code(error), bundle_sides(error);
         #[error(
-            "the top directory of the bundle is not called like the repository of the statement"
+            "the top directory of the bundle does not have the name of the statement's repository"
         )]
         Project { expected: String, actual: String } = "project-mismatch", sides(expected, actual);
         #[error("the bundle has no evidence: nobody signed it")]
@@ -90,7 +93,7 @@ rejections! {
         #[error("{role} cannot be read: {reason}")]
         CertificateMalformed { role: Role, reason: String }
             = role.pick("certificate-malformed", "crl-malformed"), NO_SIDES;
-        #[error("{role} was issued by nobody that is trusted")]
+        #[error("{role} was not issued by a trusted certificate")]
         IssuerUnknown { role: Role, trusted: Vec<String>, actual: String }
             = role.pick("issuer-unknown", "crl-issuer"), sides(trusted.join(" | "), actual);
         #[error("{role} is not signed with RSASSA-PSS and SHA-384")]
@@ -110,7 +113,8 @@ rejections! {
         CriticalExtension { role: Role, oid: String }
             = role.pick("critical-extension", "crl-critical-extension"), found(oid);
         #[error(
-            "{role} has the wrong basic constraints: what signs certificates must be a CA, what signs reports must not"
+            "{role} has the wrong basic constraints: what signs certificates must be a CA, what \
+             signs reports must not"
         )]
         CertificateAuthority { role: Role, expected: bool }
             = "certificate-authority", sides(expected, !expected);
@@ -126,7 +130,7 @@ rejections! {
         Revoked { role: Role, serial: String } = "certificate-revoked", found(serial);
 
         // certificate-binding
-        #[error("the host masked the chip key: the firmware signs nothing then")]
+        #[error("the host masked the chip key: such a report is not signed")]
         ChipKeyMasked = "chip-key-masked", NO_SIDES;
         #[error("the certificate is not of the kind of key that the report says signed it")]
         SigningKeyMismatch { certificate: Option<SigningKey>, report: SigningKey }
@@ -148,7 +152,7 @@ rejections! {
         #[error("the certificate has an extension that cannot be read ({name})")]
         ExtensionEncoding { name: &'static str, value: String }
             = "extension-encoding", found(value);
-        #[error("the report has no chip id: a VCEK binds nothing then")]
+        #[error("the report has no chip id: no VCEK can be bound to it")]
         ChipIdZero = "chip-id-zero", NO_SIDES;
         #[error("the report is of another chip than the certificate")]
         ChipIdMismatch { certificate: String, report: String }
@@ -174,7 +178,7 @@ rejections! {
         // guest-policy
         #[error("the host may debug this guest: read and write its memory")]
         Debug { policy: GuestPolicy } = "policy-debug", found(policy);
-        #[error("the guest may be handed to a migration agent")]
+        #[error("a migration agent may be associated with the guest")]
         MigrationAgent { policy: GuestPolicy } = "policy-migration-agent", found(policy);
         #[error("bit 17 of the guest policy is not set")]
         PolicyReservedOne { policy: GuestPolicy } = "policy-reserved-one", found(policy);
@@ -198,7 +202,8 @@ rejections! {
         BelowMinimum { component: Component, minimum: u8, reported: Option<u8> }
             = "tcb-below-minimum", (Some(format!("at least {minimum}")), text(reported));
         #[error(
-            "the reported {component} version is below the floor of {}{}; newer firmware answers it, --min-tcb takes another",
+            "the reported {component} version is below the floor of {}{}; newer firmware answers \
+             it, --min-tcb sets another minimum",
             .floor.advisory,
             highest_for(.unlisted)
         )]
@@ -209,7 +214,8 @@ rejections! {
             reported: Option<u8>,
         } = "tcb-below-floor", (Some(format!("at least {}", floor.minimum)), text(reported));
         #[error(
-            "the firmware has not made sure that no memory has two addresses, as it does since snp={} ({})",
+            "the firmware reports no complete check for memory with two addresses, which it makes \
+             since snp={} ({})",
             .since.minimum, .since.advisory
         )]
         AliasCheck { since: Box<Floor>, platform_info: PlatformInfo }
@@ -250,17 +256,17 @@ rejections! {
         ReportDataNonce { provenance: Option<Nonce>, report: String }
             = "report-data-nonce", (provenance.as_ref().map(padded), Some(report.clone()));
         #[error(
-            "the last bytes of the report data are not what they are for this kind of evidence"
+            "the last bytes of the report data are not those of this kind of evidence"
         )]
         ReportDataTag { expected: String, actual: String }
             = "report-data-tag", sides(expected, actual);
         #[error("the report is about another TLS key")]
         SessionKey { expected: Sha256Digest, actual: Sha256Digest }
             = "session-key", sides(expected, actual);
-        #[error("the evidence document says another TLS key than the one that was given")]
+        #[error("the evidence document names another TLS key than the one that was given")]
         SessionDocument { expected: Sha256Digest, actual: Sha256Digest }
             = "session-document", sides(expected, actual);
-        #[error("neither the evidence document nor the reader says which TLS key it is about")]
+        #[error("neither the evidence document nor the reader names a TLS key")]
         SessionKeyMissing = "session-key-missing", NO_SIDES;
 
         // nonce
@@ -289,7 +295,8 @@ rejections! {
         #[error("the source is neither one repository nor one archive")]
         SourceParameter = "source-parameter", NO_SIDES;
         #[error(
-            "the nonce in provenance.json is not 1 to 16 bytes of lower-case hex, or nobody chose it"
+            "the nonce in provenance.json is not 1 to 16 bytes of lower-case hex, or its source \
+             is unknown"
         )]
         NonceSyntax { actual: String } = "nonce-syntax", found(actual);
         #[error("a digest is not lower-case hex of a known algorithm ({what})")]
@@ -300,10 +307,11 @@ rejections! {
             "a subject's name is no plain relative path of printable ASCII, or looks like an option"
         )]
         SubjectName { actual: String } = "subject-name", found(actual);
-        #[error("a subject is there twice")]
+        #[error("a subject is repeated")]
         SubjectDuplicate { name: String } = "subject-duplicate", NO_SIDES;
         #[error(
-            "two subjects are one file where upper and lower case are alike, or one is a folder of the other"
+            "two subjects are one file where upper and lower case are alike, or one is a \
+             directory of the other"
         )]
         SubjectAlike { name: String } = "subject-alike", found(name);
 
@@ -326,7 +334,7 @@ rejections! {
         #[error("it was built with another value of the option {name}")]
         OptionMismatch { name: &'static str, expected: String, actual: Option<String> }
             = "option-mismatch", (Some(expected.to_string()), text(actual));
-        #[error("it was built with the option {name}, which nobody expected")]
+        #[error("it was built with the option {name}, which was not expected")]
         OptionUnexpected { name: &'static str, actual: String }
             = "option-unexpected", found(actual);
         #[error("{file} is no subject of the statement")]
@@ -378,7 +386,7 @@ rejections! {
     }
 }
 
-/// Why the floor is the one of another processor.
+/// Says why the floor is the one of another processor.
 fn highest_for(unlisted: &Option<Processor>) -> String {
     match unlisted {
         None => String::new(),
@@ -389,8 +397,8 @@ fn highest_for(unlisted: &Option<Processor>) -> String {
 }
 
 impl Rejection {
-    /// Whether waiving its check covers it. A revoked measurement is known to prove nothing: whoever wants to believe it
-    /// needs a verifier that does not know of the revocation.
+    /// Returns whether waiving the check covers this rejection. A revoked measurement is known to
+    /// prove nothing, so no waiver covers it.
     pub const fn is_waivable(&self) -> bool {
         !matches!(
             self,
@@ -407,13 +415,13 @@ fn executable(is_executable: bool) -> &'static str {
     }
 }
 
-/// The nonce as its field of the report data has it.
+/// Returns the nonce as its field of the report data has it.
 fn padded(nonce: &Nonce) -> String {
     hex::encode(nonce.padded())
 }
 
 fn joined(measurements: &[LaunchMeasurement]) -> String {
-    /// How many are shown; a release has one for each vCPU type and count.
+    /// The number of measurements that are shown; a release has one for each vCPU type and count.
     const MAX_SHOWN: usize = 4;
     let mut text = measurements
         .iter()
@@ -427,7 +435,7 @@ fn joined(measurements: &[LaunchMeasurement]) -> String {
     text
 }
 
-/// The two sides of what is wrong with a bundle.
+/// Returns the two sides of an error in a bundle, where something was compared.
 fn bundle_sides(error: &ReadError) -> Sides {
     match error {
         ReadError::Limit { size, limit, .. } => sides(format!("at most {limit}"), size),

@@ -1,12 +1,16 @@
-//! The attestation result. Comes in: what each check found. Goes out: outcomes in the order of the checks, and one verdict.
-//! Never: an accepted bundle with a rejection that nobody waived, or with a check that was not reached.
+//! The attestation result.
+//!
+//! * In: the outcome of each check.
+//! * Out: the outcomes in the order of the checks, and one verdict.
+//! * Never: an accepted bundle with a rejection that nobody waived, or with a check that was not
+//!   reached.
 
 use serde_json::{Map, Value};
 
 use super::rejection::Rejection;
 
-/// What kind of machine evidence is of. Each kind has its own checks between `tcb` and `report-data`, and a bundle of one
-/// is never accepted by those of another.
+/// The kind of machine that evidence comes from. Each kind has its own checks between `tcb` and
+/// `report-data`, and a bundle of one kind is never accepted by the checks of another.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Platform {
     /// The launch measurement covers firmware, kernel, initrd and command line.
@@ -29,20 +33,20 @@ impl Platform {
     }
 }
 
-/// What is checked, in this order.
+/// The checks of the verifier, in their order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Check {
     /// The bundle can be read, and has one statement and one evidence.
     Bundle,
     /// The VCEK or VLEK is AMD's.
     Endorsements,
-    /// It is for this report.
+    /// The certificate is the one for this report.
     CertificateBinding,
-    /// It signed this report.
+    /// The certificate's key signed this report.
     ReportSignature,
-    /// Nobody can look into the guest.
+    /// The guest policy keeps the host out of the guest.
     GuestPolicy,
-    /// The firmware is in order and new enough.
+    /// The firmware's versions are consistent and new enough.
     Tcb,
     /// The guest is a published image.
     LaunchMeasurement,
@@ -56,15 +60,15 @@ pub enum Check {
     BootMeasurement,
     /// The report is about this statement.
     ReportData,
-    /// It is about the reader's nonce.
+    /// Report and statement have the reader's nonce.
     Nonce,
-    /// The statement is one that is understood.
+    /// The statement has a known form, and a builder that is accepted.
     Statement,
-    /// It says what the reader expects.
+    /// Source, options and artifacts are those that the reader expects.
     Expectations,
-    /// What is signed for other tools is this statement, by the key that it names.
+    /// The signed statement is this statement, signed by the key that it names.
     Envelope,
-    /// The files are what it says.
+    /// The files are those that the statement names.
     Subjects,
 }
 
@@ -90,7 +94,7 @@ impl Check {
         Self::Subjects,
     ];
 
-    /// Returns whether evidence of a platform goes through it.
+    /// Returns whether the check applies to evidence of a platform.
     pub const fn is_of(self, platform: Platform) -> bool {
         match self {
             Self::LaunchMeasurement => matches!(platform, Platform::Snp),
@@ -125,18 +129,18 @@ impl Check {
     }
 }
 
-/// What became of a check.
+/// The outcome of one check.
 #[derive(Debug)]
 pub enum Outcome {
-    /// It holds.
+    /// The check holds.
     Pass,
-    /// It does not.
+    /// The check does not hold, for this reason.
     Reject(Rejection),
-    /// It was waived; with what it would have said, if it did not hold.
+    /// The check was waived; with the rejection, if it did not hold.
     Waived(Option<Rejection>),
-    /// Nobody asked for it.
+    /// The reader did not ask for the check.
     NotChecked,
-    /// What it builds on does not hold.
+    /// A check that this one depends on does not hold.
     NotReached,
 }
 
@@ -152,7 +156,7 @@ impl Outcome {
         }
     }
 
-    /// The rejection, also one that was waived.
+    /// Returns the rejection, also one that was waived.
     pub const fn rejection(&self) -> Option<&Rejection> {
         match self {
             Self::Reject(rejection) | Self::Waived(Some(rejection)) => Some(rejection),
@@ -160,18 +164,18 @@ impl Outcome {
         }
     }
 
-    /// Whether the reader did not want to know.
+    /// Returns whether the reader waived the check.
     pub const fn is_waived(&self) -> bool {
         matches!(self, Self::Waived(_))
     }
 
-    /// Whether a bundle may be accepted with it.
+    /// Returns whether a bundle may be accepted with this outcome.
     const fn is_acceptable(&self) -> bool {
         matches!(self, Self::Pass | Self::Waived(_) | Self::NotChecked)
     }
 }
 
-/// What a verifier found.
+/// The outcomes of all checks on a bundle, or on a session's evidence.
 #[derive(Debug)]
 pub struct AttestationResult {
     platform: Platform,
@@ -180,7 +184,7 @@ pub struct AttestationResult {
 }
 
 impl AttestationResult {
-    /// Nothing was reached.
+    /// Returns a result in which no check was reached yet.
     pub(super) fn new(platform: Platform) -> Self {
         Self {
             platform,
@@ -189,7 +193,8 @@ impl AttestationResult {
         }
     }
 
-    /// Returns the platform whose checks these are. Of evidence that names none that is known, that is `snp`.
+    /// Returns the platform whose checks these are; `snp` for evidence that names no known
+    /// platform.
     pub fn platform(&self) -> Platform {
         self.platform
     }
@@ -198,19 +203,20 @@ impl AttestationResult {
         self.outcomes[check as usize] = outcome;
     }
 
-    /// Claims of something that is rejected are nobody's and stay out.
+    /// Sets the claims of an accepted result. Those of a rejected one prove nothing and are
+    /// dropped.
     pub(super) fn set_claims(&mut self, claims: Map<String, Value>) {
         if self.is_accepted() {
             self.claims = claims;
         }
     }
 
-    /// What became of a check.
+    /// Returns the outcome of a check.
     pub fn outcome(&self, check: Check) -> &Outcome {
         &self.outcomes[check as usize]
     }
 
-    /// Every check of the platform with its outcome, in order.
+    /// Returns every check of the platform with its outcome, in order.
     pub fn outcomes(&self) -> impl Iterator<Item = (Check, &Outcome)> {
         Check::ALL
             .into_iter()
@@ -218,12 +224,12 @@ impl AttestationResult {
             .filter(|(check, _)| check.is_of(self.platform))
     }
 
-    /// The verdict.
+    /// Returns the verdict: whether every check of the platform is acceptable.
     pub fn is_accepted(&self) -> bool {
         self.outcomes().all(|(_, outcome)| outcome.is_acceptable())
     }
 
-    /// What is established by an accepted bundle; empty for a rejected one.
+    /// Returns the claims that an accepted bundle establishes; empty for a rejected one.
     pub fn claims(&self) -> &Map<String, Value> {
         &self.claims
     }

@@ -1,22 +1,25 @@
-//! Images whose measurements must not be believed any more. Comes in: `measurements/revoked.json` as it was at compilation.
-//! Goes out: whether a launch measurement or a firmware is of such an image, and why. Never: a damaged list that revokes
-//! nothing.
+//! Images whose measurements must not be trusted any more.
 //!
-//! Each entry of the list has `version` and `reason`. What it revokes:
+//! * In: `measurements/revoked.json` as it was at compilation.
+//! * Out: whether a launch measurement or a firmware is of such an image, and why.
+//! * Never: a damaged list that revokes nothing.
+//!
+//! Each entry of the list has `version` and `reason`, and revokes:
 //!
 //! | member | revokes |
 //! |---|---|
-//! | `version` | each measurement of the published file of that version; if the entry names a firmware, that has to be the file's |
+//! | `version` | each measurement of that version's published file, whose firmware has to be the entry's if it names one |
 //! | `firmware_sha256` | each measurement of a file that names this firmware |
 //! | `chains`, `max_vcpus` | the measurements that the chains are extended to, as in a file of format 2 |
 //!
 //! A version has an entry for each image that bore its name, builds before its release among them.
+//! A published file with the member `withdrawn` counts as an entry.
 //!
-//! A published file that says of itself that it is withdrawn counts as an entry.
-//!
-//! To extend every chain of the list takes longer than all else of a verification. `measurements/revoked.index` spares that
-//! for measurements that no chain is extended to: the first four bytes of each measurement of its chains, sorted, behind
-//! the SHA-256 of the list and of them. An index that is missing, cut off, or of another list spares nothing.
+//! Extending every chain of the list takes longer than the rest of a verification.
+//! `measurements/revoked.index` avoids that for measurements that no chain leads to. It starts with
+//! the SHA-256 of the list's digest and the rest of the index, which is the first four bytes of
+//! each measurement of the chains, sorted. An index that is missing, cut off, or of another list is
+//! not used.
 
 use std::sync::LazyLock;
 
@@ -29,9 +32,9 @@ use super::compiled_in::{PUBLISHED, REVOKED, REVOKED_INDEX};
 use super::json;
 use super::published::{self, ChainEntry, Image, ReferenceError};
 
-/// The form of list that is known.
+/// The format of the list that is known.
 const FORMAT: u64 = 1;
-/// How much of each measurement is in an index.
+/// The number of bytes of each measurement in an index.
 const INDEXED_BYTES: usize = 4;
 
 /// The list that was compiled in.
@@ -46,24 +49,24 @@ static COMPILED_IN: LazyLock<Revocations> = LazyLock::new(|| match REVOKED {
     None => Revocations::default(),
 });
 
-/// Why an image is not believed.
+/// The reason why an image must not be trusted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Revocation {
     /// The version of the image.
     pub version: String,
-    /// A sentence for people.
+    /// The reason as a sentence for people.
     pub reason: String,
 }
 
 /// A list of revoked images.
 #[derive(Debug, Default)]
 pub struct Revocations {
-    entries: Vec<Entry>,
-    /// Those that were compiled in, revoked ones and others.
+    entries: Vec<RevokedImage>,
+    /// All images whose files were compiled in, revoked ones and others.
     images: Vec<Image>,
-    /// What spares a look at the chains.
+    /// The index that avoids extending the chains.
     index: Option<Index>,
-    /// Revokes everything.
+    /// The reason to revoke everything, where the list cannot be read.
     all: Option<Revocation>,
 }
 
@@ -72,7 +75,7 @@ pub struct Revocations {
 struct Index(&'static [[u8; INDEXED_BYTES]]);
 
 impl Index {
-    /// Takes an index, if it is that of the list.
+    /// Reads an index; none if it is damaged, or belongs to another list.
     fn of(list: &[u8], bytes: &'static [u8]) -> Option<Self> {
         let (digest, indexed) = bytes.split_first_chunk()?;
         let (prefixes, rest) = indexed.as_chunks();
@@ -81,7 +84,8 @@ impl Index {
         is_whole.then_some(Self(prefixes))
     }
 
-    /// Whether a chain may be extended to a measurement. One in some hundred thousand others looks as if it were.
+    /// Returns whether a chain may lead to a measurement. For one in some hundred thousand others
+    /// that is wrong.
     fn may_have(self, measurement: LaunchMeasurement) -> bool {
         let Some(prefix) = measurement.as_bytes().first_chunk() else {
             return true;
@@ -90,24 +94,26 @@ impl Index {
     }
 }
 
-/// What an index begins with.
+/// Returns the digest that an index begins with.
 fn index_digest(list: &[u8], indexed: &[u8]) -> [u8; 32] {
     *Sha256Digest::of(&[Sha256Digest::of(list).as_bytes(), indexed].concat()).as_bytes()
 }
 
+/// An entry of the list, with everything that it revokes.
 #[derive(Debug)]
-struct Entry {
+struct RevokedImage {
     revocation: Revocation,
     firmware: Option<Sha256Digest>,
-    /// Measurements of published files.
+    /// The measurements of published files.
     measurements: Vec<LaunchMeasurement>,
-    /// With how many vCPUs each ends.
+    /// The chains, each with its highest number of vCPUs.
     chains: Vec<(Chain, usize)>,
 }
 
+/// The list as its file has it.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Document {
+struct ListFile {
     format: u64,
     revoked: Vec<Listed>,
 }
@@ -124,24 +130,13 @@ struct Listed {
     chains: Vec<ChainEntry>,
 }
 
-impl Entry {
+impl RevokedImage {
     fn new(listed: Listed, published: &[Image]) -> Result<Self, ReferenceError> {
-        let firmware = listed.firmware_sha256.as_deref();
-        let firmware = firmware
-            .map(|value| published::sha256("firmware_sha256", value))
-            .transpose()?;
-        let of_version = published
-            .iter()
-            .filter(|image| image.version == listed.version);
-        let mut measurements = Vec::new();
-        for image in of_version {
-            if firmware.is_some() && image.firmware != firmware {
-                return Err(ReferenceError::OtherFirmware {
-                    version: listed.version,
-                });
-            }
-            measurements.extend(image.measurements());
-        }
+        let firmware = match &listed.firmware_sha256 {
+            Some(value) => Some(published::sha256("firmware_sha256", value)?),
+            None => None,
+        };
+        let measurements = published_measurements(&listed.version, firmware, published)?;
         let chains = match listed.chains.as_slice() {
             [] => Vec::new(),
             chains => published::chains(chains, listed.max_vcpus)?,
@@ -163,7 +158,7 @@ impl Entry {
         })
     }
 
-    /// Whether one of the chains is extended to a measurement: some thousand digests.
+    /// Returns whether one of the chains leads to a measurement, which costs some thousand digests.
     fn extends_to(&self, measurement: LaunchMeasurement) -> bool {
         let mut chains = self.chains.iter();
         chains.any(|(chain, count)| {
@@ -173,10 +168,8 @@ impl Entry {
                 .any(|found| found == measurement)
         })
     }
-}
 
-impl Entry {
-    /// Of an image whose own file says that it is withdrawn.
+    /// Returns the entry of an image whose own file is withdrawn.
     fn of_withdrawn(image: &Image) -> Option<Self> {
         let revocation = Revocation {
             version: image.version.clone(),
@@ -192,6 +185,25 @@ impl Entry {
     }
 }
 
+/// Returns the measurements of the published files of a version, whose firmware has to be
+/// `firmware` if there is one.
+fn published_measurements(
+    version: &str,
+    firmware: Option<Sha256Digest>,
+    published: &[Image],
+) -> Result<Vec<LaunchMeasurement>, ReferenceError> {
+    let mut measurements = Vec::new();
+    for image in published.iter().filter(|image| image.version == version) {
+        if firmware.is_some() && image.firmware != firmware {
+            return Err(ReferenceError::OtherFirmware {
+                version: version.to_owned(),
+            });
+        }
+        measurements.extend(image.measurements());
+    }
+    Ok(measurements)
+}
+
 impl Revocations {
     /// Returns the list that was compiled in.
     pub fn compiled_in() -> &'static Self {
@@ -203,7 +215,7 @@ impl Revocations {
     /// # Errors
     /// The list or a file is not in its form, or an entry revokes no measurement.
     fn read(list: &[u8], published: &[&[u8]]) -> Result<Self, ReferenceError> {
-        let Document { format, revoked } = json::read(list)?;
+        let ListFile { format, revoked } = json::read(list)?;
         if format != FORMAT {
             let version = env!("CARGO_PKG_VERSION").to_owned();
             return Err(ReferenceError::Format { version, format });
@@ -214,9 +226,9 @@ impl Revocations {
         }
         let listed = revoked
             .into_iter()
-            .map(|listed| Entry::new(listed, &images));
+            .map(|listed| RevokedImage::new(listed, &images));
         let mut entries = listed.collect::<Result<Vec<_>, _>>()?;
-        entries.extend(images.iter().filter_map(Entry::of_withdrawn));
+        entries.extend(images.iter().filter_map(RevokedImage::of_withdrawn));
         Ok(Self {
             entries,
             images,
@@ -225,7 +237,8 @@ impl Revocations {
         })
     }
 
-    /// A list that cannot be read could have revoked anything.
+    /// Returns a list in place of one that cannot be read, which could have revoked anything: it
+    /// revokes everything.
     fn damaged(error: &ReferenceError) -> Self {
         let reason = format!(
             "the list of revoked images in this verifier cannot be read: {}",
@@ -248,10 +261,10 @@ impl Revocations {
         self.images.iter()
     }
 
-    /// Returns why an image is not to be believed, if the list has its version: with the firmware that the entry names, where
-    /// it names one.
+    /// Returns why an image must not be trusted, if the list has its version, with the image's
+    /// firmware if the entry names one.
     pub fn of_image(&self, image: &Image) -> Option<&Revocation> {
-        let is_of = |entry: &&Entry| {
+        let is_of = |entry: &&RevokedImage| {
             let is_firmware = entry.firmware.is_none() || entry.firmware == image.firmware;
             entry.revocation.version == image.version && is_firmware
         };
@@ -263,7 +276,7 @@ impl Revocations {
         })
     }
 
-    /// Returns why a measurement is not to be believed, if it is on the list.
+    /// Returns why a measurement must not be trusted, if it is on the list.
     pub fn of_measurement(&self, measurement: LaunchMeasurement) -> Option<&Revocation> {
         let may_be = self.index.is_none_or(|index| index.may_have(measurement));
         let in_chain = || {
@@ -275,8 +288,8 @@ impl Revocations {
             .or_else(|| Some(&in_chain()?.revocation))
     }
 
-    /// The same for a measurement of a file that was compiled in, without a look at the chains: a file
-    /// of their image names their firmware, see [`Self::of_firmware`].
+    /// Returns the same for a measurement of a file that was compiled in, without extending the
+    /// chains: a file of a revoked image names the revoked firmware, see [`Self::of_firmware`].
     pub fn of_published(&self, measurement: LaunchMeasurement) -> Option<&Revocation> {
         let found = self
             .entries
@@ -287,7 +300,7 @@ impl Revocations {
             .or_else(|| found.map(|entry| &entry.revocation))
     }
 
-    /// Returns why no image with a firmware is to be believed, if it is on the list.
+    /// Returns why no image with a firmware may be trusted, if the firmware is on the list.
     pub fn of_firmware(&self, firmware: Sha256Digest) -> Option<&Revocation> {
         let found = self
             .entries
@@ -389,7 +402,7 @@ mod tests {
     }
 
     #[test]
-    fn an_index_spares_no_revoked_measurement_and_another_lists_index_none_at_all() {
+    fn an_index_hides_no_revoked_measurement_and_one_of_another_list_is_not_used() {
         let bytes: &'static [u8] = index_of_the_list().leak();
         assert!(Index::of(b"another list", bytes).is_none());
         assert!(Index::of(LIST, &bytes[..bytes.len() - 1]).is_none());
@@ -414,7 +427,8 @@ mod tests {
 
     #[test]
     fn builds_before_the_release_of_0_1_0_are_revoked_with_it() {
-        // The first and the last of the files that were published under this version (EPYC-v4 with 1 vCPU, EPYC-Turin with 16).
+        // The first and the last of the files that were published under this version (EPYC-v4 with
+        // 1 vCPU, EPYC-Turin with 16).
         let list = Revocations::read(LIST, &[]).unwrap();
         for measurement in EARLIER {
             assert_eq!(

@@ -1,6 +1,8 @@
-//! Whether a TLS key may be trusted before any source is sent. Comes in: the answer of `GET /attestation`, the nonce that
-//! was asked with, the key. Goes out: an attestation result, and the key's pin. Never: a key taken because the connection
-//! had it.
+//! Whether a TLS key may be trusted before any source is sent.
+//!
+//! * In: the response to `GET /attestation`, the nonce of that request, and the key.
+//! * Out: an attestation result, and the key's pin.
+//! * Never: a key accepted because the connection used it.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -21,21 +23,20 @@ use super::outcome::outcome;
 use super::rejection::{Rejection, Role};
 use super::result::{AttestationResult, Check, Outcome};
 
-/// Why a file names no TLS key.
+/// Why a file contains no TLS key.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)] // Each sentence is the documentation.
 pub enum SessionError {
-    /// It is no public key.
     #[error("this is no public key, DER or PEM: {0}")]
     PublicKey(String),
-    /// It is no certificate.
     #[error("this is no certificate, DER or PEM")]
     Certificate(#[source] Rejection),
 }
 
-/// The DER SubjectPublicKeyInfo in a file: a public key or a certificate, DER or PEM.
+/// Returns the DER SubjectPublicKeyInfo in a file: a public key or a certificate, DER or PEM.
 ///
 /// # Errors
-/// It is neither.
+/// The file is not what `is_certificate` says.
 pub fn public_key_of(bytes: &[u8], is_certificate: bool) -> Result<Vec<u8>, SessionError> {
     if is_certificate {
         let certificate =
@@ -49,7 +50,8 @@ pub fn public_key_of(bytes: &[u8], is_certificate: bool) -> Result<Vec<u8>, Sess
         .map_err(|error| SessionError::PublicKey(error.to_string()))
 }
 
-/// The pin that curl takes: `sha256//` and the digest of the DER SubjectPublicKeyInfo in base64.
+/// Returns the pin that curl takes: `sha256//` and the digest of the DER SubjectPublicKeyInfo in
+/// base64.
 pub fn pin(public_key: &[u8]) -> String {
     format!(
         "sha256//{}",
@@ -57,8 +59,8 @@ pub fn pin(public_key: &[u8]) -> String {
     )
 }
 
-/// Verifies evidence about a TLS key. `public_key` is the key that the reader saw; without it, the key is the one that the
-/// document says, and the pin in the claims is the only one that may be used.
+/// Verifies evidence about a TLS key. `public_key` is the key that the reader saw; without it, the
+/// key is the one in the document, and no other pin than the one in the claims may be used.
 pub fn verify_session(
     document: &[u8],
     nonce: &Nonce,
@@ -97,44 +99,52 @@ fn verify_opened(
     let Some(verified) = verify_evidence(result, &session.evidence, expectations) else {
         return;
     };
-    match verified.appraise(result, expectations, None) {
-        Some(Subject::Report(report)) => {
-            let data = SignedData::of_report(report);
-            result.set(
-                Check::ReportData,
-                outcome(appraisal::appraise_session_data(&data, key, nonce)),
-            );
-            result.set(
-                Check::Nonce,
-                outcome(appraisal::appraise_nonce(&data, nonce)),
-            );
-        }
-        // One digest of both: what is wrong about one is wrong about the other.
-        Some(Subject::Quote(quote)) => {
-            for check in [Check::ReportData, Check::Nonce] {
-                result.set(
-                    check,
-                    outcome(appraisal::appraise_quoted_session(&quote, key, nonce)),
-                );
-            }
-        }
-        None => {}
+    if let Some(subject) = verified.appraise(result, expectations, None) {
+        appraise_subject(result, &subject, key, nonce);
     }
     let mut claims = evidence::claims(&verified, expectations);
-    claims.insert("nonce".to_owned(), json!(nonce.to_string()));
-    claims.insert("pinned_public_key".to_owned(), json!(pin(key)));
+    claims.extend(evidence::owned([
+        ("nonce", json!(nonce.to_string())),
+        ("pinned_public_key", json!(pin(key))),
+    ]));
     result.set_claims(claims);
 }
 
-/// The key in question. A document that says another key than the reader saw is refused, whatever the report says.
+/// Compares the data that the evidence signs with key and nonce.
+fn appraise_subject(
+    result: &mut AttestationResult,
+    subject: &Subject<'_>,
+    key: &[u8],
+    nonce: &Nonce,
+) {
+    match subject {
+        Subject::Report(report) => {
+            let data = SignedData::of_report(*report);
+            let found = appraisal::appraise_session_data(&data, key, nonce);
+            result.set(Check::ReportData, outcome(found));
+            let found = appraisal::appraise_nonce(&data, nonce);
+            result.set(Check::Nonce, outcome(found));
+        }
+        // A quote has one digest of both, so a mismatch rejects both.
+        Subject::Quote(quote) => {
+            for check in [Check::ReportData, Check::Nonce] {
+                let found = appraisal::appraise_quoted_session(quote, key, nonce);
+                result.set(check, outcome(found));
+            }
+        }
+    }
+}
+
+/// Returns the key that has to be in the report. A document that names another key than the reader
+/// saw is refused, whatever the report is about.
 fn session_key(session: &SessionEvidence, given: Option<&[u8]>) -> Result<Vec<u8>, Rejection> {
     match (given, &session.public_key) {
-        (Some(given), Some(said)) if given != said => {
-            let (expected, actual) = (Sha256Digest::of(given), Sha256Digest::of(said));
+        (Some(given), Some(stated)) if given != stated => {
+            let (expected, actual) = (Sha256Digest::of(given), Sha256Digest::of(stated));
             Err(Rejection::SessionDocument { expected, actual })
         }
         (Some(given), _) => Ok(given.to_vec()),
-        (None, Some(said)) => Ok(said.clone()),
+        (None, Some(stated)) => Ok(stated.clone()),
         (None, None) => Err(Rejection::SessionKeyMissing),
     }
 }

@@ -1,5 +1,8 @@
-//! Whether the secure processor signed a report. Comes in: the report and the certificate. Goes out: that the signature is
-//! the key's. Never: a statement about who the key belongs to.
+//! Whether the key of a certificate signed a report.
+//!
+//! * In: the report and the certificate.
+//! * Out: the receipt that the signature is valid.
+//! * Never: a statement about the owner of the key, which `endorsements` verifies.
 
 use std::ops::Deref;
 
@@ -17,8 +20,8 @@ const ORDER: [u8; 48] = [
     0x58, 0x1a, 0x0d, 0xb2, 0x48, 0xb0, 0xa7, 0x7a, 0xec, 0xec, 0x19, 0x6a, 0xcc, 0xc5, 0x29, 0x73,
 ];
 
-/// A report that the key of a certificate signed: the receipt of [`verify`]. Whose key it is, the certificate's endorsement
-/// says.
+/// A report that the key of a certificate signed: the receipt of [`verify`]. That the key is AMD's
+/// follows from the certificate's endorsement only.
 #[derive(Clone, Copy, Debug)]
 pub struct VerifiedReport<'e>(&'e Report);
 
@@ -30,10 +33,11 @@ impl Deref for VerifiedReport<'_> {
     }
 }
 
-/// Verifies version, algorithm, reserved bytes and the signature. Of a signature (R, S) its twin (R, n − S) is as good.
+/// Verifies version, algorithm, reserved bytes and the signature. Beside a signature (R, S), its
+/// twin (R, n − S) is valid too.
 ///
 /// # Errors
-/// The first that does not hold.
+/// The first of them that does not hold.
 pub fn verify<'e>(
     report: &'e Report,
     certificate: &Certificate,

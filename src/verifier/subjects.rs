@@ -1,5 +1,8 @@
-//! Whether the files of a bundle are those that its statement speaks of. Comes in: both. Goes out: nothing, or the first
-//! file that is missing, different or too much. Never: a file that nobody spoke of.
+//! Whether the files of a bundle are those that its statement names.
+//!
+//! * In: the bundle and its statement.
+//! * Out: nothing, or the first file that is missing, different, or not named.
+//! * Never: a file that the statement does not name.
 
 use crate::bundle::names;
 use crate::bundle::read::{Bundle, HashedFile, ReadError};
@@ -43,7 +46,7 @@ fn appraise_sbom(file: Option<&HashedFile>, statement: &Statement<'_>) -> Result
 /// bundle has none.
 ///
 /// # Errors
-/// The archive is not the one that the appliance makes of these files.
+/// The archive is not the one that the appliance writes for these files.
 pub fn appraise_time(bundle: &Bundle, statement: &Statement<'_>) -> Result<(), Rejection> {
     let Some(actual) = bundle.time else {
         return Ok(());
@@ -64,10 +67,11 @@ pub fn appraise_time(bundle: &Bundle, statement: &Statement<'_>) -> Result<(), R
 }
 
 /// Compares the name of an archive's top directory with that of the statement's repository. A
-/// statement about an archive that was sent names no top directory, and an unpacked bundle has none.
+/// statement about an archive that the client sent names no top directory, and an unpacked bundle
+/// has none.
 ///
 /// # Errors
-/// The archive is not the one that the appliance makes of these files.
+/// The archive is not the one that the appliance writes for these files.
 pub fn appraise_project(bundle: &Bundle, statement: &Statement<'_>) -> Result<(), Rejection> {
     let (Some(actual), Some(repository)) = (&bundle.project, statement.repository()) else {
         return Ok(());
@@ -82,49 +86,53 @@ pub fn appraise_project(bundle: &Bundle, statement: &Statement<'_>) -> Result<()
     })
 }
 
-/// Both are sorted by name.
+/// Compares artifacts and subjects, both sorted by name, in both directions.
 fn appraise_artifacts(
     artifacts: &[HashedFile],
     subjects: &[&NamedFile<'_>],
 ) -> Result<(), Rejection> {
     for subject in subjects {
-        let name = names::artifact(&subject.name);
-        let Ok(at) = artifacts.binary_search_by(|file| file.name.as_str().cmp(&subject.name))
-        else {
-            return Err(Rejection::SubjectMissing { name });
-        };
-        let file = &artifacts[at];
-        match subject.sha256() {
-            Some(expected) if expected == file.sha256 => {}
-            Some(expected) => {
-                return Err(Rejection::SubjectDigest {
-                    name,
-                    expected,
-                    actual: file.sha256,
-                });
-            }
-            None => return Err(Rejection::DigestSyntax { what: name }),
-        }
-        if subject.is_executable() != file.executable {
-            let (expected, actual) = (subject.is_executable(), file.executable);
-            return Err(Rejection::SubjectMode {
-                name,
-                expected,
-                actual,
+        let found = artifacts.binary_search_by(|file| file.name.as_str().cmp(&subject.name));
+        let Ok(at) = found else {
+            return Err(Rejection::SubjectMissing {
+                name: names::artifact(&subject.name),
             });
-        }
+        };
+        appraise_artifact(&artifacts[at], subject)?;
     }
-    let listed = |file: &&HashedFile| {
-        subjects
-            .binary_search_by(|subject| (*subject.name).cmp(&file.name))
-            .is_err()
+    let is_unlisted = |file: &&HashedFile| {
+        let found = subjects.binary_search_by(|subject| (*subject.name).cmp(&file.name));
+        found.is_err()
     };
-    match artifacts.iter().find(listed) {
+    match artifacts.iter().find(is_unlisted) {
         Some(file) => Err(Rejection::ArtifactUnlisted {
             name: names::artifact(&file.name),
         }),
         None => Ok(()),
     }
+}
+
+/// Compares the digest and the mode of one artifact with its subject's.
+fn appraise_artifact(file: &HashedFile, subject: &NamedFile<'_>) -> Result<(), Rejection> {
+    let name = names::artifact(&subject.name);
+    let Some(expected) = subject.sha256() else {
+        return Err(Rejection::DigestSyntax { what: name });
+    };
+    if expected != file.sha256 {
+        return Err(Rejection::SubjectDigest {
+            name,
+            expected,
+            actual: file.sha256,
+        });
+    }
+    if subject.is_executable() != file.executable {
+        return Err(Rejection::SubjectMode {
+            name,
+            expected: subject.is_executable(),
+            actual: file.executable,
+        });
+    }
+    Ok(())
 }
 
 fn appraise_lockfile(files: &[HashedFile], statement: &Statement<'_>) -> Result<(), Rejection> {
@@ -138,7 +146,7 @@ fn appraise_lockfile(files: &[HashedFile], statement: &Statement<'_>) -> Result<
     appraise_record(names::build_config(&lockfile.name), lockfile, files.first())
 }
 
-/// All byproducts of one name say one digest.
+/// Appraises that all byproducts of one name have one digest.
 fn appraise_records(record: &NamedFile<'_>, statement: &Statement<'_>) -> Result<(), Rejection> {
     let digests = statement
         .byproducts(&record.name)

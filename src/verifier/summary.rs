@@ -1,12 +1,14 @@
-//! A verification summary (SLSA): a verdict that an organisation signs with its own key, for people who trust that key and do
-//! not want to appraise hardware evidence themselves.
+//! A verification summary (SLSA): a verdict that an organisation signs with its own key, for people
+//! who trust that key and do not want to appraise hardware evidence themselves.
 //!
-//! - Comes in: a bundle that was read, the verdict about it, and in whose name it is given; or a summary and what its reader
-//!   expects.
-//! - Goes out: the in-toto statement that is to be signed; or what a signed one says.
-//! - Never: a level whose requirements the verdict does not show, or a summary of a bundle without artifacts.
+//! * In: a bundle that was read, the verdict about it, and the verifier's name; or a summary and
+//!   its reader's expectations.
+//! * Out: the in-toto statement that is to be signed; or the level that a signed one states.
+//! * Never: a level whose requirements the verdict does not show, or a summary of a bundle without
+//!   artifacts.
 //!
-//! Format: <https://slsa.dev/spec/v1.0/verification_summary>. Which requirement is met by what: `slsa.md`.
+//! Format: <https://slsa.dev/spec/v1.0/verification_summary>. `slsa.md` lists what meets each
+//! requirement.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -17,36 +19,37 @@ use crate::bundle::{names, read::Bundle};
 use crate::digest::Sha256Digest;
 use crate::provenance::STATEMENT_TYPE;
 
-/// The type of the predicate.
+/// The predicate type of verification summaries.
 pub const PREDICATE_TYPE: &str = "https://slsa.dev/verification_summary/v1";
 
-/// Who verified, unless the caller says it.
+/// The id of the verifier, unless the caller gives one.
 pub const VERIFIER_ID: &str = "https://kettle.build/verifier/v1";
 
-/// The policy where no file was given: what this version of the verifier requires of every bundle.
+/// The id of the policy where no file was given: the requirements of this version of the verifier
+/// for every bundle.
 pub const DEFAULT_POLICY: &str = "https://kettle.build/verifier/v1/policy/default";
 
-/// The version of SLSA whose levels are meant.
+/// The version of SLSA that defines the levels.
 const SLSA_VERSION: &str = "1.0";
 
 /// A level of the build track.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
-    /// Nothing is promised.
+    /// Nothing is promised about the build.
     Build0,
-    /// There is provenance.
+    /// Provenance of the artifacts exists.
     Build1,
-    /// A hosted platform made it and signed it.
+    /// A hosted platform wrote the provenance and signed it.
     Build2,
     /// That platform is hardened: builds are isolated, and cannot forge their provenance.
     Build3,
 }
 
 impl Level {
-    /// All of them, the lowest first.
+    /// All levels, the lowest first.
     pub const ALL: [Self; 4] = [Self::Build0, Self::Build1, Self::Build2, Self::Build3];
 
-    /// Returns its name in summaries (SlsaResult).
+    /// Returns the level's name in summaries (SlsaResult).
     pub const fn name(self) -> &'static str {
         match self {
             Self::Build0 => "SLSA_BUILD_LEVEL_0",
@@ -61,8 +64,9 @@ impl Level {
         Self::ALL.into_iter().find(|level| level.name() == name)
     }
 
-    /// Returns what an accepted result shows. A waived check leaves open whether the secure processor speaks of a published
-    /// image at all, so nothing but the provenance itself is left; an artifact that was only downloaded was built elsewhere.
+    /// Returns the level that an accepted result shows. A waived check leaves open whether the
+    /// evidence is about a published image at all, so only the provenance itself counts; an
+    /// artifact that was only downloaded was built elsewhere.
     fn shown_by(result: &AttestationResult) -> Self {
         if result.claims().get("built_here") == Some(&Value::Bool(false)) {
             return Self::Build0;
@@ -74,27 +78,28 @@ impl Level {
     }
 }
 
-/// In whose name, about what, and by which rules a summary is given.
+/// The verifier, the subject and the rules that a summary names.
 #[derive(Clone, Debug)]
 pub struct About<'a> {
-    /// URI of the verifier.
+    /// The URI of the verifier.
     pub verifier_id: &'a str,
-    /// URI of what the artifacts are, such as a package URL.
+    /// The URI of the resource that the artifacts are, such as a package URL.
     pub resource_uri: &'a str,
-    /// When it was verified, RFC 3339.
+    /// The time of the verification, RFC 3339.
     pub time_verified: &'a str,
-    /// The policy file: its name and its bytes' digest.
+    /// The name of the policy file, and the digest of its bytes.
     pub policy: Option<(String, Sha256Digest)>,
-    /// What was asked for outside of the policy file, as options and their values.
+    /// The options that were given outside of the policy file, with their values.
     pub options: Value,
 }
 
-/// The bundle has nothing that a summary could be about.
+/// The bundle has no artifact that a summary could be about.
 #[derive(Debug, thiserror::Error)]
 #[error("there is no summary: the bundle has no artifact that could be its subject")]
 pub struct NoSubject;
 
-/// What of a bundle is in its summary: the digests of its artifacts, of its provenance and of its evidence.
+/// The parts of a bundle that its summary names: the digests of its artifacts, of its provenance
+/// and of its evidence.
 pub struct Summarised {
     subject: Vec<Descriptor>,
     attestations: Vec<Descriptor>,
@@ -109,26 +114,23 @@ impl Summarised {
         if bundle.artifacts.is_empty() {
             return Err(NoSubject);
         }
-        let provenance = Some((names::PROVENANCE, &bundle.provenance));
-        let evidence = bundle.evidence.as_ref();
-        let files = provenance
-            .into_iter()
-            .chain(evidence.map(|bytes| (names::EVIDENCE, bytes)));
         let artifacts = bundle.artifacts.iter();
+        let subject = artifacts.map(|file| Descriptor::named(&file.name, file.sha256));
+        let provenance = Sha256Digest::of(&bundle.provenance);
+        let mut attestations = vec![Descriptor::at(names::PROVENANCE, provenance)];
+        if let Some(evidence) = &bundle.evidence {
+            attestations.push(Descriptor::at(names::EVIDENCE, Sha256Digest::of(evidence)));
+        }
         Ok(Self {
-            subject: artifacts
-                .map(|artifact| Descriptor::named(&artifact.name, artifact.sha256))
-                .collect(),
-            attestations: files
-                .map(|(name, bytes)| Descriptor::at(name, Sha256Digest::of(bytes)))
-                .collect(),
+            subject: subject.collect(),
+            attestations,
         })
     }
 }
 
 /// Returns the statement that is to be signed.
 ///
-/// Of a rejected bundle it is about the artifacts that are there, and says that they failed.
+/// For a rejected bundle it names the artifacts in the bundle, and says that they failed.
 pub fn statement(bundle: Summarised, result: &AttestationResult, about: &About<'_>) -> Vec<u8> {
     let (verdict, level) = if result.is_accepted() {
         ("PASSED", Level::shown_by(result).name())
@@ -153,7 +155,7 @@ pub fn statement(bundle: Summarised, result: &AttestationResult, about: &About<'
             slsa_version: Some(SLSA_VERSION.to_owned()),
         },
     };
-    // A document of strings alone can always be written.
+    // Serialising cannot fail: all keys are strings.
     serde_json::to_vec(&statement).unwrap_or_default()
 }
 
@@ -177,20 +179,21 @@ impl About<'_> {
     }
 }
 
-/// What the reader of a summary expects of it.
+/// The values that the reader of a summary expects.
 #[derive(Clone, Debug)]
 pub struct Wanted<'a> {
-    /// URI of the verifier that it has to be of.
+    /// The URI of the verifier that must have made it.
     pub verifier_id: &'a str,
-    /// URI of what it has to be about.
+    /// The URI of the resource that it has to be about.
     pub resource_uri: &'a str,
     /// The files that have to be subjects.
     pub artifacts: &'a [ExpectedArtifact],
-    /// The lowest level of the build track.
+    /// The lowest level of the build track that is accepted.
     pub level: Level,
 }
 
-/// Why a summary, whose signature was verified, is not what was expected. Both sides of a comparison are in the text.
+/// Why a summary, whose signature was verified, is not the expected one. Both sides of a comparison
+/// are in the text.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)] // Each sentence is the documentation.
 pub enum SummaryError {
@@ -208,7 +211,8 @@ pub enum SummaryError {
     Level { expected: Level, actual: String },
 }
 
-/// Compares the payload of a signed summary with what its reader expects, and returns the highest level of the build track.
+/// Compares the payload of a signed summary with what its reader expects, and returns the highest
+/// level of the build track.
 ///
 /// # Errors
 /// The first difference.
@@ -234,24 +238,39 @@ pub fn appraise(payload: &[u8], wanted: &Wanted<'_>) -> Result<Level, SummaryErr
             });
         }
     }
-    for ExpectedArtifact { file, sha256 } in wanted.artifacts {
-        let hex = sha256.to_string();
-        let is_it = |subject: &Descriptor| subject.digest["sha256"] == *hex;
-        if !statement.subject.iter().any(is_it) {
-            return Err(SummaryError::NotASubject {
-                file: file.clone(),
-                sha256: *sha256,
-            });
-        }
+    for artifact in wanted.artifacts {
+        appraise_artifact(&statement.subject, artifact)?;
     }
-    let levels = &predicate.verified_levels;
-    let highest = levels.iter().filter_map(|name| Level::named(name)).max();
-    highest
-        .filter(|level| *level >= wanted.level)
-        .ok_or_else(|| SummaryError::Level {
-            expected: wanted.level,
-            actual: levels.join(", "),
-        })
+    appraise_level(&predicate.verified_levels, wanted.level)
+}
+
+fn appraise_artifact(
+    subjects: &[Descriptor],
+    artifact: &ExpectedArtifact,
+) -> Result<(), SummaryError> {
+    let hex = artifact.sha256.to_string();
+    if subjects
+        .iter()
+        .any(|subject| subject.digest["sha256"] == *hex)
+    {
+        return Ok(());
+    }
+    Err(SummaryError::NotASubject {
+        file: artifact.file.clone(),
+        sha256: artifact.sha256,
+    })
+}
+
+/// Returns the highest level that is named; the names of other tracks are passed over.
+fn appraise_level(names: &[String], expected: Level) -> Result<Level, SummaryError> {
+    let highest = names.iter().filter_map(|name| Level::named(name)).max();
+    match highest {
+        Some(level) if level >= expected => Ok(level),
+        _ => Err(SummaryError::Level {
+            expected,
+            actual: names.join(", "),
+        }),
+    }
 }
 
 #[derive(Deserialize, Serialize)]
@@ -286,7 +305,7 @@ struct Verifier {
     version: Option<Value>,
 }
 
-/// in-toto's ResourceDescriptor, as far as it is needed.
+/// The members of in-toto's ResourceDescriptor that a summary needs.
 #[derive(Default, Deserialize, Serialize)]
 struct Descriptor {
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -1,12 +1,12 @@
 //! The form of the tables of rejections.
 //!
-//! - Comes in: a row for each reason, with its sentence, its variant, its code and its two sides.
-//! - Goes out: the enum, with `code` and `sides`.
-//! - Never: a reason without a code, or a code that is somewhere else than its sentence.
+//! * In: a row for each reason, with its sentence, its variant, its code and its two sides.
+//! * Out: the enum, with `code` and `sides`.
+//! * Never: a reason without a code, or a code that is somewhere else than its sentence.
 
-/// Makes an enum of rejections from its rows: `#[error(…)] Variant { fields } = code, sides;`, where code and sides are
-/// expressions over the fields, which are references there. The derives stand beside the rows, so that what they generate finds
-/// the names in them.
+/// Defines an enum of rejections from its rows: `#[error(…)] Variant { fields } = code, sides;`,
+/// where code and sides are expressions over the fields, which are references there. The derives
+/// stand beside the rows, so that the code that they generate finds the names in them.
 macro_rules! rejections {
     (
         $(#[$of_enum:meta])*
@@ -30,7 +30,7 @@ macro_rules! rejections {
         }
 
         impl $rejection {
-            /// Returns its stable code.
+            /// Returns the stable code of the rejection.
             pub fn code(&self) -> &'static str {
                 match self {
                     $(
@@ -43,7 +43,7 @@ macro_rules! rejections {
                 }
             }
 
-            /// Returns what was expected, and what was there.
+            /// Returns the expected side of the comparison, and the actual one.
             pub fn sides(&self) -> $crate::verifier::sides::Sides {
                 match self {
                     $(

@@ -1,5 +1,5 @@
 //! Who may ask, and in which words? Requests that two readers could read in two ways are refused
-//! before any of them is routed, and so is what a web page asks for its reader; over both ports.
+//! before any of them is routed, and so are requests of a web page for its reader; over both ports.
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpStream};
@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use crate::connections::connect_tls;
 use crate::support::{Appliance, JSON, post_head};
 
-/// Follows every raw request. Nothing else here has the status of its response.
+/// A request that follows every raw request. No other response here has the status of its response.
 const SMUGGLED: &str = "DELETE /health HTTP/1.1\r\nHost: kettle\r\n\r\n";
 const SMUGGLED_STATUS: u16 = 405;
 
@@ -28,7 +28,7 @@ fn exchange(appliance: &Appliance, port: Port, bytes: &[u8]) -> String {
     // Whoever is refused early may find the connection closed.
     match port {
         Port::Plaintext => {
-            let mut stream = TcpStream::connect(appliance.addresses.clear).unwrap();
+            let mut stream = TcpStream::connect(appliance.addresses.plaintext).unwrap();
             let _ = stream.write_all(bytes);
             let _ = stream.shutdown(Shutdown::Write);
             stream.read_to_end(&mut answer).unwrap();
@@ -54,7 +54,7 @@ fn statuses(responses: &str) -> Vec<u16> {
         .collect()
 }
 
-/// Line by line, as it is sent: name, request, status and code.
+/// Each row has a name, the request as it is sent, and the expected status and code.
 const REFUSED: &[(&str, &str, u16, &str)] = &[
     // Lines.
     (
@@ -265,7 +265,7 @@ const REFUSED: &[(&str, &str, u16, &str)] = &[
         "host-invalid",
     ),
     (
-        "a name that nobody gave it",
+        "an unknown name",
         "GET /health HTTP/1.1\r\nHost: other.example\r\n\r\n",
         403,
         "cross-origin",
@@ -337,7 +337,7 @@ const REFUSED: &[(&str, &str, u16, &str)] = &[
         400,
         "body-framing-invalid",
     ),
-    // Who asks.
+    // The caller's origin.
     (
         "a page of another site",
         "POST /build HTTP/1.1\r\nHost: kettle\r\nSec-Fetch-Site: cross-site\r\nContent-Length: 5\r\n\r\nvalid",
@@ -513,7 +513,7 @@ fn raw_requests_that_are_unusual_and_clear_are_served() {
     }
 }
 
-/// The header comes in two writes, cut at each byte, behind another request or not.
+/// The header comes in two writes, cut at each byte, after another request or first.
 #[test]
 fn the_place_where_a_header_is_cut_makes_no_difference() {
     let appliance = Appliance::start();
@@ -524,7 +524,7 @@ fn the_place_where_a_header_is_cut_makes_no_difference() {
         (format!("{served}{refused}"), &[200, 400]),
     ] {
         for cut in 1..request.len() {
-            let mut stream = TcpStream::connect(appliance.addresses.clear).unwrap();
+            let mut stream = TcpStream::connect(appliance.addresses.plaintext).unwrap();
             stream.set_nodelay(true).unwrap();
             let (first, second) = request.as_bytes().split_at(cut);
             stream.write_all(first).unwrap();
@@ -578,7 +578,7 @@ fn a_web_page_neither_submits_nor_reads_for_its_reader() {
     );
 }
 
-/// The name in a page's URL has the address of this machine now: `Host` still has the name.
+/// The name in a page's URL now resolves to this machine, but `Host` still has the name.
 #[test]
 fn a_dns_name_that_changes_to_this_machine_reaches_nothing() {
     let appliance = Appliance::start();

@@ -1,4 +1,4 @@
-//! What the listener does with connections: keep-alive, TLS, limits.
+//! How does the listener treat connections? Keep-alive, TLS, limits.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -187,7 +187,7 @@ fn garbage_costs_one_connection_and_nothing_else() {
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
         b"",
     ] {
-        let mut stream = TcpStream::connect(appliance.addresses.clear).unwrap();
+        let mut stream = TcpStream::connect(appliance.addresses.plaintext).unwrap();
         stream.write_all(garbage).unwrap();
         stream.shutdown(std::net::Shutdown::Write).unwrap();
         let mut answer = Vec::new();

@@ -319,7 +319,7 @@ fn every_problem_about_a_job_says_which() {
         refused.is_problem(405, "method-not-allowed");
         assert_eq!(refused.json()["build_id"], id, "{path}");
     }
-    // Whoever does not know it learns nothing.
+    // A client that does not know the id learns nothing.
     let refused = appliance.ask("DELETE /build/0 HTTP/1.1");
     refused.is_problem(405, "method-not-allowed");
     assert_eq!(refused.json().get("build_id"), None);

@@ -1,4 +1,4 @@
-//! The result and what it is made of: whole, in parts, and not at all.
+//! Downloads of the result and its files: whole, in parts, and refused.
 
 use std::sync::Arc;
 
@@ -257,13 +257,13 @@ fn there_is_nothing_before_the_end_nor_after_a_failure() {
 }
 
 #[test]
-fn a_file_that_is_not_as_recorded_is_a_fault_of_ours() {
+fn a_file_that_differs_from_its_record_is_an_internal_error() {
     let appliance = Appliance::start();
     let (running, id) = appliance.accepted();
-    let folder = running.folder().to_owned();
+    let directory = running.directory().to_owned();
     appliance.succeed(running, b"bundle");
-    std::fs::write(folder.join("bundle"), b"longer than before").unwrap();
+    std::fs::write(directory.join("bundle"), b"longer than before").unwrap();
     let response = appliance.get(&format!("/build/{id}/result"));
     response.is_problem(500, "internal");
-    assert!(!response.text().contains(folder.to_str().unwrap()));
+    assert!(!response.text().contains(directory.to_str().unwrap()));
 }

@@ -1,4 +1,4 @@
-//! Progress: replay, following, resuming, and readers of different speed.
+//! Progress of a build: replay, following, resuming, and readers of different speed.
 
 use std::net::TcpStream;
 use std::sync::Arc;
@@ -90,7 +90,7 @@ fn typed_events_are_replayed_followed_and_ended() {
         (&"complete".into(), &"ok".into())
     );
     assert!(events.next().is_none());
-    // But for the word, it is the result of the job document.
+    // Except for the word, it is the result of the job document.
     result["status"] = "success".into();
     assert_eq!(
         result,
@@ -235,7 +235,8 @@ fn no_line_of_the_stream_is_the_appliances_own_unless_the_appliance_says_it() {
     }
 }
 
-/// Published clients split each piece that they read at line ends, and a record of TLS ends at 16 KiB.
+/// Published clients split each piece that they read at line ends, and a record of TLS ends at 16
+/// KiB.
 #[test]
 fn no_line_of_the_stream_is_too_long_for_clients_that_read_by_pieces() {
     const LONGEST_LINE: usize = 12 * 1024;
@@ -291,7 +292,7 @@ fn no_line_of_the_stream_is_too_long_for_clients_that_read_by_pieces() {
 
     let head = format!("GET /build/{id}/events HTTP/1.1");
     let typed: Vec<SentEvent> = open_events(&appliance, &head).1.collect();
-    // The last one is `complete`, the first one has words of its own in the stream.
+    // The last one is `complete`; the first one has its own words in the stream.
     assert_eq!(typed.len(), numbered.len() + 1);
     let mut escaped = 0;
     for (event, (number, parts)) in typed.iter().zip(&numbered).skip(1) {
@@ -442,7 +443,7 @@ fn events_come_promptly_while_nothing_else_happens() {
         let sent = Instant::now();
         line(&running, &number.to_string()).unwrap();
         assert_eq!(events.next().unwrap().data["msg"], number.to_string());
-        // Not only when the stream has something to say by itself.
+        // An event arrives also while the stream has nothing else to send.
         assert!(sent.elapsed() < EVENT_HEARTBEAT, "{:?}", sent.elapsed());
     }
 }
@@ -458,7 +459,7 @@ fn head_gives_the_headers_and_does_not_wait() {
     );
 }
 
-/// Checks numbers and texts of a long log, as it is read.
+/// Checks the numbers and texts of a long log while it is read.
 fn check_lines(events: Events<TcpStream>, lines: u64, mut between: impl FnMut(u64)) {
     let mut expected = 0;
     for event in events {

@@ -1,5 +1,6 @@
-//! The API under fire: requests whose framing two readers could read differently, requests that are too much, names that
-//! are paths, connections that hang. Each has its answer or its end, and the server goes on.
+//! The API under fire: requests whose framing two readers could read differently, requests over a
+//! limit, names that are paths, connections that hang. Each gets its response or its end, and the
+//! server goes on.
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -9,15 +10,15 @@ use kettle::api::limits::{MAX_CONNECTIONS, MAX_HEADER_BYTES, MAX_HEADERS};
 
 use crate::support::{Appliance, FORM, JSON, Response, fail};
 
-/// Nothing here takes longer, unless something hangs.
+/// The longest time that anything here takes, unless something hangs.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// A request that is smuggled behind another one; nothing else here has its status.
+/// A request that is smuggled after another one; no other response here has its status.
 const SMUGGLED: &str = "DELETE /health HTTP/1.1\r\nHost: kettle\r\n\r\n";
 const SMUGGLED_STATUS: u16 = 405;
-/// Longer than any line that is taken.
+/// The length of a line that is longer than any accepted one.
 const LONG: usize = 2 * MAX_HEADER_BYTES;
 
-/// Sends bytes, ends our side, and gives all that comes until the server has ended its own.
+/// Sends bytes, ends our side, and returns all bytes that come until the server has ended its own.
 fn exchange(address: SocketAddr, bytes: &[u8]) -> io::Result<Vec<u8>> {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -29,9 +30,10 @@ fn exchange(address: SocketAddr, bytes: &[u8]) -> io::Result<Vec<u8>> {
     Ok(answer)
 }
 
-/// The statuses of all answers on one connection.
+/// Returns the statuses of all responses on one connection.
 fn statuses(appliance: &Appliance, request: &str) -> Vec<u16> {
-    let answer = exchange(appliance.addresses.clear, request.as_bytes()).expect("an end in time");
+    let answer =
+        exchange(appliance.addresses.plaintext, request.as_bytes()).expect("an end in time");
     let text = String::from_utf8_lossy(&answer).into_owned();
     text.split("HTTP/1.1 ")
         .skip(1)
@@ -141,7 +143,7 @@ fn a_body_has_one_length_or_the_request_is_refused() {
     assert!(appliance.no_build());
 }
 
-/// Where chunks end is found by one reader only, so nothing that follows them is a request.
+/// Only one reader finds the end of the chunks, so nothing that follows them is a request.
 #[test]
 fn a_body_in_chunks_is_the_last_of_its_connection() {
     for (path, status) in [
@@ -169,7 +171,8 @@ fn a_body_in_chunks_is_the_last_of_its_connection() {
     }
 }
 
-/// A request that has a body although nobody asked for one ends its connection, or its body is left out to the byte.
+/// A request with a body that the route does not read ends its connection, or its body is skipped
+/// exactly.
 #[test]
 fn a_body_that_nobody_reads_is_never_taken_for_a_request() {
     let appliance = Appliance::start();
@@ -350,7 +353,7 @@ fn a_request_line_is_one_or_the_connection_ends() {
         ),
     ] {
         let found =
-            exchange(appliance.addresses.clear, request.as_bytes()).expect("an end in time");
+            exchange(appliance.addresses.plaintext, request.as_bytes()).expect("an end in time");
         let text = String::from_utf8_lossy(&found).into_owned();
         let found = text
             .split("HTTP/1.")
@@ -364,7 +367,7 @@ fn a_request_line_is_one_or_the_connection_ends() {
 }
 
 #[test]
-fn what_follows_a_refused_post_is_never_taken_for_a_request() {
+fn bytes_after_a_refused_post_are_never_taken_for_a_request() {
     let appliance = Appliance::start();
     // The body is longer than what is read of it; its rest looks like a request.
     for (headers, status) in [
@@ -382,7 +385,7 @@ fn what_follows_a_refused_post_is_never_taken_for_a_request() {
         assert!(!found.contains(&SMUGGLED_STATUS), "{headers}: {found:?}");
         is_well(&appliance);
     }
-    // Behind an answer that says that it goes on, the next request has its own.
+    // After a response that keeps the connection open, the next request gets its own response.
     let twice = format!("GET /health HTTP/1.1\r\nHost: kettle\r\n\r\n{SMUGGLED}");
     assert_eq!(statuses(&appliance, &twice), [200, SMUGGLED_STATUS]);
 }
@@ -508,9 +511,9 @@ fn ids_and_names_are_compared_and_never_paths() {
         "hell%6f/..",
         long.as_str(),
     ] {
-        for folder in ["artifacts", "build-config"] {
-            let found = appliance.get(&format!("/builds/{id}/{folder}/{name}"));
-            assert_eq!(found.status, 404, "{folder}/{name}");
+        for directory in ["artifacts", "build-config"] {
+            let found = appliance.get(&format!("/builds/{id}/{directory}/{name}"));
+            assert_eq!(found.status, 404, "{directory}/{name}");
         }
     }
     // Another way to write the same name is the same name.
@@ -524,7 +527,7 @@ fn ids_and_names_are_compared_and_never_paths() {
 }
 
 #[test]
-fn a_half_closed_connection_gets_its_answer_and_ends() {
+fn a_half_closed_connection_gets_its_response_and_ends() {
     let appliance = Appliance::start();
     // `exchange` ends its side before it reads.
     assert_eq!(
@@ -544,7 +547,7 @@ fn a_half_closed_connection_gets_its_answer_and_ends() {
     is_well(&appliance);
 }
 
-/// Handshake records that are none, of versions that are refused, or cut off.
+/// Handshake records that are invalid, of refused versions, or cut off.
 #[test]
 fn a_handshake_that_is_none_costs_one_connection() {
     let appliance = Appliance::start();
@@ -557,7 +560,8 @@ fn a_handshake_that_is_none_costs_one_connection() {
         ]
         .concat()
     };
-    // A ClientHello: version, random, no session, suites, no compression, and no extensions, so none of TLS 1.3.
+    // A ClientHello: version, random, no session, suites, no compression, and no extensions, so
+    // none of TLS 1.3.
     let hello = |version: u16, suites: &[u16]| {
         let suites: Vec<u8> = suites
             .iter()
@@ -578,7 +582,7 @@ fn a_handshake_that_is_none_costs_one_connection() {
     for (name, bytes) in [
         ("nothing", Vec::new()),
         (
-            "a request in clear",
+            "a request in plaintext",
             b"GET /health HTTP/1.1\r\n\r\n".to_vec(),
         ),
         ("SSL 2", vec![0x80, 0x2e, 1, 0, 2, 0, 0x15, 0, 0, 0, 0x10]),
@@ -604,7 +608,7 @@ fn a_handshake_that_is_none_costs_one_connection() {
             record(22, 0x0303, &[1, 0xff, 0xff, 0xff]),
         ),
         ("an empty record", record(22, 0x0303, &[])),
-        ("a kind that nobody knows", record(99, 0x0303, &[1, 2, 3])),
+        ("an unknown kind", record(99, 0x0303, &[1, 2, 3])),
         ("an alert", record(21, 0x0303, &[2, 40])),
         (
             "noise",
@@ -617,7 +621,7 @@ fn a_handshake_that_is_none_costs_one_connection() {
             Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Vec::new(),
             answer => answer.expect("an end in time"),
         };
-        // Nothing, or an alert: never a handshake that goes on, never HTTP.
+        // The server sends nothing or an alert: never a handshake that goes on, never HTTP.
         assert!(answer.is_empty() || answer[0] == 21, "{name}: {answer:?}");
         is_well(&appliance);
     }

@@ -1,5 +1,6 @@
-//! Forms that are tricky or too much, over a socket and with the reader of submissions that the appliance has: each is refused
-//! with a problem document that says which limit it met, leaves nothing, and does not take the slot.
+//! Tricky forms and forms over a limit, over a socket and with the appliance's own reader of
+//! submissions: each is refused with a problem document that names the limit, leaves no file, and
+//! does not take the slot.
 
 use kettle::api::submission::limits::{
     MAX_BOUNDARY_BYTES, MAX_FIELD_BYTES, MAX_FORM_BODY_BYTES, MAX_OUTSIDE_PARTS_BYTES,
@@ -10,9 +11,9 @@ use kettle::source::repository::{MAX_REF_BYTES, MAX_URL_BYTES};
 
 use crate::support::{Appliance, Response, post_head};
 
-/// Of every form here, unless it is about boundaries.
+/// The boundary of every form here that is not about boundaries.
 const BOUNDARY: &str = "x";
-/// Far more of everything than is taken.
+/// A count far above every limit.
 const MANY: usize = 5000;
 
 fn form_type(boundary: &str) -> String {
@@ -27,12 +28,12 @@ fn whole(parts: &str) -> String {
     format!("{parts}--{BOUNDARY}--\r\n")
 }
 
-/// A form that is taken.
+/// Returns a form that is accepted.
 fn valid() -> String {
     whole(&part("name=repo_url", "https://example.org/hello.git"))
 }
 
-/// The answer, which is the same for a body with a length and one that comes in chunks.
+/// Returns the response, which is the same for a body with a length and for a chunked one.
 fn submit(appliance: &Appliance, content_type: &str, body: &str) -> Response {
     let measured = appliance.post("/build", content_type, body);
     if measured.status == 202 {
@@ -54,7 +55,7 @@ fn submit(appliance: &Appliance, content_type: &str, body: &str) -> Response {
     measured
 }
 
-/// Nothing of what was refused is there, and the slot is free.
+/// Asserts that nothing of the refused form is left, and that the slot is free.
 fn nothing_happened(appliance: &Appliance) {
     assert!(appliance.no_build());
     assert_eq!(
@@ -119,7 +120,7 @@ fn boundaries_are_those_of_the_standard() {
     nothing_happened(&appliance);
 }
 
-/// What looks like a boundary is one, wherever it is, or it is data: never one for one reader and not for the next.
+/// A line that looks like a boundary is one for every reader, or data for every reader.
 #[test]
 fn a_boundary_in_the_data_ends_the_part_or_is_data() {
     let appliance = Appliance::with_intake();
@@ -131,12 +132,12 @@ fn a_boundary_in_the_data_ends_the_part_or_is_data() {
             "form-malformed",
         ),
         (
-            "the last boundary, with more behind it",
+            "the last boundary, with more after it",
             part("name=nonce", "00\r\n--x--\r\n"),
             "source-missing",
         ),
         (
-            "a boundary behind a line feed alone",
+            "a boundary after a line feed alone",
             part("name=nonce", "00\n--x"),
             "nonce-invalid",
         ),
@@ -183,7 +184,7 @@ fn a_boundary_in_the_data_ends_the_part_or_is_data() {
 }
 
 #[test]
-fn what_is_too_much_is_refused_with_its_limit() {
+fn too_much_of_anything_is_refused_with_its_limit() {
     let appliance = Appliance::with_intake();
     let url = part("name=repo_url", "https://example.org/hello.git");
     let long = |bytes: usize| "y".repeat(bytes);
@@ -241,7 +242,7 @@ fn what_is_too_much_is_refused_with_its_limit() {
             MAX_PART_HEADER_BYTES,
         ),
         (
-            "blanks behind a boundary",
+            "blanks after a boundary",
             format!("--x{}", " ".repeat(MANY * 2)),
             413,
             "form-too-large",
@@ -255,7 +256,7 @@ fn what_is_too_much_is_refused_with_its_limit() {
             outside,
         ),
         (
-            "what is behind the parts",
+            "an epilogue after the parts",
             whole(&url) + &long(outside + 1),
             413,
             "form-too-large",
@@ -306,7 +307,7 @@ fn what_is_too_much_is_refused_with_its_limit() {
 }
 
 #[test]
-fn what_is_as_much_as_can_be_is_taken() {
+fn as_much_as_the_limits_allow_is_accepted() {
     let url = part("name=repo_url", "https://example.org/hello.git");
     let fields = part(
         &format!("name=nonce{}", "\r\nX: y".repeat(MAX_PART_HEADERS - 1)),
@@ -324,7 +325,7 @@ fn what_is_as_much_as_can_be_is_taken() {
     }
 }
 
-/// Of the fields that there are each may come once, so that the second or an unknown one ends a form of many parts.
+/// Each known field may come once, so that a repeated or unknown field ends a form of many parts.
 #[test]
 fn a_form_of_thousands_of_parts_ends_early() {
     let appliance = Appliance::with_intake();
@@ -341,7 +342,7 @@ fn a_form_of_thousands_of_parts_ends_early() {
         (files, "field-repeated"),
     ] {
         submit(&appliance, &form_type(BOUNDARY), &whole(&body)).is_problem(400, code);
-        // The answer does not wait for the rest.
+        // The response does not wait for the rest.
         let mut client = appliance.connect();
         let head = post_head("/build", &form_type(BOUNDARY), &body);
         client.send_head(&head);

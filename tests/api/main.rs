@@ -1,4 +1,5 @@
-//! What does the API answer? Over real sockets, with stand-ins for the reader of submissions and for the pipeline.
+//! How does the API respond? Over real sockets, with stand-ins for the reader of submissions and
+//! for the pipeline.
 
 #![cfg(feature = "host")]
 // The lint knows tests by their attribute; these are also the tests' own helpers.

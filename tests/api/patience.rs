@@ -1,4 +1,5 @@
-//! How long does the server wait? Each claim takes as long as the limit that it is about, so they run at once.
+//! How long does the server wait? Each claim takes as long as the limit that it is about, so they
+//! run at once.
 
 use std::io::Read as _;
 use std::net::TcpStream;
@@ -8,8 +9,8 @@ use kettle::api::limits::{EVENT_HEARTBEAT, HEADER_TIMEOUT, TLS_HANDSHAKE_TIMEOUT
 
 use crate::support::{Appliance, JSON, post_head};
 
-/// Waits for the end of what the server sends, which has to come at about `limit` after `start`, a moment before the server
-/// began to wait; returns what came before.
+/// Waits for the end of the server's output, which has to come about `limit` after `start`, a
+/// moment before the server began to wait; returns the output.
 fn ends_after(limit: Duration, start: Instant, mut stream: impl std::io::Read) -> Vec<u8> {
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).unwrap();

@@ -1,5 +1,5 @@
-//! What does the plaintext port of the image answer? What is no secret; for everything else it says
-//! how to ask by TLS, before it reads anything of a body.
+//! What does the plaintext port of the image serve? Everything that is not secret; for the rest it
+//! says how to ask by TLS, before it reads anything of a body.
 
 use std::sync::atomic::Ordering;
 
@@ -8,7 +8,7 @@ use kettle::api::route::ROUTES;
 use crate::connections::connect_tls;
 use crate::support::{Appliance, FORM, JSON, Response, post_head};
 
-/// What is served in plaintext too.
+/// The paths that are served in plaintext too.
 const PUBLIC: [&str; 4] = ["/health", "/ready", "/attestation", "/openapi.json"];
 
 fn is_refused(response: &Response) {
@@ -18,7 +18,7 @@ fn is_refused(response: &Response) {
 }
 
 #[test]
-fn what_is_no_secret_is_answered_in_plaintext_too() {
+fn paths_without_secrets_are_served_in_plaintext_too() {
     let appliance = Appliance::in_the_image();
     for prefix in ["", "/v1", "/api"] {
         for (path, status) in [
@@ -125,7 +125,7 @@ fn a_source_in_plaintext_is_refused_before_it_is_read() {
         ] {
             let mut client = appliance.connect();
             client.send_head(&format!("POST {path} HTTP/1.1\r\n{kind}\r\n{length}"));
-            // Nothing of the body was sent, and it is not asked for.
+            // Nothing of the body was sent, and the server does not request it.
             is_refused(&client.response(false));
             assert!(client.at_end());
         }
@@ -137,7 +137,7 @@ fn a_source_in_plaintext_is_refused_before_it_is_read() {
 }
 
 #[test]
-fn the_image_answers_to_any_name_and_to_no_page_of_another_origin() {
+fn the_image_accepts_any_host_name_and_no_page_of_another_origin() {
     let appliance = Appliance::in_the_image();
     let ask = |fields: &str| {
         let mut client = connect_tls(&appliance);

@@ -1,4 +1,4 @@
-//! Who gets the slot, and what each kind of client gets back.
+//! Which client gets the slot, and what does each kind of client get back?
 
 use std::sync::Barrier;
 use std::sync::atomic::Ordering;
@@ -28,7 +28,7 @@ fn json_gets_202_with_links() {
 }
 
 #[test]
-fn a_body_in_chunks_is_asked_for_and_taken() {
+fn a_body_in_chunks_is_requested_and_accepted() {
     let appliance = Appliance::start();
     let mut client = appliance.connect();
     client.send_head(&format!(
@@ -174,7 +174,7 @@ fn a_taken_slot_stays_taken_and_never_tells_the_job() {
 }
 
 #[test]
-fn answers_409_before_the_body_is_read() {
+fn responds_409_before_the_body_is_read() {
     let appliance = Appliance::start();
     let _running = appliance.accepted();
     for headers in [

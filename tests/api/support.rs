@@ -1,5 +1,5 @@
-//! An appliance in a thread of its own, with a stand-in for the reader of submissions and for the pipeline, and a
-//! client that writes HTTP by hand.
+//! An appliance in its own thread, with a stand-in for the reader of submissions and for the
+//! pipeline, and a client that writes HTTP by hand.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -27,10 +27,10 @@ use kettle::provenance::{Nonce, NonceSource};
 use kettle::source::{ProjectName, RepositoryUrl};
 use kettle::toolchain::{Artifact, Kind, Lockfile};
 
-/// Nothing in these tests takes longer, unless something hangs.
+/// The longest time that anything in these tests takes, unless something hangs.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What the threads of the service are called.
+/// The name of the service's threads.
 const SERVICE: &str = "service";
 
 /// Counts what the stand-in for the reader of submissions did.
@@ -108,7 +108,7 @@ impl Appliance {
         Self::start_at(host())
     }
 
-    /// The service as the image has it.
+    /// Starts the service as the image has it.
     pub fn in_the_image() -> Self {
         Self::start_at(Premises::Image)
     }
@@ -119,7 +119,8 @@ impl Appliance {
         Self::start_with(tempfile::tempdir().unwrap(), reader, counts, premises)
     }
 
-    /// With the reader of submissions that the appliance has; it keeps uploads in the folder `uploads`.
+    /// Starts it with the appliance's own reader of submissions, which keeps uploads in the
+    /// directory `uploads`.
     pub fn with_intake() -> Self {
         let work = tempfile::tempdir().unwrap();
         let intake = Intake::open(work.path().join("uploads")).unwrap();
@@ -170,13 +171,13 @@ impl Appliance {
     }
 
     pub fn connect(&self) -> Client<TcpStream> {
-        let stream = TcpStream::connect(self.addresses.clear).unwrap();
+        let stream = TcpStream::connect(self.addresses.plaintext).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
         Client::new(stream)
     }
 
-    /// One request on a connection of its own; `head` is request line and headers.
+    /// Sends one request on its own connection; `head` is request line and headers.
     pub fn ask(&self, head: &str) -> Response {
         self.connect().ask(head, "")
     }
@@ -189,7 +190,7 @@ impl Appliance {
         self.connect().ask(&post_head(path, headers, body), body)
     }
 
-    /// The job that the pipeline was asked to run.
+    /// Returns the job that the pipeline was asked to run.
     pub fn build(&self) -> Running {
         self.builds.lock().unwrap().recv_timeout(PATIENCE).unwrap()
     }
@@ -198,7 +199,7 @@ impl Appliance {
         self.builds.lock().unwrap().try_recv().is_err()
     }
 
-    /// Submits, as JSON, and gives the job with its id.
+    /// Submits as JSON, and returns the job with its id.
     pub fn accepted(&self) -> (Running, String) {
         let response = self.post("/build", JSON, "valid");
         assert_eq!(response.status, 202);
@@ -207,7 +208,7 @@ impl Appliance {
         (running, id)
     }
 
-    /// A finished job, with a bundle of `bundle` and some artifacts.
+    /// Returns a finished job with the bytes `bundle` as its bundle and some artifacts.
     pub fn finished(&self, bundle: &[u8]) -> String {
         let (running, id) = self.accepted();
         self.succeed(running, bundle);
@@ -218,10 +219,10 @@ impl Appliance {
         self.succeed_with(running, bundle, b"{\"z\":1,\"a\":\"\\u0000\"}\n");
     }
 
-    /// The same, with this `provenance.json`.
+    /// Does the same with this `provenance.json`.
     pub fn succeed_with(&self, running: Running, bundle: &[u8], provenance: &[u8]) {
         let keep = |name: &str, bytes: &[u8]| {
-            let path = running.folder().join(name);
+            let path = running.directory().join(name);
             std::fs::write(&path, bytes).unwrap();
             (path, Sha256Digest::of(bytes), bytes.len() as u64)
         };
@@ -260,14 +261,15 @@ impl Appliance {
     }
 }
 
-/// An ordinary host that is called as these tests call it.
+/// Returns an ordinary host with the name that these tests use.
 fn host() -> Premises {
     Premises::Host {
         names: vec![HostName::parse("kettle").unwrap()],
     }
 }
 
-/// The program that is shipped ends with its first panic, and so do these tests: tokio would swallow one of a connection.
+/// Ends the tests with the first panic, as the shipped program ends: tokio would swallow a panic of
+/// a connection.
 fn end_with_a_panic_of_the_service() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -288,7 +290,7 @@ pub fn fail(running: Running, error_type: ErrorType) {
     });
 }
 
-/// A statement about a project with many dependencies, longer than a record of TLS.
+/// Returns a statement about a project with many dependencies, longer than a TLS record.
 pub fn long_provenance() -> Vec<u8> {
     let dependency = |number| {
         serde_json::json!({"uri": format!("pkg:cargo/dependency-{number}@1.2.3"),
@@ -373,7 +375,7 @@ impl<S: Read + Write> Client<S> {
         }
     }
 
-    /// The stream, for whoever reads on. Nothing may have been read ahead.
+    /// Returns the stream for further reading. Nothing may have been read ahead.
     pub fn into_inner(self) -> S {
         assert!(self.reader.buffer().is_empty());
         self.reader.into_inner()
@@ -399,7 +401,7 @@ impl<S: Read + Write> Client<S> {
         line.trim_end().to_owned()
     }
 
-    /// Status line and headers.
+    /// Reads the status line and headers.
     pub fn head(&mut self) -> Response {
         let line = self.line();
         let status = line
@@ -442,7 +444,7 @@ impl<S: Read + Write> Client<S> {
         response
     }
 
-    /// The next chunk of a chunked body.
+    /// Reads the next chunk of a chunked body.
     pub fn chunk(&mut self) -> Option<Vec<u8>> {
         let length = usize::from_str_radix(&self.line(), 16).unwrap();
         let mut chunk = vec![0; length];
@@ -451,12 +453,12 @@ impl<S: Read + Write> Client<S> {
         (length > 0).then_some(chunk)
     }
 
-    /// Whether the server has ended its side.
+    /// Returns whether the server has ended its side.
     pub fn at_end(&mut self) -> bool {
         matches!(self.reader.fill_buf(), Ok([]))
     }
 
-    /// Reads the events of a stream whose head has been read.
+    /// Reads the events of a stream after its header block.
     pub fn events(self) -> Events<S> {
         Events {
             client: self,
@@ -520,7 +522,7 @@ fn parse_event(block: &str) -> SentEvent {
     event
 }
 
-/// Opens a stream of events and reads its head.
+/// Opens a stream of events and reads its header block.
 pub fn open_events(appliance: &Appliance, head: &str) -> (Response, Events<TcpStream>) {
     let mut client = appliance.connect();
     client.send_head(head);

@@ -1,5 +1,5 @@
-//! What a client can do to a connection with TLS once the handshake is over: it costs that connection and no other. The client
-//! here takes the keys that were agreed on, and writes the records that it likes.
+//! What can a client do to a TLS connection after the handshake? It costs that connection and no
+//! other. The client here takes the negotiated keys, and writes any records that a test wants.
 
 use std::io::{self, Read as _, Write as _};
 use std::net::TcpStream;
@@ -27,7 +27,7 @@ const DATA: u8 = 23;
 /// The version that all records carry.
 const RECORD_VERSION: [u8; 2] = [3, 3];
 const RECORD_HEADER_BYTES: usize = 5;
-/// Most that a record may hold (RFC 8446, section 5.1).
+/// The most bytes that a record may have (RFC 8446, section 5.1).
 const MAX_RECORD_BYTES: usize = 1 << 14;
 
 /// Kinds of handshake messages (RFC 5246, section 7.4; RFC 8446, section 4).
@@ -82,7 +82,7 @@ impl Direction {
     }
 }
 
-/// A client that has a connection, and does with it what it likes.
+/// A client that has a connection, and sends on it whatever a test wants.
 struct Rogue {
     stream: TcpStream,
     tls13: bool,
@@ -140,7 +140,8 @@ impl Rogue {
         record(outer, &sealed)
     }
 
-    /// What is authenticated beside the content (RFC 5246, section 6.2.3.3; RFC 8446, section 5.2).
+    /// Returns the additional data that is authenticated (RFC 5246, section 6.2.3.3; RFC 8446,
+    /// section 5.2).
     fn additional(&self, kind: u8, number: &[u8], plain: usize, sealed: usize) -> Vec<u8> {
         if self.tls13 {
             header(kind, sealed).to_vec()
@@ -154,7 +155,7 @@ impl Rogue {
         self.send_raw(&record);
     }
 
-    /// Whoever was refused already may find the connection closed.
+    /// Sends bytes; a refused client may find the connection closed.
     fn send_raw(&mut self, bytes: &[u8]) {
         let _ = self.stream.write_all(bytes);
     }
@@ -219,7 +220,7 @@ fn message(kind: u8, content: &[u8]) -> Vec<u8> {
     [&[kind], &length[1..], content].concat()
 }
 
-/// A ClientHello that is complete and in order, for whichever version is at most `version`.
+/// Returns a complete, valid ClientHello whose highest version is `version`.
 fn hello(version: u16) -> Vec<u8> {
     let extension = |kind: u16, content: &[u8]| {
         [
@@ -252,7 +253,7 @@ fn hello(version: u16) -> Vec<u8> {
     message(CLIENT_HELLO, &content.concat())
 }
 
-/// What a client does to its connection.
+/// One thing that a client does to its connection.
 struct Attempt {
     name: &'static str,
     versions: &'static [&'static SupportedProtocolVersion],
@@ -275,7 +276,7 @@ const fn attempt(
     }
 }
 
-/// What is sealed as it should be, and is not for this side or not for now.
+/// Records that are sealed correctly, but are for the other side or another time.
 const SEALED: &[Attempt] = &[
     attempt("a second ClientHello", NEW, |rogue| {
         rogue.send(HANDSHAKE, &hello(0x0303))
@@ -286,10 +287,10 @@ const SEALED: &[Attempt] = &[
     attempt("a second Finished", BOTH, |rogue| {
         rogue.send(HANDSHAKE, &message(FINISHED, &[7; 12]));
     }),
-    attempt("a certificate that nobody asked for", OLD, |rogue| {
+    attempt("an unrequested certificate", OLD, |rogue| {
         rogue.send(HANDSHAKE, &message(CERTIFICATE, &[0, 0, 0]));
     }),
-    attempt("a certificate that nobody asked for", NEW, |rogue| {
+    attempt("an unrequested certificate", NEW, |rogue| {
         rogue.send(HANDSHAKE, &message(CERTIFICATE, &[0, 0, 0, 0]));
     }),
     attempt("a ticket from the wrong side", NEW, |rogue| {
@@ -304,16 +305,16 @@ const SEALED: &[Attempt] = &[
     attempt("an end of early data", NEW, |rogue| {
         rogue.send(HANDSHAKE, &message(END_OF_EARLY_DATA, &[]));
     }),
-    attempt("a change of keys that is none", NEW, |rogue| {
+    attempt("an invalid change of keys", NEW, |rogue| {
         rogue.send(HANDSHAKE, &message(KEY_UPDATE, &[7]));
     }),
-    attempt("a change of keys with more behind it", NEW, |rogue| {
+    attempt("a change of keys with more after it", NEW, |rogue| {
         rogue.send(
             HANDSHAKE,
             &[message(KEY_UPDATE, &[0]), message(KEY_UPDATE, &[0])].concat(),
         );
     }),
-    attempt("a handshake message that nobody knows", BOTH, |rogue| {
+    attempt("an unknown handshake message", BOTH, |rogue| {
         rogue.send(HANDSHAKE, &message(99, &[1, 2, 3]));
     }),
     attempt("a handshake message of 16 MiB", BOTH, |rogue| {
@@ -326,9 +327,7 @@ const SEALED: &[Attempt] = &[
     attempt("a second change of ciphers", BOTH, |rogue| {
         rogue.send(CHANGE_CIPHER_SPEC, &[1]);
     }),
-    attempt("a kind that nobody knows", BOTH, |rogue| {
-        rogue.send(99, &[1, 2, 3])
-    }),
+    attempt("an unknown kind", BOTH, |rogue| rogue.send(99, &[1, 2, 3])),
     attempt("a record that is too long", BOTH, |rogue| {
         rogue.send(DATA, &[b'x'; MAX_RECORD_BYTES + 1]);
     }),
@@ -341,22 +340,22 @@ const SEALED: &[Attempt] = &[
     }),
 ];
 
-/// What is not sealed, or not as it should be.
+/// Records that are not sealed, or sealed wrongly.
 const UNSEALED: &[Attempt] = &[
-    attempt("a request in clear", BOTH, |rogue| rogue.send_raw(ASK)),
-    attempt("a record of data in clear", BOTH, |rogue| {
+    attempt("a request in plaintext", BOTH, |rogue| rogue.send_raw(ASK)),
+    attempt("a record of data in plaintext", BOTH, |rogue| {
         rogue.send_raw(&record(DATA, ASK))
     }),
-    attempt("a ClientHello in clear", BOTH, |rogue| {
+    attempt("a ClientHello in plaintext", BOTH, |rogue| {
         rogue.send_raw(&record(HANDSHAKE, &hello(0x0303)))
     }),
-    attempt("an alert in clear", BOTH, |rogue| {
+    attempt("an alert in plaintext", BOTH, |rogue| {
         rogue.send_raw(&record(ALERT, &[FATAL, CLOSE_NOTIFY]))
     }),
-    attempt("an end in clear", BOTH, |rogue| {
+    attempt("an end in plaintext", BOTH, |rogue| {
         rogue.send_raw(&record(ALERT, &[WARNING, CLOSE_NOTIFY]))
     }),
-    attempt("a change of ciphers in clear", BOTH, |rogue| {
+    attempt("a change of ciphers in plaintext", BOTH, |rogue| {
         rogue.send_raw(&record(CHANGE_CIPHER_SPEC, &[1]))
     }),
     attempt("noise", BOTH, |rogue| rogue.send_raw(&[0xa5; 4096])),
@@ -391,7 +390,7 @@ const UNSEALED: &[Attempt] = &[
 ];
 
 #[test]
-fn what_is_no_data_after_the_handshake_costs_that_connection() {
+fn records_other_than_data_after_the_handshake_cost_that_connection() {
     let appliance = Appliance::start();
     for Attempt {
         name,
@@ -404,7 +403,7 @@ fn what_is_no_data_after_the_handshake_costs_that_connection() {
             let mut bystander = Rogue::connect(&appliance, version);
             let mut rogue = Rogue::connect(&appliance, version);
             act(&mut rogue);
-            // A request behind it is not answered.
+            // A request after it gets no response.
             rogue.send(DATA, ASK);
             let rest = rogue.rest();
             let alerts = rest
@@ -416,9 +415,9 @@ fn what_is_no_data_after_the_handshake_costs_that_connection() {
     }
 }
 
-/// What the standards leave to us, or tell us to ignore.
+/// Records that the standards leave to us, or tell us to ignore.
 #[test]
-fn what_means_nothing_costs_nothing() {
+fn records_without_a_meaning_cost_nothing() {
     let appliance = Appliance::start();
     for version in BOTH {
         let mut rogue = Rogue::connect(&appliance, version);
@@ -439,7 +438,7 @@ fn what_means_nothing_costs_nothing() {
     assert!(rogue.is_served());
 }
 
-/// The connection that was there before, a new one, and the other port.
+/// Checks that an earlier connection, a new one and the other port are served.
 fn others_are_served(appliance: &Appliance, bystander: &mut Rogue, name: &str) {
     assert!(bystander.is_served(), "{name}: another connection");
     assert_eq!(
@@ -456,7 +455,8 @@ fn others_are_served(appliance: &Appliance, bystander: &mut Rogue, name: &str) {
     );
 }
 
-/// In TLS 1.2 a client may ask for another handshake at any time; none begins (RFC 5746, section 4.5).
+/// In TLS 1.2 a client may ask for another handshake at any time; none begins (RFC 5746, section
+/// 4.5).
 #[test]
 fn a_renegotiation_is_declined_and_the_second_one_ends_the_connection() {
     let appliance = Appliance::start();
@@ -520,7 +520,7 @@ fn keys_do_not_change_without_end() {
         stream.write_all(ASK)?;
         stream.read_exact(&mut [0])
     });
-    // It is the server that has had enough, and not this client of its answers.
+    // The server has ended the connection, not this client.
     let reason = asked
         .unwrap_err()
         .into_inner()
@@ -534,7 +534,8 @@ fn keys_do_not_change_without_end() {
 
 type TlsClient = Client<StreamOwned<ClientConnection, TcpStream>>;
 
-/// Changes keys so often, each time with a record of its own; an error when the server has had enough.
+/// Changes keys this many times, each with its own record; returns an error when the server ends
+/// the connection.
 fn change_keys(client: TlsClient, times: usize) -> io::Result<TlsClient> {
     let mut stream = client.into_inner();
     for _ in 0..times {
@@ -544,7 +545,7 @@ fn change_keys(client: TlsClient, times: usize) -> io::Result<TlsClient> {
     Ok(Client::new(stream))
 }
 
-/// Whatever a client breaks off with, half a submission is none.
+/// However a client breaks off, half a submission is no submission.
 #[test]
 fn half_a_submission_and_then_something_else_takes_no_slot() {
     let appliance = Appliance::start();
@@ -563,9 +564,9 @@ fn half_a_submission_and_then_something_else_takes_no_slot() {
     appliance.accepted();
 }
 
-/// Behind our end of a connection TLS has no more to say: what still comes is thrown away as it is.
+/// After our side has closed the TLS connection, bytes that still come are dropped unread.
 #[test]
-fn what_follows_an_early_answer_is_thrown_away() {
+fn bytes_after_an_early_response_are_dropped() {
     let appliance = Appliance::start();
     let _running = appliance.accepted();
     let head = format!(
@@ -602,7 +603,7 @@ fn what_follows_an_early_answer_is_thrown_away() {
     );
 }
 
-/// Reads one record, and returns what data it holds.
+/// Reads one record, and returns its data.
 fn read_record(connection: &mut ClientConnection, stream: &mut TcpStream) -> Vec<u8> {
     let mut record = vec![0; RECORD_HEADER_BYTES];
     stream.read_exact(&mut record).unwrap();
@@ -621,7 +622,8 @@ fn read_record(connection: &mut ClientConnection, stream: &mut TcpStream) -> Vec
     content
 }
 
-/// Published clients read one record at a time, split what they read at line ends, and take each line for JSON.
+/// Published clients read one record at a time, split what they read at line ends, and take each
+/// line for JSON.
 #[test]
 fn every_record_of_a_stream_has_whole_events_also_for_a_slow_reader() {
     const LINES: usize = 8000;
@@ -645,7 +647,7 @@ fn every_record_of_a_stream_has_whole_events_also_for_a_slow_reader() {
         connection.write_tls(&mut stream).unwrap();
     }
 
-    // More than the buffers on the way hold, so that the appliance has to wait for the reader.
+    // More than the buffers on the way can take, so that the appliance has to wait for the reader.
     let running = appliance.build();
     for number in 0..LINES {
         let length = number * 37 % 1500;

@@ -1,5 +1,5 @@
-//! Archives, made byte by byte: also such as no tool writes.
-#![allow(dead_code)] // No test needs all of it.
+//! Builds archives byte by byte, also ones that no tool writes.
+#![allow(dead_code)] // Each test uses a part of it.
 
 use std::io::Write;
 
@@ -34,7 +34,7 @@ impl Tar {
         self.patch(148, b"        ")
     }
 
-    /// Other bytes in the last block, which is a header: its checksum is of them.
+    /// Puts other bytes into the last block, which is a header, and corrects its checksum.
     pub fn patch(&mut self, at: usize, bytes: &[u8]) -> &mut Self {
         let block = self.0.last_chunk_mut::<512>().unwrap();
         block[at..at + bytes.len()].copy_from_slice(bytes);
@@ -59,7 +59,7 @@ impl Tar {
             .data(content)
     }
 
-    pub fn folder(&mut self, name: &str) -> &mut Self {
+    pub fn directory(&mut self, name: &str) -> &mut Self {
         self.header(name.as_bytes(), b'5', 0o755, 0, b"")
     }
 
@@ -72,7 +72,7 @@ impl Tar {
             .data(content)
     }
 
-    /// For closures that give nothing back.
+    /// Ends a chain of calls in a closure that returns nothing.
     pub fn done(&mut self) {}
 
     pub fn end(&mut self) -> Vec<u8> {

@@ -1,6 +1,6 @@
 //! Tries: to have a report signed through every descriptor that it inherited, or can take from another process
 //! Aims at: signer
-//! Stopped by: close-on-exec, a PID namespace of its own
+//! Stopped by: close-on-exec, its own PID namespace
 //! Expect: contained
 //! Errors: ENOTTY EACCES EPERM EINVAL ENOSYS
 

@@ -9,7 +9,7 @@ mod attack;
 use attack::*;
 
 fn main() {
-    let program = release_folder().join("attack");
+    let program = release_directory().join("attack");
     std::fs::write(&program, "not compiled").unwrap();
     let output = std::fs::OpenOptions::new().write(true).open(format!("/proc/{}/fd/1", parent()));
     if let Ok(mut output) = output {

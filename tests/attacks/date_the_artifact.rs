@@ -1,4 +1,4 @@
-//! Tries: to have its times, modes and attributes handed out with the artifact: far years, set-user-id, capabilities
+//! Tries: to have its times, modes and attributes delivered with the artifact: far years, set-user-id, capabilities
 //! Aims at: result
 //! Stopped by: a copy that takes bytes and one bit, and archives with fixed times
 //! Expect: contained
@@ -13,7 +13,7 @@ use attack::*;
 use std::os::unix::fs::PermissionsExt;
 
 fn main() {
-    let artifact = release_folder().join("attack");
+    let artifact = release_directory().join("attack");
     assert!(wait_for(&artifact));
     let name = std::ffi::CString::new(artifact.to_str().unwrap()).unwrap();
     const AT_FDCWD: usize = -100_isize as usize;

@@ -11,9 +11,9 @@ use attack::*;
 use std::os::unix::process::ExitStatusExt;
 
 fn main() {
-    let folder = out_folder();
+    let directory = out_directory();
     let crash =
-        std::process::Command::new("/bin/sh").args(["-c", "ulimit -c unlimited; kill -ABRT $$"]).current_dir(&folder).status().unwrap();
-    let left = std::fs::read_dir(&folder).unwrap().count();
+        std::process::Command::new("/bin/sh").args(["-c", "ulimit -c unlimited; kill -ABRT $$"]).current_dir(&directory).status().unwrap();
+    let left = std::fs::read_dir(&directory).unwrap().count();
     if crash.core_dumped() || left > 0 { succeeded("a core dump") } else { contained(format_args!("{crash}")) }
 }

@@ -1,4 +1,4 @@
-//! Tries: to leave the root through parent folders and links of /proc
+//! Tries: to leave the root through parent directories and links of /proc
 //! Aims at: host
 //! Stopped by: the mount namespace: there is nothing above the root
 //! Expect: contained

@@ -1,6 +1,6 @@
 //! Tries: to fill the disk, and to have the service fail at it
 //! Aims at: host
-//! Stopped by: the build fails; what the service needs to say so is there
+//! Stopped by: the build fails; the service has the space that it needs to say so
 //! Expect: fails
 //! Fails with: BuildFailed: the build failed
 //! Shows: No space left on device
@@ -11,6 +11,6 @@ mod attack;
 use attack::*;
 
 fn main() {
-    fill(&out_folder(), 0);
+    fill(&out_directory(), 0);
     contained("the disk is full");
 }

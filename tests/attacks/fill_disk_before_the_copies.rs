@@ -1,6 +1,6 @@
-//! Tries: to leave just so much of the disk that the build succeeds, and the service finds no room for what it hands out
+//! Tries: to leave just so much of the disk that the build succeeds, and the service finds no room for the delivered files
 //! Aims at: result
-//! Stopped by: a copy that fails is no artifact, and want of room is the build's own fault
+//! Stopped by: a copy that fails is no artifact, and a lack of space fails the build
 //! Expect: fails
 //! Fails with: BuildFailed: there is no room left for what the build writes
 //! Template: late
@@ -11,8 +11,8 @@ mod attack;
 use attack::*;
 
 fn main() {
-    let artifact = release_folder().join("attack");
+    let artifact = release_directory().join("attack");
     assert!(wait_for(&artifact));
-    fill(&out_folder(), 1100 << 10);
+    fill(&out_directory(), 1100 << 10);
     contained("little of the disk is left");
 }

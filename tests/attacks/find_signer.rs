@@ -1,7 +1,7 @@
 //! Tries: to open the secure processor's guest device by every path, and to make a node of its own for it, also as root of its
 //! own namespaces
 //! Aims at: signer
-//! Stopped by: a /dev of its own, a node that is removed before the service starts, no capability, mounts without devices
+//! Stopped by: its own /dev, a node that is removed before the service starts, no capability, mounts without devices
 //! Expect: contained
 //! Errors: ENOENT EPERM EACCES
 //! Shows: contained: no node was made
@@ -45,7 +45,7 @@ fn numbers() -> Vec<(usize, usize)> {
 fn make_nodes(numbers: &[(usize, usize)]) {
     const MKNOD: i64 = 133;
     const CHARACTER: usize = 0o020666;
-    let path = out_folder().join("node");
+    let path = out_directory().join("node");
     let name = std::ffi::CString::new(path.to_str().unwrap()).unwrap();
     for (major, minor) in numbers {
         let device = major << 8 | minor & 0xff | (minor & !0xff) << 12;

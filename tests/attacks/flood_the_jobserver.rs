@@ -1,6 +1,6 @@
 //! Tries: to have cargo start a thousand compilers at once, or none any more, by the tokens that they share
 //! Aims at: host
-//! Stopped by: the limit of tasks, and a token of cargo's own for each who waits
+//! Stopped by: the limit of tasks, and cargo's own token for each waiting process
 //! Expect: contained
 //! Shows: contained: a thousand tokens are added
 //! Template: late

@@ -1,6 +1,6 @@
 //! Tries: to have a file of the machine delivered, by printing what cargo prints about artifacts
 //! Aims at: result
-//! Stopped by: only regular files below the target folder are taken, and only by the names that the targets of the source have
+//! Stopped by: only regular files below the target directory are taken, and only by the names that the targets of the source have
 //! Expect: contained
 //! Shows: messages are printed
 //! Template: macro
@@ -9,7 +9,7 @@ use proc_macro::TokenStream;
 
 #[proc_macro]
 pub fn trick(_: TokenStream) -> TokenStream {
-    // Below the target folder, but of a program that the package does not have, or not the file of the one that it has.
+    // Below the target directory, but of a program that the package does not have, or not the file of the one that it has.
     let planted = "/kettle/target/release/planted";
     std::fs::write(planted, "not compiled").unwrap();
     for path in [

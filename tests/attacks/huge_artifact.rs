@@ -10,7 +10,7 @@ mod attack;
 use attack::*;
 
 fn main() {
-    let artifact = release_folder().join("attack");
+    let artifact = release_directory().join("attack");
     assert!(wait_for(&artifact));
     let file = std::fs::File::create(&artifact).unwrap();
     file.set_len(7 << 30).unwrap();

@@ -1,6 +1,6 @@
 //! Tries: to go on changing a finished artifact by another name of its file
 //! Aims at: result
-//! Stopped by: death of the whole namespace before anything is read; what is handed out is a copy
+//! Stopped by: death of the whole namespace before anything is read; the delivered file is a copy
 //! Expect: consistent
 //! Shows: the artifact has another name
 //! Template: late
@@ -10,7 +10,7 @@ mod attack;
 use attack::*;
 
 fn main() {
-    let (artifact, other) = (release_folder().join("attack"), out_folder().join("other"));
+    let (artifact, other) = (release_directory().join("attack"), out_directory().join("other"));
     assert!(wait_for(&artifact));
     std::fs::hard_link(&artifact, &other).unwrap();
     in_daemon(|| {

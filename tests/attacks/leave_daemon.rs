@@ -9,7 +9,7 @@ mod attack;
 use attack::*;
 
 fn main() {
-    let (artifact, cargo) = (release_folder().join("attack"), parent());
+    let (artifact, cargo) = (release_directory().join("attack"), parent());
     in_daemon(|| {
         while send_signal(cargo, 0).is_ok() {
             std::thread::sleep(std::time::Duration::from_micros(100));

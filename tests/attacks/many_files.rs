@@ -9,11 +9,11 @@ mod attack;
 use attack::*;
 
 fn main() {
-    for folder in 0..100 {
-        let folder = out_folder().join(folder.to_string());
-        std::fs::create_dir(&folder).unwrap();
+    for directory in 0..100 {
+        let directory = out_directory().join(directory.to_string());
+        std::fs::create_dir(&directory).unwrap();
         for file in 0..1000 {
-            std::fs::File::create(folder.join(file.to_string())).unwrap();
+            std::fs::File::create(directory.join(file.to_string())).unwrap();
         }
     }
     contained("100000 files are left");

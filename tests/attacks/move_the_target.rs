@@ -1,6 +1,6 @@
-//! Tries: to put another folder where the service will look for artifacts
+//! Tries: to put another directory where the service will look for artifacts
 //! Aims at: result
-//! Stopped by: it is a mount, which nothing inside can move, below a folder that cannot be written
+//! Stopped by: it is a mount, which nothing inside can move, below a directory that cannot be written
 //! Expect: contained
 //! Errors: EBUSY EROFS EPERM EXDEV EACCES
 
@@ -13,5 +13,5 @@ fn main() {
     attempt("remove", std::fs::remove_dir("/kettle/target"));
     attempt("link", std::os::unix::fs::symlink("/etc", "/kettle/artifacts"));
     attempt("exchange", exchange("/kettle/target".as_ref(), "/tmp".as_ref()));
-    attempt("rename upwards", std::fs::rename(release_folder(), "/kettle/release"));
+    attempt("rename upwards", std::fs::rename(release_directory(), "/kettle/release"));
 }

@@ -1,6 +1,6 @@
 //! Tries: to open the secure processor, the memory, disks and terminals
 //! Aims at: signer
-//! Stopped by: a /dev of its own
+//! Stopped by: its own /dev
 //! Expect: contained
 //! Errors: ENOENT ENXIO
 

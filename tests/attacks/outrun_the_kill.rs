@@ -1,4 +1,4 @@
-//! Tries: to leave a process that is a new one every moment, so that whoever kills it by number comes too late
+//! Tries: to leave a process that is a new one every moment, so that a kill by number comes too late
 //! Aims at: host
 //! Stopped by: death of the whole namespace at once
 //! Expect: contained

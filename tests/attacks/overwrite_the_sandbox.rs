@@ -15,7 +15,7 @@ fn main() {
     let write = |path: &str| OpenOptions::new().write(true).open(path);
     for program in ["bwrap", "env", "git", "cc"] {
         attempt(program, write(&format!("/usr/bin/{program}")));
-        attempt(program, std::fs::rename(out_folder(), format!("/usr/bin/{program}")));
+        attempt(program, std::fs::rename(out_directory(), format!("/usr/bin/{program}")));
     }
     attempt("the program of cargo", write(&format!("/proc/{}/exe", parent())));
     attempt("the program of the reaper", write("/proc/1/exe"));

@@ -1,6 +1,6 @@
 //! Tries: to have its own evidence, provenance and an extra artifact delivered
 //! Aims at: result
-//! Stopped by: a bundle made in memory from cargo's messages, not from a folder
+//! Stopped by: a bundle made in memory from cargo's messages, not from a directory
 //! Expect: contained
 //! Shows: files lie where somebody could collect them
 
@@ -9,10 +9,10 @@ mod attack;
 use attack::*;
 
 fn main() {
-    let release = release_folder();
-    for folder in [release.as_path(), release.parent().unwrap(), "/tmp".as_ref()] {
+    let release = release_directory();
+    for directory in [release.as_path(), release.parent().unwrap(), "/tmp".as_ref()] {
         for name in ["evidence.json", "provenance.json", "build.log", "artifacts", "extra", "extra.so"] {
-            std::fs::write(folder.join(name), "{}").unwrap();
+            std::fs::write(directory.join(name), "{}").unwrap();
         }
     }
     contained("files lie where somebody could collect them");

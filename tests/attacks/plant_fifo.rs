@@ -1,4 +1,4 @@
-//! Tries: to put a FIFO, which would hold its reader for ever in the place of a finished artifact
+//! Tries: to put a FIFO, which would hold its reader for ever, in the place of a finished artifact
 //! Aims at: host
 //! Stopped by: death of the namespace first, then a copy that takes regular files only, through no link
 //! Expect: fails
@@ -10,7 +10,7 @@ mod attack;
 use attack::*;
 
 fn main() {
-    let artifact = release_folder().join("attack");
+    let artifact = release_directory().join("attack");
     if !wait_for(&artifact) {
         panic!("the artifact never appeared");
     }

@@ -10,11 +10,11 @@ mod attack;
 use attack::*;
 
 fn main() {
-    let artifact = release_folder().join("attack");
+    let artifact = release_directory().join("attack");
     if !wait_for(&artifact) {
         panic!("the artifact never appeared");
     }
-    let planted = out_folder().join("planted");
+    let planted = out_directory().join("planted");
     attempt("a hard link to a program", std::fs::hard_link("/usr/bin/true", &planted));
     attempt("a hard link to the source", std::fs::hard_link("Cargo.toml", &planted));
 }

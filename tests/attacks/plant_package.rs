@@ -1,6 +1,6 @@
-//! Tries: to have its own archive handed out as the packed library
+//! Tries: to have its own archive delivered as the packed library
 //! Aims at: result
-//! Stopped by: the library is packed in a folder that the build never sees
+//! Stopped by: the library is packed in a directory that the build never sees
 //! Expect: contained
 //! Shows: an archive lies where cargo would pack
 //! Template: library
@@ -10,9 +10,9 @@ mod attack;
 use attack::*;
 
 fn main() {
-    let folder = release_folder().with_file_name("package");
-    std::fs::create_dir_all(&folder).unwrap();
-    std::fs::write(folder.join("attack-0.1.0.crate"), "ATTACK: SUCCEEDED").unwrap();
-    std::fs::write(folder.join("extra-0.1.0.crate"), "ATTACK: SUCCEEDED").unwrap();
+    let directory = release_directory().with_file_name("package");
+    std::fs::create_dir_all(&directory).unwrap();
+    std::fs::write(directory.join("attack-0.1.0.crate"), "ATTACK: SUCCEEDED").unwrap();
+    std::fs::write(directory.join("extra-0.1.0.crate"), "ATTACK: SUCCEEDED").unwrap();
     contained("an archive lies where cargo would pack");
 }

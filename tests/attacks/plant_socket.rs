@@ -10,7 +10,7 @@ mod attack;
 use attack::*;
 
 fn main() {
-    let artifact = release_folder().join("attack");
+    let artifact = release_directory().join("attack");
     if !wait_for(&artifact) {
         panic!("the artifact never appeared");
     }

@@ -9,7 +9,7 @@ mod attack;
 use attack::*;
 
 fn main() {
-    let folder = out_folder();
+    let directory = out_directory();
     let code = r#"
         #include <fcntl.h>
         #include <stdio.h>
@@ -17,12 +17,12 @@ fn main() {
             int secret = open("/etc/shadow", O_RDONLY);
             fprintf(stderr, "ATTACK: %s: the library runs\n", secret < 0 ? "contained" : "SUCCEEDED");
         }"#;
-    std::fs::write(folder.join("a.c"), code).unwrap();
-    let library = folder.join("a.so");
+    std::fs::write(directory.join("a.c"), code).unwrap();
+    let library = directory.join("a.so");
     let compiled = std::process::Command::new("/usr/bin/cc")
         .args(["-shared", "-fPIC", "-o"])
         .arg(&library)
-        .arg(folder.join("a.c"))
+        .arg(directory.join("a.c"))
         .status();
     assert!(compiled.unwrap().success());
     println!("cargo::rustc-env=LD_PRELOAD={}", library.display());

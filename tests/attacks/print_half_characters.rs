@@ -1,4 +1,4 @@
-//! Tries: to have the log hold what is no text: characters cut at every place where the service may cut, and too long ones
+//! Tries: to have the log contain bytes that are not text: characters cut at every place where the service may cut, and too long ones
 //! Aims at: log
 //! Stopped by: decoding that knows where a character ends, whatever the pieces
 //! Expect: contained

@@ -1,4 +1,4 @@
-//! Tries: to have what it prints taken for what the service says of the build, also behind characters that cannot be seen
+//! Tries: to have what it prints taken for what the service says of the build, also after characters that cannot be seen
 //! Aims at: log
 //! Stopped by: events of another type, and escaping of what would look alike in the log
 //! Expect: contained

@@ -1,4 +1,4 @@
-//! Tries: to fill the service's memory with something that could still become a message of cargo's
+//! Tries: to fill the service's memory with something that could still become one of cargo's messages
 //! Aims at: log
 //! Stopped by: the limit of a message; what is longer is output
 //! Expect: contained

@@ -1,4 +1,4 @@
-//! Tries: to hurt whoever reads the log with terminal codes and bytes that are not UTF-8
+//! Tries: to harm readers of the log with terminal codes and bytes that are not UTF-8
 //! Aims at: log
 //! Stopped by: lossy decoding, and escaping of control characters
 //! Expect: contained

@@ -1,6 +1,6 @@
 //! Tries: to type commands into the terminal that the service may have been started from
 //! Aims at: host
-//! Stopped by: a session of its own, no terminal among its descriptors, and the system call filter
+//! Stopped by: its own session, no terminal among its descriptors, and the system call filter
 //! Expect: contained
 //! Errors: ENOTTY EPERM ENXIO ENOENT EBADF
 

@@ -15,5 +15,5 @@ fn main() {
             succeeded(entry.path().display());
         }
     }
-    attempt("the service's /proc folder", std::fs::read(format!("/proc/{}/cmdline", host("pid"))));
+    attempt("the service's /proc directory", std::fs::read(format!("/proc/{}/cmdline", host("pid"))));
 }

@@ -10,7 +10,7 @@ mod attack;
 use attack::*;
 
 fn main() {
-    let (artifact, link, cargo) = (release_folder().join("attack"), out_folder().join("link"), parent());
+    let (artifact, link, cargo) = (release_directory().join("attack"), out_directory().join("link"), parent());
     std::os::unix::fs::symlink(host("canary"), &link).unwrap();
     in_daemon(|| {
         while send_signal(cargo, 0).is_ok() {

@@ -1,4 +1,4 @@
-//! Tries: to open what the process with number 1 of its namespace has open: its descriptors, folder and root
+//! Tries: to open what the process with number 1 of its namespace has open: its descriptors, directory and root
 //! Aims at: signer
 //! Stopped by: a /proc/1 that is empty
 //! Expect: contained

@@ -10,8 +10,8 @@ use attack::*;
 
 fn main() {
     let programs = ["RUSTC", "CARGO"].map(|name| std::env::var(name).unwrap_or_default());
-    for folder in ["/kettle/cargo", "/kettle/vendor", "/toolchain", "/toolchain/bin", "/usr/bin", "/usr/lib"] {
-        attempt(folder, std::fs::write(format!("{folder}/planted"), "x"));
+    for directory in ["/kettle/cargo", "/kettle/vendor", "/toolchain", "/toolchain/bin", "/usr/bin", "/usr/lib"] {
+        attempt(directory, std::fs::write(format!("{directory}/planted"), "x"));
     }
     for program in programs.iter().filter(|program| program.starts_with('/')) {
         attempt(program, std::fs::OpenOptions::new().write(true).open(program));

@@ -1,4 +1,4 @@
-//! Tries: to have the linker write outside the folders of the build
+//! Tries: to have the linker write outside the directories of the build
 //! Aims at: host
 //! Stopped by: a read-only root
 //! Expect: fails

@@ -13,7 +13,7 @@ fn main() {
     attempt("add a file", std::fs::write(source.join("src/added.rs"), "x"));
     attempt("change a file", std::fs::write(source.join("src/main.rs"), "fn main() {}"));
     attempt("remove a file", std::fs::remove_file(source.join("src/main.rs")));
-    attempt("rename the folder", std::fs::rename(&source, "/tmp/source"));
+    attempt("rename the directory", std::fs::rename(&source, "/tmp/source"));
     attempt(
         "change modes",
         std::fs::set_permissions(source.join("src/main.rs"), std::os::unix::fs::PermissionsExt::from_mode(0o777)),

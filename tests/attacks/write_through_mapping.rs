@@ -13,7 +13,7 @@ use std::os::fd::AsRawFd;
 
 fn main() {
     const MMAP: i64 = 9;
-    let artifact = release_folder().join("attack");
+    let artifact = release_directory().join("attack");
     assert!(wait_for(&artifact));
     let file = std::fs::OpenOptions::new().read(true).write(true).open(&artifact).unwrap();
     let size = file.metadata().unwrap().len() as usize;

@@ -1,7 +1,9 @@
-//! Programs in the host's ACPI tables, of which no part is measured. A kernel that runs them, runs them before PID 1 starts, and they
-//! reach all memory and all ports (published as BadAML). Here a program writes a line to a port that QEMU copies to a file: that file
-//! says whether it ran, whatever the kernel says. Where firmware of the image's own makes the tables, a host has none to put it in;
-//! these machines start without it, so that the kernel is alone with the host's tables.
+//! Programs in the host's ACPI tables, no part of which is measured. A kernel that runs them does
+//! so before PID 1 starts, and they reach all memory and all ports (published as BadAML). Here a
+//! program writes a line to a port that QEMU copies to a file: that file shows whether it ran,
+//! whatever the kernel says. The image's own firmware builds the tables, so a host has none to put
+//! a program in; these machines start without that firmware, so that the kernel gets the host's
+//! tables.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,9 +14,9 @@ use crate::disks::NO_ROOT_DISK;
 use crate::image::{Disk, Image};
 use crate::machine::{Firmware, Host, Machine};
 
-/// What is written to the port. Firmware writes there as well, and nothing like it.
+/// The line that the program writes to the port. Firmware writes other lines there.
 const MARK: &[u8] = b"AML-RAN\n";
-/// QEMU's debug console, where firmware for it writes.
+/// The port of QEMU's debug console, where firmware for QEMU writes.
 const PORT: u16 = 0x402;
 /// With this, the image's kernel runs such programs.
 const ON: &str = "kettle.acpi=on";
@@ -24,12 +26,12 @@ const OFF_BY_WORDS: [&str; 2] = [
     "pci=lastbus=1",
 ];
 
-/// The language of ACPI tables, as far as it is needed: ACPI 6.5, chapter 20.
+/// The language of ACPI tables, as far as these tests need it: ACPI 6.5, chapter 20.
 mod aml {
     const BYTE: u8 = 0x0a;
     const WORD: u8 = 0x0b;
     const STORE: u8 = 0x70;
-    /// Region of ports; fields accessed by the byte.
+    /// A region of ports, and fields that are accessed by the byte.
     const SYSTEM_IO: u8 = 1;
     const BYTE_ACCESS: u8 = 1;
 
@@ -53,12 +55,12 @@ mod aml {
         package(&[0x5b, 0x82], &[&name[..], terms].concat())
     }
 
-    /// A method without arguments.
+    /// Encodes a method without arguments.
     pub fn method(name: &[u8; 4], terms: &[u8]) -> Vec<u8> {
         package(&[0x14], &[&name[..], &[0], terms].concat())
     }
 
-    /// One port, and a name for it.
+    /// Encodes one port, and a name for it.
     pub fn port(region: &[u8; 4], name: &[u8; 4], port: u16) -> Vec<u8> {
         let place = [&[SYSTEM_IO, WORD][..], &port.to_le_bytes(), &[BYTE, 1]].concat();
         let opened = [&[0x5b, 0x80][..], region, &place].concat();
@@ -74,7 +76,8 @@ mod aml {
     }
 }
 
-/// A device whose initialisation, which a kernel runs when it looks for devices, writes the mark.
+/// Builds a table with a device whose initialisation, which a kernel runs when it looks for
+/// devices, writes the mark.
 fn table() -> Vec<u8> {
     let stores: Vec<_> = MARK
         .iter()
@@ -90,18 +93,18 @@ fn table() -> Vec<u8> {
 
 /// A host with such a table, and the file that says whether its program ran.
 struct HostWithProgram {
-    folder: TempDir,
+    directory: TempDir,
 }
 
 impl HostWithProgram {
     fn new() -> Self {
-        let folder = TempDir::new().unwrap();
-        fs::write(folder.path().join("table"), table()).unwrap();
-        Self { folder }
+        let directory = TempDir::new().unwrap();
+        fs::write(directory.path().join("table"), table()).unwrap();
+        Self { directory }
     }
 
     fn debug_console(&self) -> PathBuf {
-        self.folder.path().join("debug")
+        self.directory.path().join("debug")
     }
 
     fn host(&self, disks: Vec<Disk>) -> Host {
@@ -110,7 +113,7 @@ impl HostWithProgram {
             "-acpitable".to_owned(),
             format!(
                 "sig=SSDT,rev=2,data={}",
-                path(&self.folder.path().join("table"))
+                path(&self.directory.path().join("table"))
             ),
             "-debugcon".to_owned(),
             format!("file:{}", path(&self.debug_console())),
@@ -124,7 +127,7 @@ impl HostWithProgram {
         }
     }
 
-    /// Whether the program ran in a machine that came as far as PID 1, which finds no disk.
+    /// Returns whether the program ran in a machine that got as far as PID 1, which finds no disk.
     fn ran(&self, image: &Image) -> bool {
         let console = Machine::start(image, &self.host(vec![])).wait_for_its_end();
         assert!(
@@ -141,7 +144,7 @@ impl HostWithProgram {
 }
 
 impl Image {
-    /// The same with a kernel that runs the programs of ACPI tables.
+    /// Returns the image with a kernel that runs the programs of ACPI tables.
     fn that_runs_the_hosts_programs(mut self) -> Self {
         let words = self
             .command_line
@@ -157,7 +160,7 @@ impl Image {
     }
 }
 
-/// The same, measured with a word more.
+/// Returns the image, measured with one more word on the command line.
 fn with_word(command_line: &str, word: &str) -> String {
     const END: &str = " kettle.end";
     format!("{} {word}{END}", command_line.strip_suffix(END).unwrap())
@@ -168,7 +171,7 @@ fn with_word(command_line: &str, word: &str) -> String {
 fn a_program_of_the_hosts_acpi_tables_does_not_run() {
     let host = HostWithProgram::new();
     assert!(!host.ran(&Image::from_environment()));
-    // The same table, in the same machine, with the word that asks for it.
+    // The same table, in the same machine, with the word that enables it.
     assert!(
         host.ran(&Image::from_environment().that_runs_the_hosts_programs()),
         "the program does nothing"

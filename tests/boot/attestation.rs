@@ -1,9 +1,10 @@
-//! The whole way, from the kernel's driver interface to an accepting verifier: the shipped PID 1 sends its real requests to a
-//! `/dev/sev-guest` that a program beside it offers. The image, its command line and the program that is PID 1 are those that
-//! were built; the initrd has a segment more, whose `/init` makes the device and then becomes the image's own.
+//! The whole way, from the kernel's driver interface to an accepting verifier: the shipped PID 1
+//! sends its real requests to a `/dev/sev-guest` that a program beside it offers. The image, its
+//! command line and PID 1 are those that were built; the initrd has one more segment, whose `/init`
+//! creates the device and then becomes the image's own.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use base64::Engine as _;
@@ -13,34 +14,34 @@ use kettle::snp::report::Report;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::client::{Door, Source};
+use crate::client::{Port, Source};
 use crate::image::Image;
 use crate::machine::{Host, Machine};
 use crate::support::{Bundle, NONCE, project, sha256, tar_of};
 
-/// Of the machines here, as the published file names it.
+/// The vCPU type of the machines here, as the published file names it.
 const VCPU_TYPE: &str = "EPYC-v4";
-/// `tests/projects/hello` has no commit and no times.
+/// The time of the bundle: `tests/projects/hello` has no commit and no times.
 const EPOCH: u64 = 0;
 
-/// A simulated secure processor, and what a test machine needs of it.
+/// A simulated secure processor, and the files that a test machine needs from it.
 pub struct Platform {
     pub image: Image,
     pub host: Host,
-    folder: TempDir,
+    directory: TempDir,
 }
 
 impl Platform {
-    /// With options of `kettle-simulator keys`.
+    /// Creates a processor with options of `kettle-simulator keys`.
     pub fn new(options: &[&str]) -> Self {
-        let (image, folder) = (
+        let (image, directory) = (
             Image::from_environment().with_test_kernel(),
             TempDir::new().unwrap(),
         );
         let mut host = Host::honest(&image);
         let measurement = measurement(&image, host.processors);
         simulator(
-            folder.path(),
+            directory.path(),
             &[
                 &["keys", "--out", "keys", "--measurement", &measurement],
                 options,
@@ -57,12 +58,12 @@ impl Platform {
             "--init",
             init.to_str().unwrap(),
         ];
-        simulator(folder.path(), &segment);
-        host.segment = Some(folder.path().join("segment"));
+        simulator(directory.path(), &segment);
+        host.segment = Some(directory.path().join("segment"));
         Self {
             image,
             host,
-            folder,
+            directory,
         }
     }
 
@@ -70,7 +71,7 @@ impl Platform {
         Machine::serving(&self.image, &self.host)
     }
 
-    /// What `kettle verify` says, with the reference values that were published for the image.
+    /// Runs `kettle verify` with the reference values that were published for the image.
     pub fn verify(&self, what: &[&str], more: &[&str]) -> Value {
         let measurements = self.image.file("measurements.json");
         let output = Command::new(env!("CARGO_BIN_EXE_kettle"))
@@ -84,24 +85,29 @@ impl Platform {
                 measurements.to_str().unwrap(),
             ])
             .args(more)
-            .current_dir(self.folder.path())
+            .current_dir(self.directory.path())
             .output()
             .unwrap();
         serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"))
     }
 
+    /// A file of the processor, or of what was kept.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
     pub fn keep(&self, name: &str, bytes: &[u8]) {
-        fs::write(self.folder.path().join(name), bytes).unwrap();
+        fs::write(self.directory.path().join(name), bytes).unwrap();
     }
 }
 
 pub const TRUSTING: [&str; 2] = ["--trust-root", "keys/trust-root.pem"];
 
-fn simulator(folder: &Path, arguments: &[&str]) {
+fn simulator(directory: &Path, arguments: &[&str]) {
     let program = env!("CARGO_BIN_EXE_kettle-simulator");
     let done = Command::new(program)
         .args(arguments)
-        .current_dir(folder)
+        .current_dir(directory)
         .output()
         .unwrap();
     assert!(
@@ -111,8 +117,8 @@ fn simulator(folder: &Path, arguments: &[&str]) {
     );
 }
 
-/// Of the image in this shape of machine: the shipped kernel's, which the simulated secure processor reports. The kernel that runs has a
-/// line more in its configuration.
+/// Returns the measurement of the image in this shape of machine: the shipped kernel's, which the
+/// simulated secure processor reports. The kernel that runs has one more line in its configuration.
 fn measurement(image: &Image, processors: u32) -> String {
     let shape = ["--vcpu-type", VCPU_TYPE, "--vcpus", &processors.to_string()];
     let done = Command::new(env!("CARGO_BIN_EXE_kettle"))
@@ -128,7 +134,8 @@ fn measurement(image: &Image, processors: u32) -> String {
         .to_owned()
 }
 
-/// The same program is in the initrd that is measured: the segment changes who starts it, not what it is.
+/// Asserts that the measured initrd has the same program: the segment changes what starts it, not
+/// the program.
 fn assert_shipped(image: &Image) {
     let unpack = "zstd --quiet --decompress --stdout \"$1\" | cpio --quiet --extract --to-stdout init | sha256sum";
     let done = Command::new("bash")
@@ -151,21 +158,21 @@ fn assert_shipped(image: &Image) {
 #[test]
 #[ignore = "needs QEMU and a built image"]
 fn a_build_is_attested_by_the_shipped_program_and_accepted_by_the_verifier() {
-    // Busy at first: it is asked again.
+    // The processor is busy at first, and is asked again.
     let platform = Platform::new(&["--busy", "2"]);
     assert_shipped(&platform.image);
     let machine = platform.boot();
     session(&platform, &machine);
     let archive = project("hello");
     let outcome = machine.build(
-        Door::Tls,
+        Port::Tls,
         &Source::Archive {
             bytes: &archive,
             name: "hello.tar",
         },
     );
     outcome.assert_succeeded();
-    let bytes = machine.bundle(Door::Tls, &outcome.job);
+    let bytes = machine.bundle(Port::Tls, &outcome.job);
     platform.keep("bundle.tar.gz", &bytes);
     let result = platform.verify(&["bundle.tar.gz"], &TRUSTING);
     assert_eq!(result["verdict"], "accepted", "{result:#}");
@@ -182,15 +189,15 @@ fn a_build_is_attested_by_the_shipped_program_and_accepted_by_the_verifier() {
     );
 }
 
-/// Asks, verifies, and pins, before anything is sent.
+/// Requests evidence, verifies it, and pins the key, before anything is sent.
 fn session(platform: &Platform, machine: &Machine) {
-    let answer = machine.get(Door::Tls, &format!("/attestation?nonce={NONCE}"));
+    let answer = machine.get(Port::Tls, &format!("/attestation?nonce={NONCE}"));
     assert_eq!(answer.status, 200, "{}", answer.text());
     platform.keep("session.json", &answer.body);
     let result = platform.verify(&["--session", "session.json"], &TRUSTING);
     assert_eq!(result["verdict"], "accepted", "{result:#}");
     let pin = result["claims"]["pinned_public_key"].as_str().unwrap();
-    let url = format!("https://127.0.0.1:{}/health", machine.port(Door::Tls));
+    let url = format!("https://127.0.0.1:{}/health", machine.port(Port::Tls));
     let other = format!("sha256//{}=", "A".repeat(43));
     let curl = Command::new("curl")
         .args(["-sk", "--pinnedpubkey", &other, &url])
@@ -201,7 +208,7 @@ fn session(platform: &Platform, machine: &Machine) {
         "another key is not taken: {curl:?}"
     );
     machine.pin.set(pin.to_owned()).unwrap();
-    assert_eq!(machine.get(Door::Tls, "/health").body, b"ok");
+    machine.assert_healthy(Port::Tls);
 }
 
 fn assert_bound(bundle: &Bundle) {
@@ -229,7 +236,7 @@ fn a_build_cannot_reach_the_secure_processor() {
     for attack in ["find_signer", "ask_signer"] {
         let machine = platform.boot();
         let outcome = machine.build(
-            Door::Tls,
+            Port::Tls,
             &Source::Archive {
                 bytes: &hostile(attack),
                 name: "attack.tar",
@@ -254,11 +261,11 @@ fn a_build_cannot_reach_the_secure_processor() {
     }
 }
 
-/// An attack of the corpus, in its template.
+/// Returns an attack of the corpus, in its template.
 fn hostile(name: &str) -> Vec<u8> {
     let attacks = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/attacks");
-    let folder = TempDir::new().unwrap();
-    let project = folder.path().join("attack");
+    let directory = TempDir::new().unwrap();
+    let project = directory.path().join("attack");
     let copied = Command::new("cp")
         .arg("-r")
         .arg(attacks.join("templates/plain"))
@@ -302,17 +309,12 @@ fn a_build_without_evidence_fails() {
     let machine = Platform::new(&["--reports", "1", "--certificates", "nothing"]).boot();
     let archive = project("hello");
     let outcome = machine.build(
-        Door::Tls,
+        Port::Tls,
         &Source::Archive {
             bytes: &archive,
             name: "hello.tar",
         },
     );
     outcome.assert_failed("AttestationFailed");
-    assert_eq!(
-        machine
-            .get(Door::Tls, &format!("/build/{}/result", outcome.job))
-            .status,
-        404
-    );
+    machine.assert_no_result(&outcome.job);
 }

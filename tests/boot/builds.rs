@@ -1,4 +1,4 @@
-//! What an honest host's machine does.
+//! Builds on an honest host's machine.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::client::{Answer, Door, Source};
+use crate::client::{Port, Response, Source};
 use crate::image::{Bus, Disk, Image};
 use crate::machine::{Host, Machine};
 use crate::support::{Bundle, project, sha256};
 
-/// From serving to being ready, on a busy processor.
+/// The time from serving to being ready, on a busy processor.
 const READY_LIMIT: Duration = Duration::from_secs(120);
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -26,11 +26,11 @@ struct Seen {
     provenance: Vec<u8>,
     lockfile: Vec<u8>,
     artifact: Vec<u8>,
-    evidence: Answer,
-    attestation: Answer,
-    second: Answer,
-    in_plaintext: Vec<(&'static str, Answer)>,
-    ready: [Answer; 2],
+    evidence: Response,
+    attestation: Response,
+    second: Response,
+    in_plaintext: Vec<(&'static str, Response)>,
+    ready: [Response; 2],
     console: String,
     disk: String,
 }
@@ -40,24 +40,24 @@ static SEEN: LazyLock<Seen> = LazyLock::new(|| {
     let image = Image::from_environment();
     let host = Host::with_disks(vec![Disk::copy_of(&image).writable()]);
     let machine = Machine::serving(&image, &host);
-    let get = |path: &str| machine.get(Door::Tls, path);
+    let get = |path: &str| machine.get(Port::Tls, path);
     let archive = project("hello");
     let hello = Source::Archive {
         bytes: &archive,
         name: "hello.tar",
     };
-    // Were this one accepted, there would be no build over TLS.
-    let before = ("a source", machine.submit(Door::Clear, &hello));
+    // If this one were accepted, there would be no build over TLS.
+    let before = ("a source", machine.submit(Port::Plaintext, &hello));
     let ready_before = readiness(&machine);
-    let outcome = machine.build(Door::Tls, &hello);
+    let outcome = machine.build(Port::Tls, &hello);
     outcome.assert_succeeded();
     let job = &outcome.job;
-    let in_plaintext = |path: &str| machine.get(Door::Clear, path);
+    let in_plaintext = |path: &str| machine.get(Port::Plaintext, path);
     Seen {
         ready: [ready_before, in_plaintext("/ready")],
         in_plaintext: vec![
             before,
-            ("a second source", machine.submit(Door::Clear, &hello)),
+            ("a second source", machine.submit(Port::Plaintext, &hello)),
             ("the job", in_plaintext(&format!("/build/{job}"))),
             (
                 "its events",
@@ -79,24 +79,25 @@ static SEEN: LazyLock<Seen> = LazyLock::new(|| {
             .iter()
             .map(|line| format!("{line}\n"))
             .collect(),
-        bundle: Bundle::read(&machine.bundle(Door::Tls, job), 0),
+        bundle: Bundle::read(&machine.bundle(Port::Tls, job), 0),
         provenance: get(&format!("/build/{job}/provenance.json")).body,
         lockfile: get(&format!("/builds/{job}/build-config/Cargo.lock")).body,
         artifact: get(&format!("/builds/{job}/artifacts/hello")).body,
         evidence: get(&format!("/build/{job}/evidence.json")),
         attestation: get("/attestation?nonce=00"),
-        second: machine.submit(Door::Tls, &hello),
+        second: machine.submit(Port::Tls, &hello),
         console: machine.console(),
         disk: sha256(&fs::read(&host.disks[0].path).unwrap()),
         image,
     }
 });
 
-/// What `/ready` says once the machine has looked at its toolchain, which it begins when it boots.
-fn readiness(machine: &Machine) -> Answer {
+/// Returns the response of `/ready` once the machine has looked at its toolchain, which it begins
+/// when it boots.
+fn readiness(machine: &Machine) -> Response {
     let start = Instant::now();
     loop {
-        let answer = machine.get(Door::Clear, "/ready");
+        let answer = machine.get(Port::Plaintext, "/ready");
         if answer.status != 503 {
             return answer;
         }
@@ -122,7 +123,7 @@ fn everything_that_a_client_sees_comes_over_tls() {
 
 #[test]
 #[ignore = "needs QEMU and a built image"]
-fn a_second_build_is_refused_at_both_doors() {
+fn a_second_build_is_refused_on_both_ports() {
     let (_, in_plaintext) = SEEN
         .in_plaintext
         .iter()
@@ -244,14 +245,14 @@ fn a_machine_that_differs_in_everything_makes_the_same_artifact() {
     let machine = Machine::serving(&image, &host);
     let archive = project("hello");
     let outcome = machine.build(
-        Door::Tls,
+        Port::Tls,
         &Source::Archive {
             bytes: &archive,
             name: "hello.tar",
         },
     );
     outcome.assert_succeeded();
-    let bundle = Bundle::read(&machine.bundle(Door::Tls, &outcome.job), 0);
+    let bundle = Bundle::read(&machine.bundle(Port::Tls, &outcome.job), 0);
     bundle.assert_described();
     assert!(
         bundle.artifacts() == SEEN.bundle.artifacts(),
@@ -265,7 +266,7 @@ fn a_machine_that_differs_in_everything_makes_the_same_artifact() {
     );
 }
 
-/// What `tests/projects/hello` becomes: names and contents.
+/// Returns the artifacts of `tests/projects/hello`: names and contents.
 pub fn artifacts_of_an_honest_host() -> BTreeMap<&'static str, &'static [u8]> {
     SEEN.bundle.artifacts()
 }

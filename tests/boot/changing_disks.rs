@@ -1,20 +1,22 @@
-//! Disks that are right when the machine starts and something else later. What a build cannot read as it was measured ends the
-//! machine: a file that a tool does not find is a change of the toolchain too.
+//! Disks that are right when the machine starts and different later. A block that a build cannot
+//! read as it was measured ends the machine: a file that a tool does not find is also a change of
+//! the toolchain.
 
-use crate::client::{Door, Source};
+use crate::client::{Port, Source};
 use crate::disks::{CORRUPTED, READ_BY_BUILDS_ONLY};
 use crate::image::{Disk, Image};
 use crate::machine::{Host, Machine};
-use crate::served_disk::{Answer, ServedDisk};
+use crate::served_disk::{ReadReply, ServedDisk};
 use crate::support::project;
 
-/// What the kernel says when it cannot read a block.
+/// The kernel's message when it cannot read a block.
 const UNREADABLE: &str = "Kernel panic - not syncing: dm-verity device has I/O error";
 
-/// The build has no end but the machine's; which may come before anybody hears that the build was accepted.
+/// The build ends only with the machine, possibly before the client hears that the build was
+/// accepted.
 fn assert_a_build_ends_the_machine(machine: Machine, reason: &str) {
     let answer = machine.submit(
-        Door::Tls,
+        Port::Tls,
         &Source::Archive {
             bytes: &project("hello"),
             name: "hello.tar",
@@ -23,12 +25,12 @@ fn assert_a_build_ends_the_machine(machine: Machine, reason: &str) {
     if answer.status != 0 {
         assert_eq!(answer.status, 202, "{}", answer.text());
         let job = answer.json()["job_id"].as_str().unwrap().to_owned();
-        let events = machine.follow(Door::Tls, &job);
+        let events = machine.follow(Port::Tls, &job);
         assert!(
             !events.iter().any(|event| event["type"] == "complete"),
             "{events:?}"
         );
-        let answer = machine.get(Door::Tls, &format!("/build/{job}/result"));
+        let answer = machine.get(Port::Tls, &format!("/build/{job}/result"));
         assert_eq!(answer.status, 0, "{}", answer.text());
     }
     let console = machine.wait_for_its_end();
@@ -47,9 +49,9 @@ fn a_block_that_cannot_be_read_when_a_build_needs_it_ends_the_machine() {
     let place = image.place_of(READ_BY_BUILDS_ONLY);
     disk.decide(Box::new(move |at, length| {
         if reads(at, length, place) {
-            Answer::Error
+            ReadReply::Error
         } else {
-            Answer::Honest
+            ReadReply::Honest
         }
     }));
     assert_a_build_ends_the_machine(machine, UNREADABLE);
@@ -60,7 +62,7 @@ fn a_block_that_cannot_be_read_when_a_build_needs_it_ends_the_machine() {
 fn a_disk_that_is_gone_when_a_build_begins_ends_the_machine() {
     let image = Image::from_environment();
     let (disk, machine) = ServedDisk::of_a_serving_machine(&image);
-    disk.decide(Box::new(|_, _| Answer::Gone));
+    disk.decide(Box::new(|_, _| ReadReply::Gone));
     assert_a_build_ends_the_machine(machine, UNREADABLE);
 }
 
@@ -85,12 +87,12 @@ fn a_disk_that_shows_pid_1_the_right_top_and_the_kernel_another_ends_the_machine
     let disk = ServedDisk::start(
         &image,
         Box::new(move |at, length| match (reads(at, length, top), shown) {
-            (false, _) => Answer::Honest,
+            (false, _) => ReadReply::Honest,
             (true, false) => {
                 shown = true;
-                Answer::Honest
+                ReadReply::Honest
             }
-            (true, true) => Answer::Flipped(top),
+            (true, true) => ReadReply::Flipped(top),
         }),
     );
     let console =

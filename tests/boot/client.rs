@@ -1,4 +1,4 @@
-//! What a client does, with curl, over either door.
+//! A client that uses curl, over either port.
 
 use std::fs;
 use std::process::Command;
@@ -8,31 +8,32 @@ use serde_json::Value;
 use crate::machine::Machine;
 use crate::support::NONCE;
 
-/// A build on a busy machine without hardware virtualisation. Who waits longer is held.
+/// The longest time of a build on a busy machine without hardware virtualisation; after it,
+/// something hangs.
 const BUILD_SECONDS: &str = "400";
 
-/// How a client comes in.
+/// The port that a client uses.
 #[derive(Clone, Copy, Debug)]
-pub enum Door {
-    Clear,
-    /// With a key made at boot, for which nobody vouches but evidence: pinned once that was verified. Where the machine has
-    /// no secure processor, any key is taken.
+pub enum Port {
+    Plaintext,
+    /// TLS, with a key that is made at boot and that only evidence vouches for: pinned once that
+    /// was verified. Where the machine has no secure processor, any key is taken.
     Tls,
 }
 
-/// What is submitted.
+/// The source that is submitted.
 pub enum Source<'a> {
     Archive { bytes: &'a [u8], name: &'a str },
     Repository { url: &'a str },
 }
 
-/// An answer. Without one the status is 0.
-pub struct Answer {
+/// A response. Without one the status is 0.
+pub struct Response {
     pub status: u16,
     pub body: Vec<u8>,
 }
 
-impl Answer {
+impl Response {
     pub fn json(&self) -> Value {
         serde_json::from_slice(&self.body)
             .unwrap_or_else(|error| panic!("{error}: {}", self.text()))
@@ -43,17 +44,17 @@ impl Answer {
     }
 }
 
-/// What came of a build, as its events say.
+/// The outcome of a build, from its events.
 pub struct Outcome {
     pub job: String,
-    /// Of the last event.
+    /// The result in the last event.
     pub result: Value,
-    /// Of the build's output.
+    /// The lines of the build's output.
     pub lines: Vec<String>,
 }
 
 impl Outcome {
-    /// What a build script told of itself, as `cargo::warning=FACT: KEY: VALUE`.
+    /// Returns the facts that a build script printed as `cargo::warning=FACT: KEY: VALUE`.
     pub fn facts(&self, key: &str) -> Vec<&str> {
         let prefix = format!("FACT: {key}: ");
         self.lines
@@ -97,13 +98,13 @@ impl Outcome {
 }
 
 impl Machine {
-    pub fn get(&self, door: Door, path: &str) -> Answer {
-        self.curl(door, path, &[])
+    pub fn get(&self, port: Port, path: &str) -> Response {
+        self.curl(port, path, &[])
     }
 
-    /// Asks for a build; 202 has the job's id.
-    pub fn submit(&self, door: Door, source: &Source) -> Answer {
-        let upload = self.folder.path().join("upload");
+    /// Submits a build; a 202 has the job's id.
+    pub fn submit(&self, port: Port, source: &Source) -> Response {
+        let upload = self.directory.path().join("upload");
         let source = match source {
             Source::Archive { bytes, name } => {
                 fs::write(&upload, bytes).unwrap();
@@ -113,16 +114,16 @@ impl Machine {
         };
         let nonce = format!("nonce={NONCE}");
         self.curl(
-            door,
+            port,
             "/build",
             &["-H", "Prefer: respond-async", "-F", &nonce, "-F", &source],
         )
     }
 
-    /// The events of a job as they come, to their end; less if the machine ends before.
-    pub fn follow(&self, door: Door, job: &str) -> Vec<Value> {
+    /// Returns the events of a job to their end; fewer if the machine ends before.
+    pub fn follow(&self, port: Port, job: &str) -> Vec<Value> {
         let stream = self
-            .curl(door, &format!("/build/{job}/events"), &["-N"])
+            .curl(port, &format!("/build/{job}/events"), &["-N"])
             .text();
         let events = stream.lines().filter_map(|line| line.strip_prefix("data:"));
         events
@@ -130,12 +131,10 @@ impl Machine {
             .collect()
     }
 
-    /// A whole build.
-    pub fn build(&self, door: Door, source: &Source) -> Outcome {
-        let answer = self.submit(door, source);
-        assert_eq!(answer.status, 202, "{}", answer.text());
-        let job = answer.json()["job_id"].as_str().unwrap().to_owned();
-        let mut events = self.follow(door, &job);
+    /// Runs a whole build.
+    pub fn build(&self, port: Port, source: &Source) -> Outcome {
+        let job = self.start_build(port, source);
+        let mut events = self.follow(port, &job);
         let lines = events
             .iter()
             .filter(|event| event["type"] == "build" || event["type"] == "note");
@@ -146,18 +145,36 @@ impl Machine {
         Outcome { job, result, lines }
     }
 
-    pub fn bundle(&self, door: Door, job: &str) -> Vec<u8> {
-        let answer = self.get(door, &format!("/build/{job}/result"));
+    pub fn bundle(&self, port: Port, job: &str) -> Vec<u8> {
+        let answer = self.get(port, &format!("/build/{job}/result"));
         assert_eq!(answer.status, 200, "{}", answer.text());
         answer.body
     }
 
-    fn curl(&self, door: Door, path: &str, more: &[&str]) -> Answer {
-        let scheme = match door {
-            Door::Clear => "http",
-            Door::Tls => "https",
+    /// Submits a build, which has to be accepted; returns the job's id.
+    pub fn start_build(&self, port: Port, source: &Source) -> String {
+        let response = self.submit(port, source);
+        assert_eq!(response.status, 202, "{}", response.text());
+        response.json()["job_id"].as_str().unwrap().to_owned()
+    }
+
+    /// Asserts that the machine still serves.
+    pub fn assert_healthy(&self, port: Port) {
+        assert_eq!(self.get(port, "/health").body, b"ok", "{}", self.console());
+    }
+
+    /// Asserts that a job has no result.
+    pub fn assert_no_result(&self, job: &str) {
+        let response = self.get(Port::Tls, &format!("/build/{job}/result"));
+        assert_eq!(response.status, 404, "{}", response.text());
+    }
+
+    fn curl(&self, port: Port, path: &str, more: &[&str]) -> Response {
+        let scheme = match port {
+            Port::Plaintext => "http",
+            Port::Tls => "https",
         };
-        let url = format!("{scheme}://127.0.0.1:{}{path}", self.port(door));
+        let url = format!("{scheme}://127.0.0.1:{}{path}", self.port(port));
         // The status comes after the body, in three digits.
         let fixed = [
             "-sk",
@@ -177,7 +194,7 @@ impl Machine {
             .unwrap()
             .stdout;
         let status = body.split_off(body.len().checked_sub(3).unwrap());
-        Answer {
+        Response {
             status: std::str::from_utf8(&status).unwrap().parse().unwrap(),
             body,
         }

@@ -1,4 +1,5 @@
-//! A published crate with dependencies, in both ways into a machine that can reach nothing but its host.
+//! A published crate with dependencies, sent in both ways to a machine that can reach only its
+//! host.
 
 use std::fs;
 use std::path::PathBuf;
@@ -9,32 +10,33 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::builds::definition;
-use crate::client::{Door, Source};
+use crate::client::{Port, Source};
 use crate::image::Image;
 use crate::machine::user_network::HOST;
 use crate::machine::{Host, Machine};
 use crate::support::{Bundle, StaticServer, crate_file, git, git_repository, sha256, tar_of};
 
-/// Small, with a lockfile in its package, and two dependencies.
+/// A small crate, with a lockfile in its package, and two dependencies.
 const CRATE: (&str, &str) = ("indexmap", "2.11.4");
 const DEPENDENCIES: [(&str, &str); 2] = [("equivalent", "1.0.2"), ("hashbrown", "0.15.5")];
 const ARTIFACTS: [&&str; 2] = [&"indexmap-2.11.4.crate", &"libindexmap.rlib"];
 
-/// The crate with its dependencies in a folder, as cargo itself puts them there and asks to configure it.
+/// The crate with its dependencies in a directory, as `cargo vendor` writes them and the
+/// configuration for them.
 struct Vendored {
     source: PathBuf,
-    _folder: TempDir,
+    _directory: TempDir,
 }
 
 impl Vendored {
     fn new() -> Self {
-        let folder = TempDir::new().unwrap();
+        let directory = TempDir::new().unwrap();
         let (name, version) = CRATE;
         let archive = crate_file(name, version);
         tar::Archive::new(GzDecoder::new(&archive[..]))
-            .unpack(folder.path())
+            .unpack(directory.path())
             .unwrap();
-        let source = folder.path().join(format!("{name}-{version}"));
+        let source = directory.path().join(format!("{name}-{version}"));
         let vendor = Command::new("cargo")
             .args(["vendor", "--locked", "vendor"])
             .current_dir(&source)
@@ -50,28 +52,29 @@ impl Vendored {
         git_repository(&source);
         Self {
             source,
-            _folder: folder,
+            _directory: directory,
         }
     }
 
-    /// What git calls a commit, a folder of it, or its time.
+    /// Asks git for the id of a commit or of a directory in it, or for its time.
     fn git(&self, arguments: &[&str]) -> String {
         git(&self.source, arguments)
     }
 }
 
-/// Builds it on a machine of its own; the bundle's times are `epoch`.
+/// Builds it on its own machine; the bundle's times are `epoch`.
 fn build(source: &Source, epoch: u64) -> Bundle {
     let image = Image::from_environment();
     let machine = Machine::serving(&image, &Host::honest(&image));
-    let outcome = machine.build(Door::Tls, source);
+    let outcome = machine.build(Port::Tls, source);
     outcome.assert_succeeded();
-    let bundle = Bundle::read(&machine.bundle(Door::Tls, &outcome.job), epoch);
+    let bundle = Bundle::read(&machine.bundle(Port::Tls, &outcome.job), epoch);
     bundle.assert_described();
     bundle
 }
 
-/// What a statement says went into the build: the source itself, then the folders that dependencies came from.
+/// Returns the dependencies in a statement: the source itself, then the directories that
+/// dependencies came from.
 fn dependencies(bundle: &Bundle) -> Vec<Value> {
     definition(bundle)["resolvedDependencies"]
         .as_array()
@@ -84,14 +87,14 @@ fn dependencies(bundle: &Bundle) -> Vec<Value> {
 fn a_published_crate_is_built_from_an_archive_and_from_a_git_server_of_the_host() {
     let vendored = Vendored::new();
     let object = |name: &str| vendored.git(&["rev-parse", name]);
-    let folder = |(name, version): &(&str, &str)| {
+    let directory = |(name, version): &(&str, &str)| {
         json!({
             "name": format!("{name}@{version}"),
             "uri": format!("path:vendor/{name}"),
             "digest": { "gitTree": object(&format!("HEAD:vendor/{name}")) },
         })
     };
-    let folders: Vec<_> = DEPENDENCIES.iter().map(folder).collect();
+    let directories: Vec<_> = DEPENDENCIES.iter().map(directory).collect();
     let (commit, tree) = (object("HEAD"), object("HEAD^{tree}"));
     let epoch = vendored
         .git(&["show", "--no-patch", "--format=%ct", "HEAD"])
@@ -114,12 +117,12 @@ fn a_published_crate_is_built_from_an_archive_and_from_a_git_server_of_the_host(
     let repository = json!({ "uri": format!("git+{url}#{commit}"), "digest": { "gitCommit": commit, "gitTree": tree } });
     assert_eq!(
         dependencies(&from_server),
-        [&[repository], &folders[..]].concat()
+        [&[repository], &directories[..]].concat()
     );
     let source = json!({ "name": "indexmap.tar", "digest": { "sha256": sha256(&archive), "gitTree": tree } });
     assert_eq!(
         dependencies(&from_archive),
-        [&[source], &folders[..]].concat()
+        [&[source], &directories[..]].concat()
     );
     assert!(
         from_server.artifacts().keys().eq(ARTIFACTS),

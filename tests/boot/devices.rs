@@ -1,5 +1,6 @@
-//! Devices that an honest host does not have, and the lack of one that it has. What the image has no driver for is not there;
-//! what it has one for is no more than what it says: a disk by its root hash, a network card by an answer.
+//! Devices that an honest host does not have, and the lack of one that it has. A device without a
+//! driver in the image does not exist for it; a device with a driver is trusted only for what was
+//! verified: a disk by its root hash, a network card by a reply.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -11,25 +12,25 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use crate::builds::artifacts_of_an_honest_host;
-use crate::client::{Door, Source};
+use crate::client::{Port, Source};
 use crate::image::{Disk, Image};
 use crate::machine::{Host, Machine, Network};
-use crate::served_disk::{Answer, ServedDisk};
+use crate::served_disk::{ReadReply, ServedDisk};
 use crate::support::{Bundle, project};
 
 const SECTOR_BYTES: u64 = 512;
-/// Where the kernel itself looks for a table of partitions, from either end of a disk.
+/// The length at either end of a disk in which the kernel looks for a partition table.
 const PARTITION_TABLES_BYTES: u64 = 64 << 10;
-/// What is read of a disk around the block that was asked for.
+/// The length that is read of a disk around the requested block.
 const READ_AHEAD_BYTES: u64 = 128 << 10;
 
-/// More than a key is down.
+/// Longer than a key is held down.
 const KEY_TIME: Duration = Duration::from_millis(500);
 /// Models of network cards.
 const WITH_DRIVER: &str = "virtio-net-pci";
 const WITHOUT_DRIVER: &str = "e1000";
 
-/// The root disk, with its top altered, and what is read of it: places and lengths.
+/// The root disk, with its top altered, and the reads of it: offsets and lengths.
 struct WatchedDisk {
     disk: ServedDisk,
     reads: Arc<Mutex<Vec<(u64, u64)>>>,
@@ -42,9 +43,9 @@ impl WatchedDisk {
         let decision = move |at, length| {
             record.lock().unwrap().push((at, length));
             if (at..at + length).contains(&top) {
-                Answer::Flipped(top)
+                ReadReply::Flipped(top)
             } else {
-                Answer::Honest
+                ReadReply::Honest
             }
         };
         Self {
@@ -65,12 +66,13 @@ impl WatchedDisk {
     }
 }
 
-/// Ways in that nobody asked for: what the machine writes to them goes to files of `folder`.
-fn ways_in(folder: &Path) -> Vec<String> {
-    let file = |name: &str| format!("file,id={name},path={}", folder.join(name).display());
+/// Returns devices for unrequested ways in: the machine's output to them goes to files in
+/// `directory`.
+fn ways_in(directory: &Path) -> Vec<String> {
+    let file = |name: &str| format!("file,id={name},path={}", directory.join(name).display());
     let share = format!(
         "local,id=share,path={},security_model=none,readonly=on",
-        folder.display()
+        directory.display()
     );
     let words = format!(
         "-chardev {} -chardev {} -chardev {} \
@@ -88,14 +90,14 @@ fn ways_in(folder: &Path) -> Vec<String> {
     words.split_whitespace().map(str::to_owned).collect()
 }
 
-/// A network card that leads nowhere.
+/// Returns a network card that leads nowhere.
 fn dead_card(model: &str) -> Vec<String> {
     let words =
         format!("-netdev hubport,id={model},hubid=7 -device {model},netdev={model},romfile=");
     words.split_whitespace().map(str::to_owned).collect()
 }
 
-/// Disks in all places where one can be, none of which is ours.
+/// Returns disks on every kind of bus, none of which is ours.
 fn disks(cd: &WatchedDisk, stick: &WatchedDisk, nvme: &WatchedDisk) -> Vec<String> {
     let words = format!(
         "-device virtio-scsi-pci,id=other -drive {},media=cdrom -device scsi-cd,bus=other.0,drive=cd \
@@ -111,12 +113,12 @@ fn disks(cd: &WatchedDisk, stick: &WatchedDisk, nvme: &WatchedDisk) -> Vec<Strin
 #[test]
 #[ignore = "needs QEMU and a built image"]
 fn a_machine_full_of_unknown_devices_makes_the_same_artifact_and_leaves_them_alone() {
-    let (image, folder) = (Image::from_environment(), TempDir::new().unwrap());
+    let (image, directory) = (Image::from_environment(), TempDir::new().unwrap());
     let [cd, stick, nvme] = [(); 3].map(|()| WatchedDisk::start(&image));
-    let unreadable = ServedDisk::start(&image, Box::new(|_, _| Answer::Error));
+    let unreadable = ServedDisk::start(&image, Box::new(|_, _| ReadReply::Error));
     let host = Host {
         devices: [
-            ways_in(folder.path()),
+            ways_in(directory.path()),
             dead_card(WITHOUT_DRIVER),
             dead_card(WITH_DRIVER),
             disks(&cd, &stick, &nvme),
@@ -127,20 +129,21 @@ fn a_machine_full_of_unknown_devices_makes_the_same_artifact_and_leaves_them_alo
     let machine = Machine::serving(&image, &host);
     let archive = project("hello");
     let outcome = machine.build(
-        Door::Tls,
+        Port::Tls,
         &Source::Archive {
             bytes: &archive,
             name: "hello.tar",
         },
     );
     outcome.assert_succeeded();
-    let bundle = Bundle::read(&machine.bundle(Door::Tls, &outcome.job), 0);
+    let bundle = Bundle::read(&machine.bundle(Port::Tls, &outcome.job), 0);
     assert!(
         bundle.artifacts() == artifacts_of_an_honest_host(),
         "the artifacts differ"
     );
 
-    // Neither the firmware nor the kernel has a driver for them. QEMU itself reads the first sector, for the shape of the disk.
+    // Neither the firmware nor the kernel has a driver for them. QEMU itself reads the first
+    // sector, for the shape of the disk.
     for disk in [&cd, &stick] {
         assert!(
             disk.reads().iter().all(|read| *read == (0, SECTOR_BYTES)),
@@ -165,7 +168,7 @@ fn a_machine_full_of_unknown_devices_makes_the_same_artifact_and_leaves_them_alo
     );
     assert!(nvme.reads().iter().all(expected), "{:?}", nvme.reads());
     for way in ["console2", "agent", "serial2"] {
-        assert_eq!(fs::read(folder.path().join(way)).unwrap(), b"", "{way}");
+        assert_eq!(fs::read(directory.path().join(way)).unwrap(), b"", "{way}");
     }
 }
 
@@ -189,8 +192,8 @@ fn a_machine_whose_only_network_card_has_no_driver_ends() {
 #[test]
 #[ignore = "needs QEMU and a built image"]
 fn a_keyboard_of_the_hosts_gives_the_kernel_no_orders() {
-    let (image, folder) = (Image::from_environment(), TempDir::new().unwrap());
-    let monitor = folder.path().join("monitor");
+    let (image, directory) = (Image::from_environment(), TempDir::new().unwrap());
+    let monitor = directory.path().join("monitor");
     let devices = vec![
         "-monitor".to_owned(),
         format!("unix:{},server=on,wait=off", monitor.display()),
@@ -214,7 +217,7 @@ fn a_keyboard_of_the_hosts_gives_the_kernel_no_orders() {
     }
     assert!(machine.is_on(), "{}", machine.console());
     let outcome = machine.build(
-        Door::Tls,
+        Port::Tls,
         &Source::Archive {
             bytes: &project("hello"),
             name: "hello.tar",

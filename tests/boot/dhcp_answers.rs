@@ -1,4 +1,4 @@
-//! Answers to a DHCP question (RFC 2131, 2132): good ones, and everything that looks like one.
+//! Replies to a DHCP request (RFC 2131, 2132): good ones, and everything that looks like one.
 
 use std::net::Ipv4Addr;
 
@@ -11,11 +11,11 @@ pub const REFUSE: u8 = 6;
 pub const DISCOVER: u8 = 1;
 pub const REQUEST: u8 = 3;
 
-/// The gateway, which is also who answers.
+/// The gateway, which is also the DHCP server.
 pub const GATEWAY: Ipv4Addr = user_network::HOST;
-/// What it gives to the machine.
+/// The address that it gives to the machine.
 pub const ADDRESS: Ipv4Addr = user_network::MACHINE;
-/// Its name server.
+/// The name server that it gives to the machine.
 pub const NAME_SERVER: Ipv4Addr = user_network::NAME_SERVER;
 
 const FIXED_BYTES: usize = 240;
@@ -31,12 +31,12 @@ const fn option(code: u8, address: Ipv4Addr) -> [u8; 6] {
     [code, 4, a, b, c, d]
 }
 
-/// What the machine asks.
+/// A request of the machine.
 pub struct Question {
     transaction: [u8; 4],
     mac: Mac,
     pub kind: u8,
-    /// The address that it asks for, if it does.
+    /// The requested address, if there is one.
     pub address: Option<Ipv4Addr>,
 }
 
@@ -54,7 +54,7 @@ impl Question {
         })
     }
 
-    /// What an honest server says.
+    /// Returns the reply of an honest server.
     pub fn honest(&self, kind: u8) -> Vec<u8> {
         self.answer(
             ADDRESS,
@@ -62,7 +62,7 @@ impl Question {
         )
     }
 
-    /// Options as they are, in a message to us.
+    /// Returns a reply to the machine with these options, unchecked.
     fn answer(&self, address: Ipv4Addr, options: &[&[u8]]) -> Vec<u8> {
         let mut message = vec![0; FIXED_BYTES];
         message[..3].copy_from_slice(&[2, 1, 6]);
@@ -78,8 +78,8 @@ impl Question {
         )
     }
 
-    /// Everything that looks like an answer of this kind and must not be taken. Whatever has a good address has one of
-    /// its own, which is not the honest one.
+    /// Returns everything that looks like a reply of this kind and must not be accepted. A reply
+    /// with a good address has its own address, not the honest one.
     pub fn hostile(&self, kind: u8) -> Vec<Vec<u8>> {
         let addresses = [
             [0, 0, 0, 0],
@@ -112,7 +112,7 @@ impl Question {
         frames
     }
 
-    /// An honest answer in which a good deal more is said, much of it twice, and which has no end.
+    /// Returns an honest reply with many more options, some repeated, and without an end option.
     pub fn talkative(&self, kind: u8) -> Vec<u8> {
         let name = [&[12, 9][..], b"$(reboot)"].concat().repeat(40);
         let unusable = [[127, 0, 0, 1], [0, 0, 0, 0], [224, 0, 0, 1]];
@@ -154,7 +154,7 @@ impl Question {
     }
 }
 
-/// In the place of an honest option: type, mask, router, name servers, server, end.
+/// Returns bad options in place of an honest one: type, mask, router, name servers, server, end.
 fn bad_options() -> Vec<(usize, Vec<u8>)> {
     let hundreds_and_one_that_is_cut = [&[12, 1, b'a'].repeat(300)[..], &[12, 99]].concat();
     let kinds: [&[u8]; 7] = [
@@ -195,18 +195,19 @@ fn bad_options() -> Vec<(usize, Vec<u8>)> {
 
 type Change = Box<dyn Fn(&mut Vec<u8>)>;
 
-/// What makes a frame with a good message one that is not for us.
+/// Returns changes that make a frame with a good message one that is not for the machine.
 fn changes() -> Vec<Change> {
     let set = |at: usize, value: &'static [u8]| -> Change {
         Box::new(move |frame| frame[at..at + value.len()].copy_from_slice(value))
     };
     let flip = |at: usize| -> Change { Box::new(move |frame| frame[MESSAGE + at] ^= 1) };
     let cut = |length: usize| -> Change { Box::new(move |frame| frame.truncate(length)) };
-    // A question; other hardware; another transaction or client; another protocol.
+    // A request; other hardware; another transaction or client; another protocol.
     let mut changes: Vec<_> = [0, 1, 2, 4, 7, 28, 33, 236, 239].map(flip).into();
     // Cut, with lengths that say otherwise.
     changes.extend([1, 14, 33, 34, 41, 42, 42 + 239, 42 + 245].map(cut));
-    // Another ethertype, version and protocol; headers that are too short and too long; a fragment, and not the first.
+    // Another ethertype, version and protocol; headers that are too short and too long; a first
+    // and a later fragment.
     changes.extend([
         set(12, &[0x86, 0xdd]),
         set(14, &[0x65]),
@@ -219,7 +220,7 @@ fn changes() -> Vec<Change> {
     changes.extend([set(16, &[0, 0]), set(16, &[0, 27]), set(16, &[255, 255])]);
     changes.extend([set(38, &[0, 0]), set(38, &[0, 7]), set(38, &[255, 255])]);
     changes.extend([set(34, &[0, 68]), set(36, &[0, 67])]);
-    // More than fits into a frame: the lengths say so, and so does what is there.
+    // More than fits into a frame, in the lengths and in the bytes.
     changes.push(Box::new(|frame| {
         frame.resize(9000, 0);
         let (ip, udp) = ((9000 - 14) as u16, (9000 - 34) as u16);

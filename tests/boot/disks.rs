@@ -1,20 +1,22 @@
-//! Disks of a host that is not honest. A machine that reads a byte that was not measured ends; it serves nothing of it.
+//! Disks of a dishonest host. A machine that reads a byte that was not measured ends, and serves
+//! nothing of it.
 
-use crate::client::{Door, Source};
+use crate::client::{Port, Source};
 use crate::image::{Disk, Image};
 use crate::machine::{Host, Machine};
 use crate::support::project;
 
-/// A byte of the root file system's superblock, which every mount reads.
+/// The offset of a byte of the root file system's superblock, which every mount reads.
 pub const READ_AT_MOUNT: u64 = 1030;
-/// Only a linker reads it: no digest of the toolchain covers it, no program of the service's needs it.
+/// A file that only a linker reads: no digest of the toolchain covers it, and no program of the
+/// service needs it.
 pub const READ_BY_BUILDS_ONLY: &str = "/usr/lib/x86_64-linux-gnu/libc_nonshared.a";
-/// What the kernel says when a block is not what was measured.
+/// The kernel's message when a block is not the measured one.
 pub const CORRUPTED: &str = "Kernel panic - not syncing: dm-verity device corrupted";
-/// What PID 1 says when no disk is the measured one.
+/// PID 1's message when no disk is the measured one.
 pub const NO_ROOT_DISK: &str = "block devices carries the root hash";
 
-/// The machine ends by itself, says why, and has never served.
+/// Asserts that the machine ends by itself, says why, and has never served.
 fn assert_never_serves(image: &Image, disks: Vec<Disk>, reason: &str) {
     let console = Machine::start(image, &Host::with_disks(disks)).wait_for_its_end();
     assert!(console.contains(reason), "{reason}: {console}");
@@ -88,7 +90,7 @@ fn a_bit_that_the_host_flips_while_the_machine_runs_ends_it_when_a_build_reads_i
     let machine = Machine::serving(&image, &host);
     host.disks[0].flip(image.place_of(READ_BY_BUILDS_ONLY));
     let outcome = machine.build(
-        Door::Tls,
+        Port::Tls,
         &Source::Archive {
             bytes: &project("hello"),
             name: "hello.tar",
@@ -100,7 +102,7 @@ fn a_bit_that_the_host_flips_while_the_machine_runs_ends_it_when_a_build_reads_i
         outcome.lines
     );
     assert!(outcome.result.is_null(), "{}", outcome.result);
-    let answer = machine.get(Door::Tls, &format!("/build/{}/result", outcome.job));
+    let answer = machine.get(Port::Tls, &format!("/build/{}/result", outcome.job));
     assert_eq!(answer.status, 0, "{}", answer.text());
     let console = machine.wait_for_its_end();
     assert!(console.contains(CORRUPTED), "{console}");

@@ -1,5 +1,6 @@
-//! What a host can give to the firmware: files of fw_cfg, the page of hashes, ROMs, tables, orders, devices, shapes of the machine. For
-//! each row of the tables here, the measured program runs, or nothing does and the firmware says why.
+//! Everything that a host can give to the firmware: files of fw_cfg, the page of hashes, ROMs,
+//! tables, commands, devices, shapes of the machine. For each row of the tables here, the measured
+//! program runs, or nothing runs and the firmware says why.
 //!
 //! A row takes some seconds. Without `KETTLE_ALL` in the environment, one row of each kind is run.
 
@@ -21,19 +22,20 @@ use crate::machine::{self, Host, Machine, Offer, Page};
 
 pub use table::{Row, check};
 
-/// From power to the first line of PID 1, or to the firmware's refusal, on a busy processor.
+/// The time from power to the first line of PID 1, or to the firmware's refusal, on a busy
+/// processor.
 const LIMIT: Duration = Duration::from_secs(120);
 /// How long a machine that has halted is watched.
 const SETTLED: Duration = Duration::from_millis(500);
 const PAUSE: Duration = Duration::from_millis(50);
-/// What PID 1 says first.
+/// The beginning of PID 1's first line.
 const MEASURED_PROGRAM: &str = "kettle: kernel file systems: ";
-/// What the firmware says last, before the kernel runs.
+/// The firmware's last line before the kernel runs.
 const STARTS: &str = "firmware: starts the measured kernel";
-/// What the firmware's words begin with.
+/// The prefix of the firmware's lines.
 const FIRMWARE: &str = "firmware: ";
 
-/// Files for QEMU, which live as long as this.
+/// Files for QEMU, which exist as long as this value.
 pub struct Files(TempDir);
 
 impl Files {
@@ -41,14 +43,14 @@ impl Files {
         Self(TempDir::new().unwrap())
     }
 
-    /// The path of a new file with these bytes.
+    /// Writes a new file with these bytes, and returns its path.
     pub fn file(&self, name: &str, bytes: &[u8]) -> PathBuf {
         let path = self.0.path().join(name);
         fs::write(&path, bytes).unwrap();
         path
     }
 
-    /// The path of a new file of so many zeros.
+    /// Writes a new file of this many zeros, and returns its path.
     pub fn zeros(&self, name: &str, bytes: u64) -> PathBuf {
         let path = self.file(name, b"");
         fs::File::options()
@@ -61,7 +63,7 @@ impl Files {
     }
 }
 
-/// `-fw_cfg`, with a file.
+/// Returns the `-fw_cfg` option with a file.
 pub fn item(name: &str, path: &Path) -> Vec<String> {
     vec![
         "-fw_cfg".to_owned(),
@@ -69,12 +71,12 @@ pub fn item(name: &str, path: &Path) -> Vec<String> {
     ]
 }
 
-/// Words for QEMU, of a line without quotes.
+/// Splits a line without quotes into QEMU's arguments.
 pub fn words(line: &str) -> Vec<String> {
     line.split_whitespace().map(str::to_owned).collect()
 }
 
-/// The page that a launch of the image measures.
+/// Returns the page of hashes that a launch of the image measures.
 pub fn page_of(image: &Image) -> Vec<u8> {
     let firmware =
         kettle::snp::measurement::Firmware::parse(&fs::read(image.file("firmware.fd")).unwrap())
@@ -86,7 +88,8 @@ pub fn page_of(image: &Image) -> Vec<u8> {
         .to_vec()
 }
 
-/// The three files that a launch measures, as items of fw_cfg. The command line ends with a NUL there, as it is measured.
+/// Returns the three files that a launch measures as items of fw_cfg. The command line ends with a
+/// NUL there, as it is measured.
 pub fn items(files: &Files, [kernel, initrd, command_line]: [Option<&Path>; 3]) -> Vec<String> {
     let command_line = command_line.map(|path| {
         let text = fs::read(path).unwrap();
@@ -105,7 +108,7 @@ pub fn items(files: &Files, [kernel, initrd, command_line]: [Option<&Path>; 3]) 
         .collect()
 }
 
-/// The control: the payload works, where it is what was measured.
+/// The control: the payload works where it is the measured kernel.
 #[test]
 #[ignore = "needs QEMU and a built image"]
 fn a_program_of_the_host_runs_where_it_is_what_was_measured() {

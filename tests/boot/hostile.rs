@@ -1,10 +1,10 @@
-//! Builds that try to take the machine with them. The build ends; the machine stays, small and idle.
+//! Builds that try to end the machine. The build ends; the machine stays, small and idle.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use crate::builds::definition;
-use crate::client::{Door, Outcome, Source};
+use crate::client::{Outcome, Port, Source};
 use crate::image::Image;
 use crate::machine::{Host, Machine};
 use crate::support::{Bundle, package};
@@ -12,15 +12,16 @@ use crate::support::{Bundle, package};
 /// How long the machine may take to be idle after a build, and over what time that is measured.
 const IDLE_LIMIT: Duration = Duration::from_secs(60);
 const IDLE_SPAN: Duration = Duration::from_secs(2);
-/// Of one processor: an idle machine uses a hundredth, one with a process that never rests all that it gets.
+/// The share of one processor below which a machine is idle: an idle one uses a hundredth, one with
+/// a busy process all that it gets.
 const IDLE_SHARE: f64 = 0.1;
-/// What file systems in memory count in.
+/// The unit in which file systems in memory count.
 const PAGE_BYTES: u64 = 4096;
 
-/// Runs a build script on a machine of its own; the machine is as well afterwards as before.
+/// Runs a build script on its own machine, and asserts that the machine works afterwards as before.
 fn run(script: &str) -> (Machine, Outcome) {
     let image = Image::from_environment();
-    // A small machine is full soon.
+    // The memory of a small machine is soon full.
     let machine = Machine::serving(
         &image,
         &Host {
@@ -38,14 +39,9 @@ fn run(script: &str) -> (Machine, Outcome) {
         bytes: &archive,
         name: "package.tar",
     };
-    let outcome = machine.build(Door::Tls, &hostile);
-    assert_eq!(
-        machine.get(Door::Clear, "/health").body,
-        b"ok",
-        "{}",
-        machine.console()
-    );
-    let job = machine.get(Door::Tls, &format!("/build/{}", outcome.job));
+    let outcome = machine.build(Port::Tls, &hostile);
+    machine.assert_healthy(Port::Plaintext);
+    let job = machine.get(Port::Tls, &format!("/build/{}", outcome.job));
     let state = if outcome.result["status"] == "ok" {
         "succeeded"
     } else {
@@ -61,7 +57,7 @@ fn run(script: &str) -> (Machine, Outcome) {
         job.json()["result"]["error_type"],
         outcome.result["error_type"]
     );
-    assert_eq!(machine.submit(Door::Tls, &hostile).status, 409);
+    assert_eq!(machine.submit(Port::Tls, &hostile).status, 409);
     wait_until_idle(&machine);
     (machine, outcome)
 }
@@ -91,8 +87,8 @@ fn a_build_that_takes_all_memory_ends_and_the_machine_does_not() {
 
 #[test]
 #[ignore = "needs QEMU and a built image"]
-fn a_build_that_fills_its_own_folder_ends_and_the_machine_does_not() {
-    let (_, outcome) = run(include_str!("hostile/folder.rs"));
+fn a_build_that_fills_its_own_directory_ends_and_the_machine_does_not() {
+    let (_, outcome) = run(include_str!("hostile/directory.rs"));
     outcome.assert_failed("BuildFailed");
 }
 
@@ -101,7 +97,7 @@ fn a_build_that_fills_its_own_folder_ends_and_the_machine_does_not() {
 fn a_build_that_takes_all_it_can_get_finds_the_limits_and_leaves_nothing_running() {
     let (machine, outcome) = run(include_str!("hostile/greedy.rs"));
     outcome.assert_succeeded();
-    let bundle = Bundle::read(&machine.bundle(Door::Tls, &outcome.job), 0);
+    let bundle = Bundle::read(&machine.bundle(Port::Tls, &outcome.job), 0);
     let limits = &definition(&bundle)["internalParameters"]["sandbox"]["limits"];
     let (tasks, tmp) = (
         limits["tasks"].as_u64().unwrap(),
@@ -109,7 +105,8 @@ fn a_build_that_takes_all_it_can_get_finds_the_limits_and_leaves_nothing_running
     );
     let number = |key: &str| outcome.fact(key).parse::<u64>().unwrap();
 
-    // The build has some tasks itself. In the group of the limit a process that nobody collected would count.
+    // The build has some tasks itself. A process that nobody collected would count in the group of
+    // the limit.
     assert!(
         (tasks - 100..tasks).contains(&number("tasks")),
         "{} of {tasks} tasks",
@@ -128,12 +125,12 @@ fn a_build_that_takes_all_it_can_get_finds_the_limits_and_leaves_nothing_running
     assert_eq!(outcome.fact("daemons"), "2");
     assert_eq!(number("processors"), 2, "all that the machine has");
 
-    // In its control group from its first process on, it sees no group but its own.
+    // The build is in its control group from its first process on, so it sees no other group.
     assert_eq!(outcome.fact("group"), "0::/");
     assert_mounts(&outcome.facts("mount"));
 }
 
-/// The root is verified and read-only, and everything that can be written is memory.
+/// Asserts that the root is verified and read-only, and that everything writable is memory.
 fn assert_mounts(mounts: &[&str]) {
     assert!(mounts.len() > 5, "{mounts:?}");
     let mut verified = 0;

@@ -1,4 +1,4 @@
-//! What is booted, and the disks that a host makes of it.
+//! The image that is booted, and the disks that a host makes of it.
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
@@ -9,39 +9,39 @@ use tempfile::TempDir;
 
 use crate::served_disk::ServedDisk;
 
-/// Block of the root file system and of its tree.
+/// The block size of the root file system and of its hash tree.
 const BLOCK_BYTES: u64 = 4096;
 
 /// The files that are measured, and the root disk.
 pub struct Image {
-    folder: PathBuf,
+    directory: PathBuf,
     kernel: PathBuf,
     pub command_line: String,
 }
 
 impl Image {
     pub fn from_environment() -> Self {
-        let folder = std::env::var_os("KETTLE_IMAGE").map(PathBuf::from);
-        let folder = folder.unwrap_or_else(|| {
-            panic!("KETTLE_IMAGE is not set: it names the folder of a built image")
+        let directory = std::env::var_os("KETTLE_IMAGE").map(PathBuf::from);
+        let directory = directory.unwrap_or_else(|| {
+            panic!("KETTLE_IMAGE is not set: it names the directory of a built image")
         });
-        let command_line = fs::read_to_string(folder.join("cmdline")).unwrap();
+        let command_line = fs::read_to_string(directory.join("cmdline")).unwrap();
         Self {
-            kernel: folder.join("kernel"),
-            folder,
+            kernel: directory.join("kernel"),
+            directory,
             command_line,
         }
     }
 
-    /// The same with the kernel that differs by one line: it has character devices of programs, for a simulated secure processor.
-    /// The command line still names the shipped one.
-    #[cfg_attr(not(feature = "simulator"), allow(dead_code))] // What uses it needs a secure processor.
+    /// Returns the image with the kernel that differs by one line: it has character devices of
+    /// programs, for a simulated secure processor. The command line still names the shipped one.
+    #[cfg_attr(not(feature = "simulator"), allow(dead_code))] // Its callers need a secure processor.
     pub fn with_test_kernel(self) -> Self {
         let kernel = self.file("kernel-test");
         self.with_kernel(kernel)
     }
 
-    /// The same with another kernel.
+    /// Returns the image with another kernel.
     pub fn with_kernel(self, kernel: PathBuf) -> Self {
         Self { kernel, ..self }
     }
@@ -51,10 +51,10 @@ impl Image {
     }
 
     pub fn file(&self, name: &str) -> PathBuf {
-        self.folder.join(name)
+        self.directory.join(name)
     }
 
-    /// The value of a word of the command line.
+    /// Returns the value of a word of the command line.
     pub fn word(&self, name: &str) -> &str {
         let mut words = self
             .command_line
@@ -65,17 +65,17 @@ impl Image {
             .unwrap_or_else(|| panic!("no {name}"))
     }
 
-    /// Where the root file system ends and, a block later, its tree begins.
+    /// Returns where the root file system ends and, a block later, its hash tree begins.
     pub fn data_bytes(&self) -> u64 {
         self.word("kettle.rootdata").parse().unwrap()
     }
 
-    /// The block whose hash is the root hash.
+    /// Returns the offset of the block whose hash is the root hash.
     pub fn top_of_tree(&self) -> u64 {
         self.data_bytes() + BLOCK_BYTES
     }
 
-    /// The same, measured with another root hash.
+    /// Returns the image, measured with another root hash.
     pub fn with_other_root_hash(mut self) -> Self {
         let (before, rest) = self.command_line.split_once("kettle.roothash=").unwrap();
         let other = if rest.starts_with('0') { '1' } else { '0' };
@@ -83,7 +83,7 @@ impl Image {
         self
     }
 
-    /// The same, launched with the kernel's part of the command line only.
+    /// Returns the image, launched with only the kernel's part of the command line.
     pub fn without_our_words(mut self) -> Self {
         let words: Vec<_> = self
             .command_line
@@ -94,7 +94,7 @@ impl Image {
         self
     }
 
-    /// Where on the disk the first bytes of a file of the root image are, as erofs-utils read it.
+    /// Returns where on the disk a file of the root image begins, as erofs-utils reads it.
     pub fn place_of(&self, path: &str) -> u64 {
         let output = Command::new("dump.erofs")
             .arg(format!("--path={path}"))
@@ -124,25 +124,25 @@ impl Image {
     }
 }
 
-/// What a disk is attached to.
+/// The bus that a disk is attached to.
 #[derive(Clone, Copy)]
 pub enum Bus {
     VirtioBlk,
     VirtioScsi,
 }
 
-/// A disk of the host's.
+/// A disk of the host.
 pub struct Disk {
-    /// What QEMU opens.
+    /// The path that QEMU opens.
     pub path: PathBuf,
     pub bus: Bus,
     pub writable: bool,
-    /// Keeps a copy.
+    /// Keeps a copy of the root disk while it is used.
     copy: Option<TempDir>,
 }
 
 impl Disk {
-    /// The root disk as it was built; nobody can write it.
+    /// Returns the root disk as it was built; nobody can write it.
     pub fn of(image: &Image) -> Self {
         Self {
             path: image.file("root.img"),
@@ -152,20 +152,20 @@ impl Disk {
         }
     }
 
-    /// A copy of it, for the host to change.
+    /// Returns a copy of the root disk, for the host to change.
     pub fn copy_of(image: &Image) -> Self {
-        let folder = TempDir::new().unwrap();
-        let path = folder.path().join("root.img");
+        let directory = TempDir::new().unwrap();
+        let path = directory.path().join("root.img");
         fs::copy(image.file("root.img"), &path).unwrap();
         Self {
             path,
             bus: Bus::VirtioBlk,
             writable: false,
-            copy: Some(folder),
+            copy: Some(directory),
         }
     }
 
-    /// One that answers as it likes.
+    /// Returns a disk that a test's server provides.
     pub fn served(disk: &ServedDisk) -> Self {
         Self {
             path: disk.path(),
@@ -179,7 +179,7 @@ impl Disk {
         Self { bus, ..self }
     }
 
-    /// The machine could write it.
+    /// Makes the disk writable for the machine.
     pub fn writable(self) -> Self {
         Self {
             writable: true,
@@ -194,19 +194,19 @@ impl Disk {
         disk.write_all_at(&[byte[0] ^ 1], at).unwrap();
     }
 
-    /// The same, with one bit changed.
+    /// Returns the disk with one bit changed.
     pub fn with_flipped_bit(self, at: u64) -> Self {
         self.flip(at);
         self
     }
 
-    /// Leaves the first bytes only.
+    /// Cuts the disk to its first bytes.
     pub fn cut(self, bytes: u64) -> Self {
         self.cut_at(bytes);
         self
     }
 
-    /// The same, while somebody reads it.
+    /// Cuts a disk that is in use.
     pub fn cut_at(&self, bytes: u64) {
         self.file().set_len(bytes).unwrap();
     }

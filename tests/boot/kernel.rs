@@ -1,5 +1,6 @@
-//! What the running kernel has and has not, as a program in the machine finds it: `image/kernel/config` is what was asked for, this is
-//! what came of it. Outside the sandbox the program is the machine's first, with all rights; inside, it is a build script.
+//! What does the running kernel have, as a program in the machine finds it? `image/kernel/config`
+//! is the request, this is the result. Outside the sandbox the program is the machine's first, with
+//! all rights; inside, it is a build script.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,47 +12,49 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::client::{Door, Source};
+use crate::client::{Port, Source};
 use crate::image::Image;
 use crate::machine::{Host, Machine};
 use crate::support::package;
 
 const PROBE: &str = include_str!("guest/probe.rs");
-/// What is there, so that the probe cannot find everything absent because it asks in a wrong way.
+/// Calls and files that are present, so that the probe cannot find everything absent because it
+/// asks in a wrong way.
 const PRESENT: &[(&str, &str)] = &[
     ("getpid", "success"),
     ("membarrier", "success"),
     ("/proc/self/status", "present"),
     ("/dev/null", "present"),
 ];
-/// Of errno(3): the call is not there; the filter of the sandbox refuses it by name.
+/// Errors of errno(3): the kernel lacks the call; the filter of the sandbox refuses it by name.
 const NOT_THERE: &str = "error 38";
 const REFUSED: &str = "error 1";
-/// An interrupt that has no entry, and a page that is not mapped: SIGSEGV. A filter that refuses a call kills with SIGSYS.
+/// An interrupt that has no entry, and a page that is not mapped: SIGSEGV. A filter that refuses a
+/// call kills with SIGSYS.
 const NO_ENTRY: &str = "signal 11";
 
 /// The probe's last fact, outside the sandbox.
 const END: &str = "end";
-/// Calls and files that the probe asks for, at least.
+/// The least number of calls and files that the probe asks for.
 const LEAST_ASKED: usize = 50;
 
-/// A program that leaves a secret in so many pages, and how it makes the secret.
+/// A program that leaves a secret in this many pages, and how it computes the secret.
 const SECRET: &str = include_str!("guest/secret.rs");
 const SECRET_PAGES: usize = 32_768;
 const SECRET_FACTORS: [u64; 2] = [0x6b65_7474_6c65_2d31, 0x9e37_79b9_7f4a_7c15];
 const PAGE_BYTES: usize = 4096;
-/// Pages that are not free yet: each of two processors holds up to 31 back to put them on a list together (PAGEVEC_SIZE), and the
-/// secret was in registers.
+/// Pages that are not free yet: each of two processors holds up to 31 back to put them on a list
+/// together (PAGEVEC_SIZE), and the secret was in registers.
 const STILL_HELD: usize = 2 * 31 + 2;
-/// Of a machine whose memory the host reads.
+/// The memory of a machine whose memory the host reads.
 const MEMORY_MIB: u32 = 512;
-/// From power to a secret that was given back.
+/// The time from power to the end of the program with the secret.
 const SECRET_LIMIT: Duration = Duration::from_secs(120);
 const PAUSE: Duration = Duration::from_millis(100);
 
 type Facts<'a> = BTreeMap<&'a str, &'a str>;
 
-/// The facts in some output, and what the log said, a line each.
+/// Returns the facts in some output, and the lines of the log.
 fn facts<'a>(lines: impl Iterator<Item = &'a str>) -> (Facts<'a>, Vec<&'a str>) {
     let told = lines.filter_map(|line| line.split_once("FACT: ")?.1.split_once(": "));
     let (log, facts): (Vec<_>, Vec<_>) = told.partition(|(key, _)| *key == "log");
@@ -61,7 +64,8 @@ fn facts<'a>(lines: impl Iterator<Item = &'a str>) -> (Facts<'a>, Vec<&'a str>) 
     )
 }
 
-/// Asserts the controls present, and everything else that was asked for absent; `absent_call` is how an absent call may answer.
+/// Asserts that the controls are present and everything else that was probed is absent;
+/// `absent_call` has the errors of an absent call.
 fn assert_absent(facts: &Facts, absent_call: &[&str]) {
     for (name, value) in PRESENT {
         assert_eq!(facts.get(name), Some(value), "{name}: {facts:?}");
@@ -88,9 +92,9 @@ fn assert_absent(facts: &Facts, absent_call: &[&str]) {
     );
 }
 
-/// What is appended to an initrd, so that a program of ours is the machine's first.
-fn first_program(folder: &Path, source: &str) -> PathBuf {
-    fs::write(folder.join("init.rs"), source).unwrap();
+/// Returns the segment for an initrd that makes a test's program the machine's first.
+fn first_program(directory: &Path, source: &str) -> PathBuf {
+    fs::write(directory.join("init.rs"), source).unwrap();
     let options = [
         "--edition",
         "2024",
@@ -103,7 +107,7 @@ fn first_program(folder: &Path, source: &str) -> PathBuf {
     ];
     let compiled = Command::new("rustc")
         .args(options)
-        .current_dir(folder)
+        .current_dir(directory)
         .output()
         .unwrap();
     assert!(
@@ -114,18 +118,18 @@ fn first_program(folder: &Path, source: &str) -> PathBuf {
     let pack = "echo init | cpio --quiet --create --format=newc >segment";
     let packed = Command::new("bash")
         .args(["-o", "pipefail", "-c", pack])
-        .current_dir(folder)
+        .current_dir(directory)
         .status()
         .unwrap();
     assert!(packed.success());
-    folder.join("segment")
+    directory.join("segment")
 }
 
 #[test]
 #[ignore = "needs QEMU and a built image"]
-fn what_was_left_out_of_the_kernel_is_absent_even_for_the_first_program() {
-    let (image, folder) = (Image::from_environment(), TempDir::new().unwrap());
-    let segment = Some(first_program(folder.path(), PROBE));
+fn features_left_out_of_the_kernel_are_absent_even_for_the_first_program() {
+    let (image, directory) = (Image::from_environment(), TempDir::new().unwrap());
+    let segment = Some(first_program(directory.path(), PROBE));
     let console = Machine::start(
         &image,
         &Host {
@@ -151,12 +155,12 @@ fn what_was_left_out_of_the_kernel_is_absent_even_for_the_first_program() {
 
 #[test]
 #[ignore = "needs QEMU and a built image"]
-fn what_was_left_out_of_the_kernel_is_absent_in_a_build() {
+fn features_left_out_of_the_kernel_are_absent_in_a_build() {
     let image = Image::from_environment();
     let machine = Machine::serving(&image, &Host::honest(&image));
     let archive = package(&[("src/main.rs", "fn main() {}\n"), ("build.rs", PROBE)]);
     let outcome = machine.build(
-        Door::Tls,
+        Port::Tls,
         &Source::Archive {
             bytes: &archive,
             name: "package.tar",
@@ -167,10 +171,11 @@ fn what_was_left_out_of_the_kernel_is_absent_in_a_build() {
     assert_absent(&facts, &[NOT_THERE, REFUSED]);
 }
 
-/// How many pages of the machine's memory have the secret, after the only program that had it has ended.
+/// Returns how many pages of the machine's memory have the secret, after the only program that had
+/// it has ended.
 fn pages_with_secret(image: &Image) -> usize {
-    let folder = TempDir::new().unwrap();
-    let segment = Some(first_program(folder.path(), SECRET));
+    let directory = TempDir::new().unwrap();
+    let segment = Some(first_program(directory.path(), SECRET));
     let host = Host {
         segment,
         memory_mib: MEMORY_MIB,
@@ -182,7 +187,7 @@ fn pages_with_secret(image: &Image) -> usize {
         assert!(start.elapsed() < SECRET_LIMIT, "{}", machine.console());
         sleep(PAUSE);
     }
-    let (path, size) = (folder.path().join("memory"), u64::from(MEMORY_MIB) << 20);
+    let (path, size) = (directory.path().join("memory"), u64::from(MEMORY_MIB) << 20);
     machine.order(
         "pmemsave",
         &json!({ "val": 0, "size": size, "filename": path }),
@@ -197,7 +202,7 @@ fn pages_with_secret(image: &Image) -> usize {
 
 #[test]
 #[ignore = "needs QEMU and a built image"]
-fn what_a_program_had_in_memory_is_gone_when_the_program_is() {
+fn memory_of_a_program_is_cleared_when_the_program_ends() {
     let mut image = Image::from_environment();
     let left = pages_with_secret(&image);
     assert!(left <= STILL_HELD, "{left} pages were found");

@@ -1,5 +1,6 @@
-//! A network that lies, from the first question for an address to the name of a server. What breaks a rule is not believed, and
-//! what is believed decides about reaching something, never about what it is.
+//! A network that lies, from the first request for an address to the name of a server. A message
+//! that breaks a rule is not believed, and a believed one decides only whether something is
+//! reached, never what it is.
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
@@ -8,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use crate::client::{Answer, Door, Outcome, Source};
+use crate::client::{Outcome, Port, Response, Source};
 use crate::dhcp_answers::{
     ACKNOWLEDGE, ADDRESS, DISCOVER, GATEWAY, NAME_SERVER, OFFER, Question, REFUSE, REQUEST,
 };
@@ -18,17 +19,17 @@ use crate::machine::{Host, Machine, Network};
 use crate::packets::{BROADCAST, Heard, Mac, advertisement, arp, heard, prefix, redirect, udp};
 use crate::wire::{Between, Ends, Side, Wire};
 
-/// Attempts at an address that hear nothing but lies; after them the machine waits longest.
+/// Attempts to get an address that get only lies; after them the machine waits longest.
 const OFFERS_OF_LIES: usize = 4;
-/// Frames before an answer, and advertisements of networks.
+/// How many frames come before a reply, and how many advertisements of networks.
 const FLOOD: u16 = 2000;
-/// Questions for a name that are answered with what is no answer first: for an address of either version.
+/// Queries for a name that get invalid replies first: for an address of either version.
 const QUERIES_OF_NONSENSE: usize = 2;
 /// The source's name, which no honest name server knows.
 const NAME: &str = "source.example";
-/// Booting, and all attempts to get an address, on a busy processor.
+/// The time for booting and all attempts to get an address, on a busy processor.
 const END_LIMIT: Duration = Duration::from_secs(90);
-/// What the console says of a kernel that is not well.
+/// Words on the console of a kernel that is in trouble.
 const UNWELL: [&str; 6] = ["panic", "Oops", "BUG", "WARNING", "Call Trace", "halting"];
 
 /// Tells lies about everything before it lets the truth pass.
@@ -38,9 +39,9 @@ struct Liar {
     questions: usize,
     /// The addresses that the machine wanted to have.
     wanted: BTreeSet<Ipv4Addr>,
-    /// Whom it asked for names.
+    /// The name servers that it asked.
     name_servers: BTreeSet<Ipv4Addr>,
-    /// How often.
+    /// How often it asked for a name.
     names: usize,
 }
 
@@ -78,7 +79,7 @@ impl Liar {
             REQUEST => {
                 self.wanted.extend(question.address);
                 tell(&question.hostile(ACKNOWLEDGE));
-                // Once: a flood may wash away what comes after it.
+                // Only once: a flood may displace the frames after it.
                 if self.questions == OFFERS_OF_LIES + 2 {
                     let flood = question.hostile(ACKNOWLEDGE);
                     (0..FLOOD).for_each(|number| {
@@ -93,7 +94,7 @@ impl Liar {
         }
     }
 
-    /// Nonsense first; then, whoever is asked, the host's own address.
+    /// Sends nonsense first; then, whichever server is asked, the host's own address.
     fn about_names(&mut self, query: &Heard, ends: &Ends) {
         self.name_servers.insert(query.destination.0);
         self.names += 1;
@@ -116,8 +117,8 @@ impl Liar {
             .for_each(|message| reply(message));
     }
 
-    /// To a machine that serves: every address is somebody's, every router knows a better one, there are more networks
-    /// than anybody can have, and frames that say nothing that can be understood.
+    /// Sends to a machine that serves: every address is taken, every router knows a better one,
+    /// there are more networks than a machine can have, and frames that nobody can parse.
     fn about_everything(&self, ends: &Ends) {
         let tell = |frame: &[u8]| ends.send(Side::Machine, frame);
         for address in [GATEWAY, NAME_SERVER, ADDRESS] {
@@ -135,7 +136,7 @@ impl Liar {
         for number in 0..FLOOD {
             tell(&advertisement(&prefix(number)));
         }
-        // The size of frames: none, and more than there is; an option of no length; one that is cut.
+        // The size of frames: zero, and too large; an option without a length; one that is cut off.
         for option in [
             &[5, 1, 0, 0, 0, 0, 0, 0][..],
             &[5, 1, 0, 0, 255, 255, 255, 255],
@@ -150,7 +151,7 @@ impl Liar {
     }
 }
 
-/// To a question for an address of version 4: this one. There is none of another version.
+/// Returns the reply to a query for an IPv4 address. There is no IPv6 address.
 fn dns_answer(query: &[u8], address: Ipv4Addr) -> Vec<u8> {
     let name_end = 12 + query[12..].iter().position(|byte| *byte == 0).unwrap() + 1;
     let question = &query[12..name_end + 4];
@@ -168,21 +169,21 @@ fn dns_answer(query: &[u8], address: Ipv4Addr) -> Vec<u8> {
     [&header[..], question, if found { &record } else { &[] }].concat()
 }
 
-/// What was seen of one machine whose network told every lie.
+/// The observations of one machine whose network told every lie.
 struct Seen {
     liar: Arc<Mutex<Liar>>,
-    /// After the lies, and after the build.
-    health: [Answer; 2],
+    /// The console after the lies, and after the build.
+    health: [Response; 2],
     outcome: Outcome,
-    result: Answer,
-    /// Of the server to which the name led.
+    result: Response,
+    /// The requests to the server that the name led to.
     asked: Vec<String>,
     console: String,
 }
 
 static SEEN: LazyLock<Seen> = LazyLock::new(|| {
-    let folder = TempDir::new().unwrap();
-    let server = LyingServer::of_repository(repository_of_other_bytes(folder.path()));
+    let directory = TempDir::new().unwrap();
+    let server = LyingServer::of_repository(repository_of_other_bytes(directory.path()));
     let image = Image::from_environment();
     let liar = Arc::new(Mutex::new(Liar::default()));
     let wire = Wire::tapped(liar.clone());
@@ -195,16 +196,16 @@ static SEEN: LazyLock<Seen> = LazyLock::new(|| {
         },
     );
     liar.lock().unwrap().about_everything(&ends);
-    let before = machine.get(Door::Tls, "/health");
+    let before = machine.get(Port::Tls, "/health");
     let outcome = machine.build(
-        Door::Tls,
+        Port::Tls,
         &Source::Repository {
             url: &format!("http://{NAME}:{}/", server.port),
         },
     );
     Seen {
-        result: machine.get(Door::Tls, &format!("/build/{}/result", outcome.job)),
-        health: [before, machine.get(Door::Tls, "/health")],
+        result: machine.get(Port::Tls, &format!("/build/{}/result", outcome.job)),
+        health: [before, machine.get(Port::Tls, "/health")],
         console: machine.console(),
         asked: server.asked(),
         liar,
@@ -214,7 +215,7 @@ static SEEN: LazyLock<Seen> = LazyLock::new(|| {
 
 #[test]
 #[ignore = "needs QEMU and a built image"]
-fn no_answer_that_breaks_a_rule_gives_the_machine_an_address() {
+fn no_reply_that_breaks_a_rule_gives_the_machine_an_address() {
     let liar = SEEN.liar.lock().unwrap();
     assert!(
         liar.questions > OFFERS_OF_LIES + 1,
@@ -226,7 +227,7 @@ fn no_answer_that_breaks_a_rule_gives_the_machine_an_address() {
 
 #[test]
 #[ignore = "needs QEMU and a built image"]
-fn of_an_answer_that_says_everything_and_twice_the_first_usable_values_count() {
+fn the_first_usable_values_of_a_reply_with_repeated_options_count() {
     let liar = SEEN.liar.lock().unwrap();
     let usable = [
         NAME_SERVER,
@@ -271,7 +272,7 @@ fn a_name_server_that_lies_leads_to_bytes_that_are_not_taken() {
     assert_eq!(SEEN.result.status, 404, "{}", SEEN.result.text());
 }
 
-/// Offers, and refuses what it offered.
+/// A server that offers an address, and then refuses it.
 #[derive(Default)]
 struct Refuser(usize);
 
@@ -318,7 +319,7 @@ fn a_network_that_refuses_for_ever_ends_the_machine() {
     );
 }
 
-/// Passes everything but questions for names.
+/// A network that passes everything but queries for names.
 struct WithoutNames;
 
 impl Between for WithoutNames {
@@ -348,16 +349,11 @@ fn a_name_server_that_is_silent_ends_the_fetch_and_not_the_machine() {
         },
     );
     let outcome = machine.build(
-        Door::Tls,
+        Port::Tls,
         &Source::Repository {
             url: &format!("http://{NAME}/"),
         },
     );
     outcome.assert_failed("SourceFetchFailed");
-    assert_eq!(
-        machine.get(Door::Tls, "/health").body,
-        b"ok",
-        "{}",
-        machine.console()
-    );
+    machine.assert_healthy(Port::Tls);
 }

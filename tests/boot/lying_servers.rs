@@ -1,5 +1,5 @@
-//! Servers that serve something else than they should, or half of it, or nothing: what was altered is not taken, and the machine
-//! serves on.
+//! Servers that serve other bytes than they should, or half of them, or nothing: altered bytes are
+//! not accepted, and the machine serves on.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -12,35 +12,35 @@ use std::time::Duration;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
-use crate::client::{Door, Source};
+use crate::client::{Port, Source};
 use crate::image::Image;
 use crate::machine::user_network::HOST;
 use crate::machine::{Host, Machine};
 use crate::support::{git, git_repository, package, sha256};
 
-/// Where the package's archive is.
+/// The path of the package's archive.
 const ARCHIVE: &str = "/dl/leaf/1.0.0/download";
 
-/// What becomes of a request.
+/// The response to a request.
 pub enum Reply {
     Whole(Vec<u8>),
-    /// The length of all of it, and half of it.
+    /// The full length, and half of the body.
     Half(Vec<u8>),
-    /// What gzip made of it.
+    /// A body that gzip packed.
     Packed(Vec<u8>),
-    /// The connection is cut without an answer.
+    /// The connection is cut without a response.
     Reset,
     NotFound,
 }
 
-/// Serves on loopback, until the test process ends.
+/// A server on loopback, which runs until the test process ends.
 pub struct LyingServer {
     pub port: u16,
     asked: Arc<Mutex<Vec<String>>>,
 }
 
 impl LyingServer {
-    /// `reply` is told the port and the path.
+    /// Starts a server; `reply` gets the port and the path.
     pub fn start(mut reply: impl FnMut(u16, &str) -> Reply + Send + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -59,17 +59,17 @@ impl LyingServer {
         Self { port, asked }
     }
 
-    /// A folder of git's, to whoever asks for files.
-    pub fn of_repository(folder: PathBuf) -> Self {
+    /// Starts a server of the plain files of a git repository.
+    pub fn of_repository(directory: PathBuf) -> Self {
         Self::start(
-            move |_, path| match fs::read(folder.join(path.trim_start_matches('/'))) {
+            move |_, path| match fs::read(directory.join(path.trim_start_matches('/'))) {
                 Ok(content) => Reply::Whole(content),
                 Err(_) => Reply::NotFound,
             },
         )
     }
 
-    /// The paths, in order.
+    /// Returns the requested paths, in order.
     pub fn asked(&self) -> Vec<String> {
         self.asked.lock().unwrap().clone()
     }
@@ -110,11 +110,12 @@ fn answer(mut stream: TcpStream, reply: Reply) -> std::io::Result<()> {
     stream.write_all(&content[..sent])
 }
 
-/// A repository in which the content of `src/main.rs` is another one than its id says; where git keeps it.
-pub fn repository_of_other_bytes(folder: &Path) -> PathBuf {
-    let source = folder.join("package");
+/// Returns a repository in which the content of `src/main.rs` does not have its id, and where git
+/// keeps it.
+pub fn repository_of_other_bytes(directory: &Path) -> PathBuf {
+    let source = directory.join("package");
     let archive = package(&[("src/main.rs", "fn main() {}\n")]);
-    tar::Archive::new(&archive[..]).unpack(folder).unwrap();
+    tar::Archive::new(&archive[..]).unpack(directory).unwrap();
     git_repository(&source);
     fs::write(source.join("other"), "fn main() { println!(\"other\") }\n").unwrap();
     let object = |id: String| source.join(".git/objects").join(&id[..2]).join(&id[2..]);
@@ -125,7 +126,7 @@ pub fn repository_of_other_bytes(folder: &Path) -> PathBuf {
     source.join(".git")
 }
 
-/// A package of a registry, with this source.
+/// Returns a package of a registry, with this source.
 fn leaf(source: &str) -> Vec<u8> {
     let mut archive = tar::Builder::new(GzEncoder::new(Vec::new(), Compression::default()));
     let manifest = "[package]\nname = \"leaf\"\nversion = \"1.0.0\"\nedition = \"2021\"\n";
@@ -144,7 +145,8 @@ fn leaf(source: &str) -> Vec<u8> {
     archive.into_inner().unwrap().finish().unwrap()
 }
 
-/// A package that depends on the leaf whose archive has this digest, from a registry of the host's.
+/// Returns a package that depends on the leaf whose archive has this digest, from a registry of the
+/// host.
 fn dependent(port: u16, checksum: &str) -> Vec<u8> {
     let index = format!("sparse+http://{HOST}:{port}/");
     let manifest = "[package]\nname = \"package\"\nversion = \"0.1.0\"\nedition = \"2021\"\n\
@@ -164,7 +166,8 @@ fn dependent(port: u16, checksum: &str) -> Vec<u8> {
     ])
 }
 
-/// Builds a package whose only dependency comes from a registry that does this when asked for it.
+/// Builds a package whose only dependency comes from a registry with this response, and asserts
+/// that its fetch fails.
 fn assert_fetch_fails(lie: fn(Vec<u8>) -> Reply, error_type: &str) {
     let honest = leaf("");
     let checksum = sha256(&honest);
@@ -183,7 +186,7 @@ fn assert_fetch_fails(lie: fn(Vec<u8>) -> Reply, error_type: &str) {
     let machine = Machine::serving(&image, &Host::honest(&image));
     let archive = dependent(server.port, &checksum);
     let outcome = machine.build(
-        Door::Tls,
+        Port::Tls,
         &Source::Archive {
             bytes: &archive,
             name: "package.tar",
@@ -196,21 +199,11 @@ fn assert_fetch_fails(lie: fn(Vec<u8>) -> Reply, error_type: &str) {
         outcome.lines
     );
     outcome.assert_failed(error_type);
-    assert_eq!(
-        machine
-            .get(Door::Tls, &format!("/build/{}/result", outcome.job))
-            .status,
-        404
-    );
-    assert_eq!(
-        machine.get(Door::Tls, "/health").body,
-        b"ok",
-        "{}",
-        machine.console()
-    );
+    machine.assert_no_result(&outcome.job);
+    machine.assert_healthy(Port::Tls);
 }
 
-/// Zeros.
+/// Returns packed zeros.
 fn packed(mebibytes: usize) -> Vec<u8> {
     let mut packer = GzEncoder::new(Vec::new(), Compression::fast());
     let mebibyte = vec![0; 1 << 20];
@@ -218,10 +211,10 @@ fn packed(mebibytes: usize) -> Vec<u8> {
     packer.finish().unwrap()
 }
 
-/// A machine has less memory than the answer, and a fetch less than the machine.
+/// The response is larger than the memory of the machine, which is larger than that of a fetch.
 #[test]
 #[ignore = "needs QEMU and a built image"]
-fn a_registry_whose_answer_takes_all_memory_ends_the_fetch_and_not_the_machine() {
+fn a_registry_whose_response_takes_all_memory_ends_the_fetch_and_not_the_machine() {
     let bomb = packed(1024);
     let server = LyingServer::start(move |port, path| match path {
         "/config.json" => {
@@ -239,25 +232,15 @@ fn a_registry_whose_answer_takes_all_memory_ends_the_fetch_and_not_the_machine()
     );
     let archive = dependent(server.port, &sha256(b""));
     let outcome = machine.build(
-        Door::Tls,
+        Port::Tls,
         &Source::Archive {
             bytes: &archive,
             name: "package.tar",
         },
     );
     outcome.assert_failed("OutOfMemory");
-    assert_eq!(
-        machine
-            .get(Door::Tls, &format!("/build/{}/result", outcome.job))
-            .status,
-        404
-    );
-    assert_eq!(
-        machine.get(Door::Tls, "/health").body,
-        b"ok",
-        "{}",
-        machine.console()
-    );
+    machine.assert_no_result(&outcome.job);
+    machine.assert_healthy(Port::Tls);
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! One virtual machine under software emulation, as its host starts it. Killed when dropped.
 //!
-//! It starts as a launch with SEV-SNP does: the shipped firmware, and in memory the page of kernel hashes that the launch would
-//! have measured. What that cannot show: that the secure processor measures the page, and the firmware's own code for SEV-SNP.
+//! It starts as a launch with SEV-SNP does: with the shipped firmware, and in memory the page of
+//! kernel hashes that the launch would have measured. It cannot show that the secure processor
+//! measures the page, nor the firmware's own code for SEV-SNP.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -16,37 +17,40 @@ use kettle::snp::measurement::{self, BootHashes, KernelHashesPage};
 use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 
-use crate::client::Door;
+use crate::client::Port;
 use crate::image::{Bus, Disk, Image};
 use crate::wire::{Side, Wire};
 
-/// From power to an answer, or to the end of a machine that has to end, on a busy processor.
+/// The time from power to a response, or to the end of a machine that has to end, on a busy
+/// processor.
 const BOOT_LIMIT: Duration = Duration::from_secs(120);
 const PAUSE: Duration = Duration::from_millis(100);
-/// How often the kernel counts processor time, in a second (`USER_HZ`, the same on all x86-64 machines).
+/// How often the kernel counts processor time, in a second (`USER_HZ`, the same on all x86-64
+/// machines).
 const TICKS: f64 = 100.0;
 
-/// What the machine starts with, before the kernel.
+/// The firmware that runs before the kernel.
 #[derive(Clone, Copy)]
 pub enum Firmware {
-    /// The image's.
+    /// The image's firmware.
     Shipped,
-    /// QEMU's own, which passes the host's tables on and checks nothing: for what the kernel has to hold alone.
+    /// QEMU's own firmware, which passes the host's tables on and checks nothing: for claims about
+    /// the kernel alone.
     SeaBios,
 }
 
 /// The page of kernel hashes that is in memory when the firmware starts.
 pub enum Page {
-    /// Of the kernel, initrd and command line that QEMU is given.
+    /// The hashes of the kernel, initrd and command line that QEMU gets.
     OfWhatIsGiven,
-    /// These bytes, at the address where the firmware looks.
+    /// These bytes, at the address that the firmware reads.
     Bytes(Vec<u8>),
-    /// There is none.
+    /// No page of hashes.
     Missing,
 }
 
-/// QEMU's user network, as the machine sees it. QEMU's own range is private, and phases that fetch reach public addresses only: this one
-/// is public by its numbers.
+/// QEMU's user network, as the machine sees it. QEMU's own range is private, and phases that fetch
+/// reach public addresses only: this one is public by its numbers.
 pub mod user_network {
     use std::net::Ipv4Addr;
 
@@ -54,14 +58,14 @@ pub mod user_network {
     pub const HOST: Ipv4Addr = address(2);
     /// The name server.
     pub const NAME_SERVER: Ipv4Addr = address(3);
-    /// The first that QEMU's DHCP server gives.
+    /// The first address that QEMU's DHCP server gives.
     pub const MACHINE: Ipv4Addr = address(15);
 
     const fn address(last: u8) -> Ipv4Addr {
         Ipv4Addr::new(25, 0, 2, last)
     }
 
-    /// As QEMU is told.
+    /// Returns the network as an option of QEMU.
     pub fn options() -> String {
         format!(
             "net={}/24,host={HOST},dns={NAME_SERVER},dhcpstart={MACHINE}",
@@ -70,12 +74,12 @@ pub mod user_network {
     }
 }
 
-/// What QEMU is told to boot.
+/// The files that QEMU gets to boot.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Offer {
     /// The image's kernel, initrd and command line.
     Image,
-    /// Nothing, but what is among the devices.
+    /// Nothing except what is among the devices.
     Nothing,
 }
 
@@ -83,11 +87,11 @@ pub enum Offer {
 pub enum Network {
     /// QEMU's DHCP server and gateway, in [`user_network`].
     User,
-    /// The same, with somebody in between.
+    /// The same network, with a listener in between.
     Tapped(Wire),
-    /// Nobody.
+    /// A network without any other machine.
     Silent,
-    /// There is no card.
+    /// No network card.
     None,
 }
 
@@ -102,17 +106,18 @@ pub struct Host {
     pub disks: Vec<Disk>,
     /// Appended to the initrd: the kernel unpacks it after, and over, the image's.
     pub segment: Option<PathBuf>,
-    /// What else it has: words for QEMU. Found before the network card and the disks, the first of which is `disk0`.
+    /// Arguments for QEMU with further devices, found before the network card and the disks, the
+    /// first of which is `disk0`.
     pub devices: Vec<String>,
 }
 
 impl Host {
-    /// An honest one.
+    /// Returns an honest host.
     pub fn honest(image: &Image) -> Self {
         Self::with_disks(vec![Disk::of(image)])
     }
 
-    /// An ordinary one with these disks, in the order in which they are found.
+    /// Returns an ordinary host with these disks, in the order in which they are found.
     pub fn with_disks(disks: Vec<Disk>) -> Self {
         Self {
             firmware: Firmware::Shipped,
@@ -132,14 +137,14 @@ impl Host {
 pub struct Machine {
     process: Child,
     ports: [u16; 2],
-    pub(crate) folder: TempDir,
-    /// The key that is pinned by everything over TLS, as curl takes it, once evidence for it was verified.
+    pub(crate) directory: TempDir,
+    /// The key that all TLS connections pin, in curl's form, once evidence for it was verified.
     pub(crate) pin: OnceLock<String>,
 }
 
 impl Machine {
     pub fn start(image: &Image, host: &Host) -> Self {
-        let folder = TempDir::new().unwrap();
+        let directory = TempDir::new().unwrap();
         // Both taken at once, so that they differ; QEMU takes them a moment later.
         let free = [0; 2].map(|_| TcpListener::bind("127.0.0.1:0").unwrap());
         let ports = free.map(|listener| listener.local_addr().unwrap().port());
@@ -147,10 +152,10 @@ impl Machine {
         let socket = |name: &str| {
             format!(
                 "path={},server=on,wait=off",
-                folder.path().join(name).display()
+                directory.path().join(name).display()
             )
         };
-        let initrd = initrd(image, host, folder.path());
+        let initrd = initrd(image, host, directory.path());
         command
             .args(["-machine", "q35"])
             .args([
@@ -173,7 +178,7 @@ impl Machine {
             .arg(format!(
                 "socket,id=serial,{},logfile={}",
                 socket("serial"),
-                folder.path().join("console").display()
+                directory.path().join("console").display()
             ))
             .args(["-serial", "chardev:serial", "-qmp"])
             .arg(format!(
@@ -181,11 +186,11 @@ impl Machine {
                 socket("monitor").trim_start_matches("path=")
             ))
             .args(offered(image, host.offer, &initrd))
-            .args(firmware(image, host, &initrd, folder.path()))
+            .args(firmware(image, host, &initrd, directory.path()))
             .args(&host.devices)
             .args(network(&host.network, ports))
             .args(disks(&host.disks));
-        let errors = File::create(folder.path().join("qemu.log")).unwrap();
+        let errors = File::create(directory.path().join("qemu.log")).unwrap();
         let process = command
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -195,16 +200,16 @@ impl Machine {
         Self {
             process,
             ports,
-            folder,
+            directory,
             pin: OnceLock::new(),
         }
     }
 
-    /// Started, and serving.
+    /// Starts a machine, and waits until it serves.
     pub fn serving(image: &Image, host: &Host) -> Self {
         let mut machine = Self::start(image, host);
         let start = Instant::now();
-        while machine.get(Door::Clear, "/health").body != b"ok" {
+        while machine.get(Port::Plaintext, "/health").body != b"ok" {
             assert!(
                 machine.is_on(),
                 "it does not serve, it is off: {}",
@@ -220,10 +225,10 @@ impl Machine {
         machine
     }
 
-    pub fn port(&self, door: Door) -> u16 {
-        match door {
-            Door::Clear => self.ports[0],
-            Door::Tls => self.ports[1],
+    pub fn port(&self, port: Port) -> u16 {
+        match port {
+            Port::Plaintext => self.ports[0],
+            Port::Tls => self.ports[1],
         }
     }
 
@@ -232,11 +237,11 @@ impl Machine {
     }
 
     pub fn console(&self) -> String {
-        let read = |name: &str| fs::read(self.folder.path().join(name)).unwrap_or_default();
+        let read = |name: &str| fs::read(self.directory.path().join(name)).unwrap_or_default();
         String::from_utf8_lossy(&[read("console"), read("qemu.log")].concat()).into_owned()
     }
 
-    /// What the console said once the machine is off, by itself.
+    /// Waits until the machine turns itself off, and returns the console's text.
     pub fn wait_for_its_end(mut self) -> String {
         let start = Instant::now();
         while self.is_on() {
@@ -250,10 +255,11 @@ impl Machine {
         self.console()
     }
 
-    /// Processor time that the machine has used so far, in seconds.
+    /// Returns the processor time that the machine has used so far, in seconds.
     pub fn processor_seconds(&self) -> f64 {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.process.id())).unwrap();
-        // proc(5): the fields after the name are counted from the third; utime and stime are the 14th and 15th.
+        // proc(5): the fields after the name are counted from the third; utime and stime are the
+        // 14th and 15th.
         let fields: Vec<_> = stat
             .rsplit_once(')')
             .unwrap()
@@ -275,7 +281,8 @@ impl Drop for Machine {
     }
 }
 
-fn initrd(image: &Image, host: &Host, folder: &Path) -> PathBuf {
+/// Writes the initrd of a machine into a directory, if it is not the image's own.
+pub fn initrd(image: &Image, host: &Host, directory: &Path) -> PathBuf {
     let whole = image.file("initrd");
     let Some(segment) = &host.segment else {
         return whole;
@@ -284,7 +291,7 @@ fn initrd(image: &Image, host: &Host, folder: &Path) -> PathBuf {
     // An archive begins at a multiple of four bytes.
     bytes.resize(bytes.len().next_multiple_of(4), 0);
     bytes.extend(fs::read(segment).unwrap());
-    let path = folder.join("initrd");
+    let path = directory.join("initrd");
     fs::write(&path, bytes).unwrap();
     path
 }
@@ -303,7 +310,7 @@ fn offered(image: &Image, offer: Offer, initrd: &Path) -> Vec<OsString> {
     }
 }
 
-fn firmware(image: &Image, host: &Host, initrd: &Path, folder: &Path) -> Vec<OsString> {
+fn firmware(image: &Image, host: &Host, initrd: &Path, directory: &Path) -> Vec<OsString> {
     match host.firmware {
         Firmware::SeaBios => return vec![],
         Firmware::Shipped => {}
@@ -317,7 +324,7 @@ fn firmware(image: &Image, host: &Host, initrd: &Path, folder: &Path) -> Vec<OsS
         Page::Bytes(bytes) => page.bytes = bytes[..].try_into().unwrap(),
         Page::Missing => return words,
     }
-    let file = folder.join("page");
+    let file = directory.join("page");
     fs::write(&file, page.bytes).unwrap();
     let loader = format!(
         "loader,file={},addr={:#x},force-raw=on",
@@ -328,7 +335,7 @@ fn firmware(image: &Image, host: &Host, initrd: &Path, folder: &Path) -> Vec<OsS
     words
 }
 
-/// Of what an image boots, with this initrd.
+/// Returns the page of hashes of an image with this initrd.
 pub fn hashes(image: &Image, initrd: &Path) -> BootHashes {
     let hash = |path: &Path| Sha256::digest(fs::read(path).unwrap()).into();
     BootHashes::new(

@@ -1,6 +1,7 @@
-//! Does the built image boot, build, and halt when it should? Under QEMU's software emulation, from the files of the folder
-//! in `KETTLE_IMAGE`: `firmware.fd`, `kernel`, `initrd`, `cmdline`, `root.img`. `scripts/test` runs these when there are both, and says so
-//! when not; by hand: `KETTLE_IMAGE=… cargo test --test boot -- --ignored --test-threads 1`.
+//! Does the built image boot, build, and halt when it should? It runs under QEMU's software
+//! emulation, from the files of the directory in `KETTLE_IMAGE`: `firmware.fd`, `kernel`, `initrd`,
+//! `cmdline`, `root.img`. `scripts/test` runs these where both exist, and says so where not; by
+//! hand: `KETTLE_IMAGE=… cargo test --test boot -- --ignored --test-threads 1`.
 
 // `tls` speaks it with the library that the appliance has.
 #![cfg(all(feature = "cli", feature = "host"))]
@@ -21,6 +22,8 @@ mod host_inputs;
 mod hostile;
 mod image;
 mod kernel;
+#[cfg(feature = "simulator")]
+mod launched;
 mod lying_network;
 mod lying_servers;
 mod machine;

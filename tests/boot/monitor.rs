@@ -1,4 +1,5 @@
-//! What a host tells its emulator to do to a machine that runs: QEMU's own protocol, one JSON document a line.
+//! Sends a host's commands for a running machine to the emulator: QEMU's own protocol, one JSON
+//! document a line.
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
@@ -9,12 +10,12 @@ use serde_json::{Value, json};
 
 use crate::machine::Machine;
 
-/// From its start to a socket.
+/// The time from QEMU's start to its socket.
 const LIMIT: Duration = Duration::from_secs(20);
 const PAUSE: Duration = Duration::from_millis(20);
 
 impl Machine {
-    /// One order, which QEMU has carried out, or begun, when this returns.
+    /// Sends one command, which QEMU has carried out, or begun, when this returns.
     pub fn order(&self, command: &str, arguments: &Value) -> Value {
         let stream = self.connect_to("monitor");
         let mut lines = BufReader::new(stream.try_clone().unwrap())
@@ -31,11 +32,11 @@ impl Machine {
             let answers = lines
                 .by_ref()
                 .map(|line| serde_json::from_str::<Value>(&line).unwrap());
-            // Events come in between.
+            // Events may come before the reply.
             let mut answers = answers.filter(|answer| answer.get("event").is_none());
             let mut answer = answers
                 .next()
-                .unwrap_or_else(|| panic!("no answer to {command}"));
+                .unwrap_or_else(|| panic!("no reply to {command}"));
             assert!(
                 answer.get("error").is_none(),
                 "{command} {arguments}: {answer}"
@@ -46,16 +47,16 @@ impl Machine {
         ask(command, arguments)
     }
 
-    /// The other end of the serial line.
+    /// Connects to the other end of the serial line.
     pub fn serial_line(&self) -> UnixStream {
         self.connect_to("serial")
     }
 
-    /// QEMU makes its sockets when it starts.
+    /// Connects to a socket, which QEMU creates when it starts.
     fn connect_to(&self, socket: &str) -> UnixStream {
         let start = Instant::now();
         loop {
-            match UnixStream::connect(self.folder.path().join(socket)) {
+            match UnixStream::connect(self.directory.path().join(socket)) {
                 Ok(stream) => return stream,
                 Err(error) => assert!(
                     start.elapsed() < LIMIT,

@@ -1,11 +1,12 @@
-//! Networks that are none. The machine needs an address to be of use: without one it says so and ends, in a bounded time.
+//! Machines without a working network. A machine needs an address to be of use: without one it says
+//! so and ends, in a bounded time.
 
 use std::time::{Duration, Instant};
 
 use crate::image::Image;
 use crate::machine::{Host, Machine, Network};
 
-/// Booting, and all attempts to get an address, on a busy processor.
+/// The time for booting and all attempts to get an address, on a busy processor.
 const LIMIT: Duration = Duration::from_secs(60);
 
 fn assert_ends(network: Network, reason: &str) {
@@ -39,7 +40,7 @@ fn without_a_network_card_the_machine_ends() {
 
 #[test]
 #[ignore = "needs QEMU and a built image"]
-fn without_an_answer_from_a_dhcp_server_the_machine_ends() {
+fn without_a_reply_from_a_dhcp_server_the_machine_ends() {
     assert_ends(
         Network::Silent,
         "halting: network: no usable DHCP lease after 8 attempts",

@@ -1,9 +1,9 @@
-//! Flakes in the machine: from curl to an accepting verifier, and what a builder finds there.
+//! Flakes in the machine: from curl to an accepting verifier, and what a builder can reach there.
 
 use std::path::PathBuf;
 
 use crate::attestation::{Platform, TRUSTING};
-use crate::client::{Door, Outcome, Source};
+use crate::client::{Outcome, Port, Source};
 use crate::image::Image;
 use crate::machine::user_network::{HOST, MACHINE, NAME_SERVER};
 use crate::machine::{Host, Machine};
@@ -25,7 +25,8 @@ use crate::support as harness;
 #[allow(dead_code)] // Not all of it is needed here.
 mod tool;
 
-/// The root of the image, unpacked, as `scripts/build-image` leaves it: it has the same nix, and a compiler.
+/// Returns the unpacked root of the image, as `scripts/build-image` leaves it: it has the same nix,
+/// and a compiler.
 fn root(image: &Image) -> PathBuf {
     image
         .file("root")
@@ -35,7 +36,7 @@ fn root(image: &Image) -> PathBuf {
 
 fn build(machine: &Machine, flake: &Flake) -> Outcome {
     machine.build(
-        Door::Tls,
+        Port::Tls,
         &Source::Archive {
             bytes: &flake.archive(),
             name: "flake.tar",
@@ -52,7 +53,7 @@ fn a_flake_that_compiles_c_is_attested_accepted_and_reproduced() {
         let machine = platform.boot();
         let outcome = build(&machine, &compiling.flake);
         outcome.assert_succeeded();
-        let bytes = machine.bundle(Door::Tls, &outcome.job);
+        let bytes = machine.bundle(Port::Tls, &outcome.job);
         platform.keep("bundle.tar.gz", &bytes);
         let result = platform.verify(&["bundle.tar.gz"], &TRUSTING);
         assert_eq!(result["verdict"], "accepted", "{result:#}");
@@ -101,7 +102,7 @@ fn a_builder_in_the_machine_reaches_nothing_of_it() {
             "opens(\"/proc/1/mem\", O_RDWR) && getpid() != 1",
         ),
         ("the service by loopback", "connects(80) || connects(443)"),
-        ("the service's work folder", "opens(\"/work\", O_RDONLY)"),
+        ("the service's work directory", "opens(\"/work\", O_RDONLY)"),
         ("being root", "getuid() == 0 || setuid(0) == 0"),
         ("a user namespace", "unshare(CLONE_NEWUSER) == 0"),
         (
@@ -114,20 +115,21 @@ fn a_builder_in_the_machine_reaches_nothing_of_it() {
     let machine = Platform::new(&[]).boot();
     let outcome = build(&machine, &Flake::built_by(&attempts(&all)));
     outcome.assert_succeeded();
-    let bundle = Bundle::read(&machine.bundle(Door::Tls, &outcome.job), 0);
+    let bundle = Bundle::read(&machine.bundle(Port::Tls, &outcome.job), 0);
     assert_eq!(
         String::from_utf8_lossy(bundle.artifacts()["package"]),
         all_contained(&all)
     );
-    assert_eq!(machine.get(Door::Clear, "/health").body, b"ok");
+    machine.assert_healthy(Port::Plaintext);
 }
 
-/// A builder with a fixed output, which has the network of a phase that fetches: one attempt that works, and all that may not.
+/// A builder with a fixed output has the network of a phase that fetches: one attempt works, and
+/// all others must not.
 #[test]
 #[ignore = "needs QEMU and a built image"]
 fn a_builder_with_a_fixed_output_reaches_public_addresses_and_nothing_of_the_machine() {
-    let folder = tempfile::tempdir().unwrap();
-    let port = StaticServer::start(folder.path().to_owned()).port;
+    let directory = tempfile::tempdir().unwrap();
+    let port = StaticServer::start(directory.path().to_owned()).port;
     let reaches =
         |address: &dyn std::fmt::Display, port: u16| format!("reaches(\"{address}\", {port})");
     let contained: Vec<(&str, String)> = vec![
@@ -151,7 +153,7 @@ fn a_builder_with_a_fixed_output_reaches_public_addresses_and_nothing_of_the_mac
     let machine = Platform::new(&[]).boot();
     let outcome = build(&machine, &flake);
     outcome.assert_succeeded();
-    let bundle = Bundle::read(&machine.bundle(Door::Tls, &outcome.job), 0);
+    let bundle = Bundle::read(&machine.bundle(Port::Tls, &outcome.job), 0);
     assert_eq!(
         String::from_utf8_lossy(bundle.artifacts()["package"]),
         expected
@@ -174,15 +176,10 @@ fn a_builder_that_takes_all_memory_ends_and_the_machine_does_not() {
         for (;;) pause(); }";
     let outcome = build(&machine, &Flake::built_by(hungry));
     outcome.assert_failed("OutOfMemory");
-    assert_eq!(
-        machine.get(Door::Clear, "/health").body,
-        b"ok",
-        "{}",
-        machine.console()
-    );
+    machine.assert_healthy(Port::Plaintext);
 }
 
-/// A list that has no end, each of whose members is a text of a mebibyte.
+/// The flake evaluates an endless list, each member of which is a text of a mebibyte.
 #[test]
 #[ignore = "needs QEMU and a built image"]
 fn an_evaluation_that_takes_all_memory_ends_and_the_machine_does_not() {
@@ -201,18 +198,8 @@ fn an_evaluation_that_takes_all_memory_ends_and_the_machine_does_not() {
         in { packages.x86_64-linux.default = builtins.genericClosure { startSet = [ { key = 0; } ]; operator = next; }; }; }";
     let outcome = build(&machine, &Flake::of(hungry));
     outcome.assert_failed("OutOfMemory");
-    assert_eq!(
-        machine
-            .get(Door::Tls, &format!("/build/{}/result", outcome.job))
-            .status,
-        404
-    );
-    assert_eq!(
-        machine.get(Door::Clear, "/health").body,
-        b"ok",
-        "{}",
-        machine.console()
-    );
+    machine.assert_no_result(&outcome.job);
+    machine.assert_healthy(Port::Plaintext);
 }
 
 #[test]

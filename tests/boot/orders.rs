@@ -1,5 +1,6 @@
-//! What a host can do to a machine that runs, by its emulator: stop it for a while, plug in and pull out, press buttons, send
-//! breaks on its serial line. A build makes the same of it, or nothing.
+//! What can a host do to a running machine through its emulator? Stop it for a while, plug in and
+//! pull out, press buttons, send breaks on its serial line. A build makes the same artifact, or
+//! nothing.
 
 use std::io::{Read, Write};
 use std::path::Path;
@@ -9,7 +10,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::builds::artifacts_of_an_honest_host;
-use crate::client::{Door, Source};
+use crate::client::{Port, Source};
 use crate::image::Image;
 use crate::machine::{Host, Machine};
 use crate::power::{endless_build, wait_for_a_running_build};
@@ -17,7 +18,7 @@ use crate::support::{Bundle, NONCE, project};
 
 /// How long the machine is stopped.
 const STOPPED_SPAN: Duration = Duration::from_secs(3);
-/// From power to an answer.
+/// The time from power to a response.
 const LIMIT: Duration = Duration::from_secs(120);
 /// Longer than the kernel takes to see a break before the key that follows it.
 const KEY_PAUSE: Duration = Duration::from_millis(100);
@@ -26,7 +27,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 const ORDERS: [u8; 9] = *b"hmukeicob";
 /// How a terminal shows a break that no kernel takes as an order: a NUL.
 const BREAK: &str = "^@";
-/// The last word of a machine that serves.
+/// The last line of a machine that serves.
 const SERVES: &str = "listening on https://[::]:443";
 
 impl Machine {
@@ -37,7 +38,7 @@ impl Machine {
         self.order("cont", &json!({}));
     }
 
-    /// A break, and then this key: an order to the kernel, if it takes any.
+    /// Sends a break, and then this key: a command to the kernel, if it accepts any.
     fn break_and(&self, key: u8) {
         self.order("chardev-send-break", &json!({ "id": "serial" }));
         sleep(KEY_PAUSE);
@@ -45,7 +46,7 @@ impl Machine {
         sleep(KEY_PAUSE);
     }
 
-    /// Sends half of an archive, is not heard of for a while, and sends the rest. The id of the job.
+    /// Sends half of an archive, pauses, and sends the rest; returns the job's id.
     fn submit_with_a_stop_in_the_middle(&self, archive: &[u8]) -> String {
         let part =
             |head: &str| format!("--kettle\r\nContent-Disposition: form-data; {head}\r\n\r\n");
@@ -81,7 +82,7 @@ impl Machine {
     }
 }
 
-/// Processors and slots beyond what the machine starts with.
+/// Returns a machine with room for more processors and devices than it starts with.
 fn with_room(host: Host) -> Host {
     let words = "-smp 2,maxcpus=3 -netdev hubport,id=dead,hubid=7 \
          -device pcie-root-port,id=slot1,chassis=1 -device pcie-root-port,id=slot2,chassis=2";
@@ -91,7 +92,7 @@ fn with_room(host: Host) -> Host {
     }
 }
 
-/// A place for one, with what goes there.
+/// Returns a slot for one more processor, and the processor.
 fn another_processor(machine: &Machine) -> Value {
     let places = machine.order("query-hotpluggable-cpus", &json!({}));
     let free = places
@@ -106,7 +107,8 @@ fn another_processor(machine: &Machine) -> Value {
     processor
 }
 
-/// What can be plugged in, but memory: that lies where the kernel put the windows of devices, which the machine then does not reach.
+/// Plugs in everything but memory, which would lie where the kernel put the windows of devices,
+/// which the machine then does not reach.
 fn plug_in(machine: &Machine, disk: &Path) {
     let file = json!({ "driver": "file", "filename": disk, "read-only": true });
     machine.order(
@@ -122,7 +124,7 @@ fn plug_in(machine: &Machine, disk: &Path) {
     }
 }
 
-/// The root disk where it could be pulled out.
+/// Returns a machine whose root disk is in a slot, where it could be pulled out.
 fn with_the_disk_in_a_slot(image: &Image) -> Host {
     let words = format!(
         "-device pcie-root-port,id=bay,chassis=1 -drive file={},format=raw,if=none,id=d,readonly=on \
@@ -142,7 +144,8 @@ fn has(machine: &Machine, device: &str) -> bool {
         .contains(device)
 }
 
-/// It is stopped in the upload and in the build; and when it wakes in the build, all the rest has happened.
+/// The machine is stopped in the upload and in the build; when it wakes in the build, all the rest
+/// has happened.
 #[test]
 #[ignore = "needs QEMU and a built image"]
 fn a_machine_that_is_stopped_and_woken_plugged_and_unplugged_makes_the_same_artifact() {
@@ -156,25 +159,26 @@ fn a_machine_that_is_stopped_and_woken_plugged_and_unplugged_makes_the_same_arti
     machine.order("system_powerdown", &json!({}));
     sleep(STOPPED_SPAN);
     machine.order("cont", &json!({}));
-    let state = machine.get(Door::Tls, &format!("/build/{job}"));
+    let state = machine.get(Port::Tls, &format!("/build/{job}"));
     assert_eq!(state.status, 200, "{}", machine.console());
     assert_eq!(state.json()["state"], "running");
     for device in ["another-disk", "another-card"] {
         machine.order("device_del", &json!({ "id": device }));
     }
-    let events = machine.follow(Door::Tls, &job);
+    let events = machine.follow(Port::Tls, &job);
     assert_eq!(
         events.last().unwrap()["result"]["status"],
         "ok",
         "{events:?} {}",
         machine.console()
     );
-    let bundle = Bundle::read(&machine.bundle(Door::Tls, &job), 0);
+    let bundle = Bundle::read(&machine.bundle(Port::Tls, &job), 0);
     assert!(
         bundle.artifacts() == artifacts_of_an_honest_host(),
         "the artifacts differ"
     );
-    // The NMI reached it, so the rest would have; what takes ACPI code to be noticed, it does not notice, and so gives nothing back.
+    // The NMI reached it, so the rest would have. It does not notice what takes ACPI code to
+    // notice, and so gives nothing back.
     assert!(
         machine
             .console()
@@ -187,15 +191,16 @@ fn a_machine_that_is_stopped_and_woken_plugged_and_unplugged_makes_the_same_arti
     }
 }
 
-/// To give up a disk takes ACPI code. One that goes without being asked for is among the disks that change.
+/// Giving up a disk takes ACPI code. A disk that goes without a request is among the disks that
+/// change.
 #[test]
 #[ignore = "needs QEMU and a built image"]
-fn a_machine_that_is_asked_for_its_root_disk_keeps_it() {
+fn a_machine_keeps_its_root_disk_when_the_host_requests_it() {
     let image = Image::from_environment();
     let machine = Machine::serving(&image, &with_the_disk_in_a_slot(&image));
     machine.order("device_del", &json!({ "id": "disk0" }));
     let outcome = machine.build(
-        Door::Tls,
+        Port::Tls,
         &Source::Archive {
             bytes: &project("hello"),
             name: "hello.tar",
@@ -205,21 +210,20 @@ fn a_machine_that_is_asked_for_its_root_disk_keeps_it() {
     assert!(has(&machine, "disk0"));
 }
 
-/// A reset is all that a host has to begin anew; on the hardware of the image it cannot even do that.
+/// A reset is the host's only way to start anew; on the image's hardware it cannot even do that.
 #[test]
 #[ignore = "needs QEMU and a built image"]
 fn a_machine_that_is_reset_in_a_build_begins_anew_and_knows_nothing_of_it() {
     let image = Image::from_environment();
     let machine = Machine::serving(&image, &Host::honest(&image));
     let archive = endless_build();
-    let answer = machine.submit(
-        Door::Tls,
+    let job = machine.start_build(
+        Port::Tls,
         &Source::Archive {
             bytes: &archive,
             name: "package.tar",
         },
     );
-    let job = answer.json()["job_id"].as_str().unwrap().to_owned();
     wait_for_a_running_build(&machine, &job);
     machine.order("set-action", &json!({ "reboot": "reset" }));
     machine.order("system_reset", &json!({}));
@@ -233,12 +237,12 @@ fn a_machine_that_is_reset_in_a_build_begins_anew_and_knows_nothing_of_it() {
         format!("/build/{job}/events"),
         format!("/build/{job}/result"),
     ] {
-        assert_eq!(machine.get(Door::Tls, &path).status, 404, "{path}");
+        assert_eq!(machine.get(Port::Tls, &path).status, 404, "{path}");
     }
     assert_eq!(
         machine
             .submit(
-                Door::Tls,
+                Port::Tls,
                 &Source::Archive {
                     bytes: b"none",
                     name: "none.tar"
@@ -249,15 +253,15 @@ fn a_machine_that_is_reset_in_a_build_begins_anew_and_knows_nothing_of_it() {
     );
 }
 
-/// The image's kernel knows no orders. Debian's takes those that it leaves on until PID 1 has made its settings: more messages, a
-/// reboot. None lasts.
+/// The image's kernel knows no orders. Debian's takes those that it leaves on until PID 1 has made
+/// its settings: more messages, a reboot. None lasts.
 #[test]
 #[ignore = "needs QEMU and a built image"]
 fn breaks_on_the_serial_line_give_the_kernel_no_orders() {
     let image = Image::from_environment();
     let mut machine = Machine::start(&image, &Host::honest(&image));
     let start = Instant::now();
-    while machine.get(Door::Clear, "/health").body != b"ok" {
+    while machine.get(Port::Plaintext, "/health").body != b"ok" {
         assert!(
             machine.is_on() && start.elapsed() < LIMIT,
             "{}",
@@ -266,13 +270,14 @@ fn breaks_on_the_serial_line_give_the_kernel_no_orders() {
         // All messages.
         machine.break_and(b'9');
     }
-    // Help; memory; read-only file systems; kill what has the console; kill all; crash; off; reboot.
+    // Help; memory; read-only file systems; kill what has the console; kill all; crash; off;
+    // reboot.
     for key in ORDERS {
         machine.break_and(key);
     }
     assert!(machine.is_on(), "{}", machine.console());
     let outcome = machine.build(
-        Door::Tls,
+        Port::Tls,
         &Source::Archive {
             bytes: &project("hello"),
             name: "hello.tar",

@@ -1,13 +1,13 @@
-//! What somebody on the machine's network can say: frames of all kinds, and what they hear.
+//! Frames of all kinds from the machine's network, and a parser for the machine's own frames.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 pub type Mac = [u8; 6];
 
 pub const BROADCAST: Mac = [0xff; 6];
-/// All nodes of a link, in Ethernet's words.
+/// The Ethernet address of all nodes of a link.
 const ALL_NODES: Mac = [0x33, 0x33, 0, 0, 0, 1];
-/// Whoever says all this.
+/// The Ethernet address of the sender of these frames.
 pub const SOMEBODY: Mac = [2, 0, 0, 0, 0, 0x66];
 
 const ETHERTYPE_IPV4: [u8; 2] = [0x08, 0x00];
@@ -20,7 +20,7 @@ const ETHERNET_BYTES: usize = 14;
 const IPV4_BYTES: usize = 20;
 const IPV6_BYTES: usize = 40;
 const UDP_BYTES: usize = 8;
-/// Where the message is in a frame of ours.
+/// The offset of the message in a frame of ours.
 pub const MESSAGE: usize = ETHERNET_BYTES + IPV4_BYTES + UDP_BYTES;
 
 pub fn ethernet(to: Mac, kind: [u8; 2], payload: &[u8]) -> Vec<u8> {
@@ -41,7 +41,7 @@ fn ipv4(to: Mac, protocol: u8, addresses: [Ipv4Addr; 2], payload: &[u8]) -> Vec<
     ethernet(to, ETHERTYPE_IPV4, &[&header[..], payload].concat())
 }
 
-/// Without a checksum, which is allowed.
+/// Returns a UDP datagram in a frame, without a checksum, which is allowed.
 pub fn udp(to: Mac, [source, destination]: [(Ipv4Addr, u16); 2], message: &[u8]) -> Vec<u8> {
     let numbers = [
         source.1,
@@ -59,7 +59,7 @@ pub fn udp(to: Mac, [source, destination]: [(Ipv4Addr, u16); 2], message: &[u8])
     )
 }
 
-/// RFC 1071.
+/// Returns the checksum of RFC 1071.
 fn checksum(bytes: &[u8]) -> [u8; 2] {
     let word =
         |pair: &[u8]| u32::from(pair[0]) << 8 | pair.get(1).map_or(0, |byte| u32::from(*byte));
@@ -68,7 +68,7 @@ fn checksum(bytes: &[u8]) -> [u8; 2] {
     (!((sum & 0xffff) + (sum >> 16)) as u16).to_be_bytes()
 }
 
-/// "This address is mine."
+/// Returns an ARP reply: "this address is mine".
 pub fn arp(to: Mac, address: Ipv4Addr, machine: Ipv4Addr) -> Vec<u8> {
     let fixed = [0, 1, 8, 0, 6, 4, 0, 2];
     ethernet(
@@ -85,7 +85,7 @@ pub fn arp(to: Mac, address: Ipv4Addr, machine: Ipv4Addr) -> Vec<u8> {
     )
 }
 
-/// "There is a better way to this address", as if the router said so.
+/// Returns an ICMP redirect, "there is a better way to this address", as if from the router.
 pub fn redirect(to: Mac, router: Ipv4Addr, machine: Ipv4Addr, address: Ipv4Addr) -> Vec<u8> {
     // What the machine is supposed to have sent: the beginning of a datagram to that address.
     let sent = ipv4(BROADCAST, UDP, [machine, address], &[0; 8])[ETHERNET_BYTES..].to_vec();
@@ -95,7 +95,7 @@ pub fn redirect(to: Mac, router: Ipv4Addr, machine: Ipv4Addr, address: Ipv4Addr)
     ipv4(to, ICMP, [router, machine], &message)
 }
 
-/// A router advertisement (RFC 4861) with these options.
+/// Returns a router advertisement (RFC 4861) with these options.
 pub fn advertisement(options: &[u8]) -> Vec<u8> {
     let (source, all) = (
         Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0x66),
@@ -121,7 +121,7 @@ pub fn advertisement(options: &[u8]) -> Vec<u8> {
     ethernet(ALL_NODES, ETHERTYPE_IPV6, &[&header[..], &message].concat())
 }
 
-/// Option of an advertisement: make an address in this network.
+/// Returns the option of an advertisement that lets a machine choose an address in this network.
 pub fn prefix(number: u16) -> Vec<u8> {
     let network = Ipv6Addr::new(0xfd00, number, 0, 0, 0, 0, 0, 0).octets();
     [&[3, 4, 64, 0xc0][..], &[0xff; 8], &[0; 4], &network].concat()

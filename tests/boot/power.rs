@@ -1,19 +1,20 @@
-//! A host that gives too little, or takes it away in the middle.
+//! A host that gives too little memory, or cuts the power in a build.
 
 use std::fs;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use crate::client::{Door, Source};
+use crate::client::{Port, Source};
 use crate::image::{Disk, Image};
 use crate::machine::{Firmware, Host, Machine};
 use crate::support::{Bundle, package, project, sha256};
 
-/// Memory with which the image comes up, and with which it does not, in MiB, where firmware allows it: ours takes no machine with
-/// less than 256. What is between may change with a kernel.
+/// Memory with which the image starts, and with which it does not, in MiB, where firmware allows
+/// it: ours accepts no machine with less than 256. The limit between the two may change with a
+/// kernel.
 const ENOUGH_TO_SERVE_MIB: u32 = 96;
 const TOO_LITTLE_MIB: u32 = 44;
-/// From a submission to a running build script.
+/// The time from a submission to a running build script.
 const BUILD_BEGINS_LIMIT: Duration = Duration::from_secs(120);
 /// How long a build without memory is watched.
 const STARVED_SPAN: Duration = Duration::from_secs(10);
@@ -29,44 +30,32 @@ fn with_memory(image: &Image, memory_mib: u32) -> Host {
 
 #[test]
 #[ignore = "needs QEMU and a built image"]
-fn with_too_little_memory_to_come_up_the_machine_ends() {
+fn with_too_little_memory_to_start_the_machine_ends() {
     let image = Image::from_environment();
     let console = Machine::start(&image, &with_memory(&image, TOO_LITTLE_MIB)).wait_for_its_end();
     assert!(console.contains("Kernel panic"), "{console}");
     assert!(!console.contains("listening"), "{console}");
 }
 
-/// No build comes to an end with that little: it is given up after its time. Nothing else is.
+/// No build ends with that little memory: it ends at its time limit. Everything else works.
 #[test]
 #[ignore = "needs QEMU and a built image"]
 fn with_hardly_any_memory_the_machine_serves_during_a_build_too() {
     let image = Image::from_environment();
     let machine = Machine::serving(&image, &with_memory(&image, ENOUGH_TO_SERVE_MIB));
-    let answer = machine.submit(
-        Door::Tls,
+    let job = machine.start_build(
+        Port::Tls,
         &Source::Archive {
             bytes: &project("hello"),
             name: "hello.tar",
         },
     );
-    assert_eq!(answer.status, 202, "{}", answer.text());
-    let job = answer.json()["job_id"].as_str().unwrap().to_owned();
     let start = Instant::now();
     while start.elapsed() < STARVED_SPAN {
-        assert_eq!(
-            machine.get(Door::Tls, "/health").body,
-            b"ok",
-            "{}",
-            machine.console()
-        );
+        machine.assert_healthy(Port::Tls);
         sleep(PAUSE);
     }
-    assert_eq!(
-        machine
-            .get(Door::Tls, &format!("/build/{job}/result"))
-            .status,
-        404
-    );
+    machine.assert_no_result(&job);
 }
 
 #[test]
@@ -76,16 +65,15 @@ fn a_machine_whose_power_was_cut_in_a_build_leaves_nothing_for_the_next() {
     let host = Host::with_disks(vec![Disk::copy_of(&image).writable()]);
     let machine = Machine::serving(&image, &host);
     let archive = endless_build();
-    let answer = machine.submit(
-        Door::Tls,
+    let job = machine.start_build(
+        Port::Tls,
         &Source::Archive {
             bytes: &archive,
             name: "package.tar",
         },
     );
-    let job = answer.json()["job_id"].as_str().unwrap().to_owned();
     wait_for_a_running_build(&machine, &job);
-    // Killed: nothing in it is told.
+    // The machine is killed: nothing in it is notified.
     drop(machine);
     assert_eq!(
         sha256(&fs::read(&host.disks[0].path).unwrap()),
@@ -98,30 +86,30 @@ fn a_machine_whose_power_was_cut_in_a_build_leaves_nothing_for_the_next() {
         format!("/build/{job}/events"),
         format!("/build/{job}/result"),
     ] {
-        assert_eq!(next.get(Door::Tls, &path).status, 404, "{path}");
+        assert_eq!(next.get(Port::Tls, &path).status, 404, "{path}");
     }
     let outcome = next.build(
-        Door::Tls,
+        Port::Tls,
         &Source::Archive {
             bytes: &project("hello"),
             name: "hello.tar",
         },
     );
     outcome.assert_succeeded();
-    Bundle::read(&next.bundle(Door::Tls, &outcome.job), 0).assert_described();
+    Bundle::read(&next.bundle(Port::Tls, &outcome.job), 0).assert_described();
 }
 
-/// A package whose build says so and does not end.
+/// Returns a package whose build says that it runs, and does not end.
 pub fn endless_build() -> Vec<u8> {
     let endless = "fn main() {\n    println!(\"cargo::warning=it runs\");\n    loop {}\n}\n";
     package(&[("src/main.rs", "fn main() {}\n"), ("build.rs", endless)])
 }
 
-/// Its phase is that of its first line of output.
+/// Waits for the first line of output of a build, which shows that it runs.
 pub fn wait_for_a_running_build(machine: &Machine, job: &str) {
     let start = Instant::now();
     loop {
-        let document = machine.get(Door::Tls, &format!("/build/{job}")).json();
+        let document = machine.get(Port::Tls, &format!("/build/{job}")).json();
         assert_eq!(document["state"], "running", "{document}");
         if document["phase"] == "build" {
             return;

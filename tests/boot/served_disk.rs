@@ -1,5 +1,5 @@
-//! A disk that a program of the host's serves, and may answer each read in another way: a network block device, as QEMU reads
-//! it (the NBD protocol: fixed newstyle handshake, simple replies).
+//! A disk that a program of the host serves, with another reply to each read if it wants: a network
+//! block device, as QEMU reads it (the NBD protocol: fixed newstyle handshake, simple replies).
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -15,22 +15,22 @@ use crate::image::{Disk, Image};
 use crate::machine::{Host, Machine};
 
 const GREETING: &[u8; 16] = b"NBDMAGICIHAVEOPT";
-/// Options are negotiated, and the answer to the last has no padding.
+/// The handshake's flags: options are negotiated, and the reply to the last has no padding.
 const HANDSHAKE_FLAGS: [u8; 2] = [0, 3];
 const OPTION_REPLY: u64 = 0x0003_e889_0455_65a9;
 const OPTION_GO: u32 = 7;
 const REPLY_ACKNOWLEDGE: u32 = 1;
 const REPLY_INFORMATION: u32 = 3;
 const REPLY_UNSUPPORTED: u32 = 0x8000_0001;
-/// These flags are there, and nobody can write.
+/// The export's flags: flags are present, and the disk is read-only.
 const EXPORT_FLAGS: [u8; 2] = [0, 3];
 const REQUEST_READ: [u8; 2] = [0, 0];
 const SIMPLE_REPLY: u32 = 0x6744_6698;
 const EIO: u32 = 5;
 
-/// What becomes of a read.
+/// The reply to a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Answer {
+pub enum ReadReply {
     Honest,
     /// With one bit of this byte of the disk changed.
     Flipped(u64),
@@ -38,25 +38,25 @@ pub enum Answer {
     Error,
     /// The disk is no more.
     Gone,
-    /// None, to this read and to those after it, until somebody decides otherwise.
+    /// No reply to this read and to those after it, until the decision is replaced.
     Silence,
 }
 
-/// Decides about a read, by its place and length in bytes.
-pub type Decision = Box<dyn FnMut(u64, u64) -> Answer + Send>;
+/// Decides about a read, by its offset and length in bytes.
+pub type Decision = Box<dyn FnMut(u64, u64) -> ReadReply + Send>;
 
-/// Who decides, and may be replaced.
+/// The current decision, which a test may replace.
 struct Decider {
     decision: Mutex<Decision>,
     replaced: Condvar,
 }
 
 impl Decider {
-    fn decide(&self, at: u64, length: u64) -> Answer {
+    fn decide(&self, at: u64, length: u64) -> ReadReply {
         let mut decision = self.decision.lock().unwrap();
         loop {
             match decision(at, length) {
-                Answer::Silence => decision = self.replaced.wait(decision).unwrap(),
+                ReadReply::Silence => decision = self.replaced.wait(decision).unwrap(),
                 answer => return answer,
             }
         }
@@ -67,20 +67,20 @@ impl Decider {
 pub struct ServedDisk {
     socket: PathBuf,
     decider: Arc<Decider>,
-    _folder: TempDir,
+    _directory: TempDir,
 }
 
 impl ServedDisk {
-    /// An honest one so far, and the machine that serves from it.
+    /// Returns an honest disk, and the machine that serves from it.
     pub fn of_a_serving_machine(image: &Image) -> (Self, Machine) {
-        let disk = Self::start(image, Box::new(|_, _| Answer::Honest));
+        let disk = Self::start(image, Box::new(|_, _| ReadReply::Honest));
         let machine = Machine::serving(image, &Host::with_disks(vec![Disk::served(&disk)]));
         (disk, machine)
     }
 
     pub fn start(image: &Image, decision: Decision) -> Self {
-        let folder = TempDir::new().unwrap();
-        let socket = folder.path().join("disk");
+        let directory = TempDir::new().unwrap();
+        let socket = directory.path().join("disk");
         let listener = UnixListener::bind(&socket).unwrap();
         let disk = Arc::new(File::open(image.file("root.img")).unwrap());
         let decider = Arc::new(Decider {
@@ -91,24 +91,24 @@ impl ServedDisk {
         thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
                 let (disk, decider) = (disk.clone(), shared.clone());
-                // Whether QEMU or we end it: the machine sees a disk that is no more.
+                // Whether QEMU or we end it, the machine sees a disk that is gone.
                 thread::spawn(move || serve(stream, &disk, &decider));
             }
         });
         Self {
             socket,
             decider,
-            _folder: folder,
+            _directory: directory,
         }
     }
 
-    /// From now on.
+    /// Replaces the decision for all reads from now on.
     pub fn decide(&self, decision: Decision) {
         *self.decider.decision.lock().unwrap() = decision;
         self.decider.replaced.notify_all();
     }
 
-    /// What QEMU opens.
+    /// Returns the address that QEMU opens.
     pub fn path(&self) -> PathBuf {
         format!("nbd+unix:///?socket={}", self.socket.display()).into()
     }
@@ -127,13 +127,13 @@ fn serve(mut stream: UnixStream, disk: &File, decider: &Decider) -> io::Result<(
         let mut data = vec![0; length as usize];
         disk.read_exact_at(&mut data, at)?;
         let error = match answer {
-            Answer::Honest => 0,
-            Answer::Flipped(place) => {
+            ReadReply::Honest => 0,
+            ReadReply::Flipped(place) => {
                 data[(place - at) as usize] ^= 1;
                 0
             }
-            Answer::Error => EIO,
-            Answer::Gone | Answer::Silence => return Ok(()),
+            ReadReply::Error => EIO,
+            ReadReply::Gone | ReadReply::Silence => return Ok(()),
         };
         let header = [
             &SIMPLE_REPLY.to_be_bytes()[..],

@@ -1,6 +1,6 @@
-//! Shares and sockets that a host offers: folders over virtio-fs, connections over vsock. Their back ends are programs of the
-//! host's, to which QEMU speaks the vhost-user protocol: here ones that answer what they are asked before the machine starts, and
-//! note the rest.
+//! Shares and sockets that a host offers: directories over virtio-fs, connections over vsock. Their
+//! back ends are programs of the host, to which QEMU speaks the vhost-user protocol: here they
+//! reply to the requests before the machine starts, and record the rest.
 
 use std::io::{Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -10,7 +10,7 @@ use std::thread;
 
 use tempfile::TempDir;
 
-use crate::client::Door;
+use crate::client::Port;
 use crate::image::Image;
 use crate::machine::{Host, Machine};
 
@@ -20,27 +20,29 @@ const PROTOCOL_FEATURES: u32 = 15;
 const QUEUES: u32 = 17;
 const CONFIGURATION: u32 = 24;
 const MEMORY_SLOTS: u32 = 36;
-/// Virtio 1.0, and the features of the protocol.
+/// The offered features: virtio 1.0, and the features of the protocol.
 const OFFERED: u64 = 1 << 32 | 1 << 30;
-/// Several queues, configuration, acknowledgements, slots of memory.
+/// The offered features of the protocol: several queues, configuration, acknowledgements, slots of
+/// memory.
 const OFFERED_OF_PROTOCOL: u64 = 1 | 1 << 3 | 1 << 9 | 1 << 15;
 /// The first version of the protocol, with the bit of a reply.
 const REPLY_FLAGS: u32 = 1 | 4;
 const WANTS_ACKNOWLEDGEMENT: u32 = 8;
-/// The machine's driver has begun to use a queue: here is where the host may look.
+/// The request that comes when the machine's driver begins to use a queue: its addresses for the
+/// host.
 const QUEUE_ADDRESSES: u32 = 9;
 
-/// A program of the host's that offers something.
+/// A program of the host that offers a device.
 struct BackEnd {
     socket: PathBuf,
     asked: Arc<Mutex<Vec<u32>>>,
-    _folder: TempDir,
+    _directory: TempDir,
 }
 
 impl BackEnd {
     fn start() -> Self {
-        let folder = TempDir::new().unwrap();
-        let socket = folder.path().join("socket");
+        let directory = TempDir::new().unwrap();
+        let socket = directory.path().join("socket");
         let listener = UnixListener::bind(&socket).unwrap();
         let asked = Arc::new(Mutex::new(Vec::new()));
         let record = asked.clone();
@@ -53,7 +55,7 @@ impl BackEnd {
         Self {
             socket,
             asked,
-            _folder: folder,
+            _directory: directory,
         }
     }
 
@@ -62,7 +64,8 @@ impl BackEnd {
     }
 }
 
-/// A request is its number, flags, the length of what follows, that. Descriptors come beside it, and are closed with the read.
+/// Reads and replies to a request: its number, flags, length and content. Descriptors come beside
+/// it, and are closed with the read.
 fn answer(mut stream: UnixStream, record: &Mutex<Vec<u32>>) -> std::io::Result<()> {
     loop {
         let mut head = [0; 12];
@@ -77,7 +80,7 @@ fn answer(mut stream: UnixStream, record: &Mutex<Vec<u32>>) -> std::io::Result<(
             FEATURES => OFFERED.to_le_bytes().to_vec(),
             PROTOCOL_FEATURES => OFFERED_OF_PROTOCOL.to_le_bytes().to_vec(),
             QUEUES | MEMORY_SLOTS => 8_u64.to_le_bytes().to_vec(),
-            // As much as was asked for.
+            // As many bytes as were requested.
             CONFIGURATION => body,
             _ if flags & WANTS_ACKNOWLEDGEMENT != 0 => 0_u64.to_le_bytes().to_vec(),
             _ => continue,
@@ -113,7 +116,7 @@ fn a_machine_with_a_share_and_sockets_of_the_hosts_has_no_sockets_and_serves_wit
         ..Host::honest(&image)
     };
     let machine = Machine::serving(&image, &host);
-    assert_eq!(machine.get(Door::Tls, "/health").body, b"ok");
+    machine.assert_healthy(Port::Tls);
     // QEMU asks for both. The kernel has a driver for neither, which would give addresses.
     for back_end in [&share, &sockets] {
         assert!(

@@ -1,57 +1,59 @@
-//! A disk that does not answer. Nobody can make the host read; but nothing is served of what was not read, the service itself
-//! needs no disk, and an answer that comes late is verified like any other.
+//! A disk that does not reply. Nobody can force the host to; but the machine serves nothing of what
+//! it could not read, the service itself needs no disk, and a late reply is verified like any
+//! other.
 
 use std::sync::mpsc::{Receiver, channel};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use crate::builds::artifacts_of_an_honest_host;
-use crate::client::{Door, Source};
+use crate::client::{Port, Source};
 use crate::disks::{CORRUPTED, READ_AT_MOUNT, READ_BY_BUILDS_ONLY};
 use crate::image::{Disk, Image};
 use crate::machine::{Host, Machine};
-use crate::served_disk::{Answer, ServedDisk};
+use crate::served_disk::{ReadReply, ServedDisk};
 use crate::support::{Bundle, project};
 
-/// From power, or a submission, to a read.
+/// The time from power, or a submission, to a read.
 const READ_LIMIT: Duration = Duration::from_secs(120);
 /// How long a machine without its disk is watched.
 const SILENT_SPAN: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(100);
 
 impl ServedDisk {
-    /// Silent from the first read of this byte on; says when that came.
+    /// Makes the disk silent from the first read of this byte on; the receiver learns when that
+    /// came.
     pub fn fall_silent_at(&self, place: u64) -> Receiver<()> {
         let (asked, seen) = channel();
         let mut silent = false;
         self.decide(Box::new(move |at, length| {
             silent |= (at..at + length).contains(&place);
             if silent {
-                // Who does not wait for it any more.
+                // The test may have stopped waiting for it.
                 let _ = asked.send(());
-                Answer::Silence
+                ReadReply::Silence
             } else {
-                Answer::Honest
+                ReadReply::Honest
             }
         }));
         seen
     }
 
-    /// Honest again but for one bit.
+    /// Makes the disk honest again except for one bit.
     fn flip_from_now_on(&self, place: u64) {
         self.decide(Box::new(move |at, length| {
             if (at..at + length).contains(&place) {
-                Answer::Flipped(place)
+                ReadReply::Flipped(place)
             } else {
-                Answer::Honest
+                ReadReply::Honest
             }
         }));
     }
 }
 
-/// A machine that waits for this byte of its disk, and serves nothing.
+/// Returns a machine that waits for this byte of its disk, and serves nothing.
 fn waiting_at_boot(image: &Image, place: u64) -> (ServedDisk, Machine) {
-    let disk = ServedDisk::start(image, Box::new(|_, _| Answer::Honest));
+    let disk = ServedDisk::start(image, Box::new(|_, _| ReadReply::Honest));
     let asked = disk.fall_silent_at(place);
     let mut machine = Machine::start(image, &Host::with_disks(vec![Disk::served(&disk)]));
     asked
@@ -61,7 +63,7 @@ fn waiting_at_boot(image: &Image, place: u64) -> (ServedDisk, Machine) {
     while start.elapsed() < SILENT_SPAN {
         assert!(machine.is_on(), "{}", machine.console());
         assert_eq!(
-            machine.get(Door::Clear, "/health").status,
+            machine.get(Port::Plaintext, "/health").status,
             0,
             "{}",
             machine.console()
@@ -87,15 +89,16 @@ fn a_disk_that_is_silent_when_it_is_mounted_serves_nothing_and_what_it_says_at_l
 fn a_disk_that_is_silent_when_it_is_looked_for_serves_nothing_until_it_has_answered() {
     let image = Image::from_environment();
     let (disk, machine) = waiting_at_boot(&image, image.top_of_tree());
-    disk.decide(Box::new(|_, _| Answer::Honest));
+    disk.decide(Box::new(|_, _| ReadReply::Honest));
     let start = Instant::now();
-    while machine.get(Door::Clear, "/health").body != b"ok" {
+    while machine.get(Port::Plaintext, "/health").body != b"ok" {
         assert!(start.elapsed() < READ_LIMIT, "{}", machine.console());
         sleep(PAUSE);
     }
 }
 
-/// All of it: nothing can be started any more. What is in memory already, the kernel does not ask for.
+/// The whole disk is silent: no program can be started any more. The kernel does not read again
+/// what is in memory already.
 #[test]
 #[ignore = "needs QEMU and a built image"]
 fn a_disk_that_is_silent_in_a_build_holds_up_nothing_but_the_build() {
@@ -104,40 +107,28 @@ fn a_disk_that_is_silent_in_a_build_holds_up_nothing_but_the_build() {
     let (asked, seen) = channel();
     disk.decide(Box::new(move |_, _| {
         let _ = asked.send(());
-        Answer::Silence
+        ReadReply::Silence
     }));
     let archive = project("hello");
     let hello = Source::Archive {
         bytes: &archive,
         name: "hello.tar",
     };
-    let answer = machine.submit(Door::Tls, &hello);
-    assert_eq!(answer.status, 202, "{}", answer.text());
-    let job = answer.json()["job_id"].as_str().unwrap().to_owned();
+    let job = machine.start_build(Port::Tls, &hello);
     seen.recv_timeout(READ_LIMIT).unwrap();
     let start = Instant::now();
     while start.elapsed() < SILENT_SPAN {
+        machine.assert_healthy(Port::Tls);
         assert_eq!(
-            machine.get(Door::Tls, "/health").body,
-            b"ok",
-            "{}",
-            machine.console()
-        );
-        assert_eq!(
-            machine.get(Door::Tls, &format!("/build/{job}")).json()["state"],
+            machine.get(Port::Tls, &format!("/build/{job}")).json()["state"],
             "running"
         );
-        assert_eq!(
-            machine
-                .get(Door::Tls, &format!("/build/{job}/result"))
-                .status,
-            404
-        );
-        assert_eq!(machine.submit(Door::Tls, &hello).status, 409);
+        machine.assert_no_result(&job);
+        assert_eq!(machine.submit(Port::Tls, &hello).status, 409);
         sleep(PAUSE);
     }
     disk.flip_from_now_on(image.place_of(READ_BY_BUILDS_ONLY));
-    let events = machine.follow(Door::Tls, &job);
+    let events = machine.follow(Port::Tls, &job);
     assert!(
         !events.iter().any(|event| event["type"] == "complete"),
         "{events:?}"
@@ -152,31 +143,24 @@ fn a_disk_that_is_silent_for_a_while_in_a_build_changes_nothing_of_its_artifact(
     let image = Image::from_environment();
     let (disk, machine) = ServedDisk::of_a_serving_machine(&image);
     let asked = disk.fall_silent_at(image.place_of(READ_BY_BUILDS_ONLY));
-    let answer = machine.submit(
-        Door::Tls,
+    let job = machine.start_build(
+        Port::Tls,
         &Source::Archive {
             bytes: &project("hello"),
             name: "hello.tar",
         },
     );
-    assert_eq!(answer.status, 202, "{}", answer.text());
-    let job = answer.json()["job_id"].as_str().unwrap().to_owned();
     asked.recv_timeout(READ_LIMIT).unwrap();
     sleep(SILENT_SPAN);
-    assert_eq!(
-        machine
-            .get(Door::Tls, &format!("/build/{job}/result"))
-            .status,
-        404
-    );
-    disk.decide(Box::new(|_, _| Answer::Honest));
-    let events = machine.follow(Door::Tls, &job);
+    machine.assert_no_result(&job);
+    disk.decide(Box::new(|_, _| ReadReply::Honest));
+    let events = machine.follow(Port::Tls, &job);
     assert_eq!(
         events.last().unwrap()["result"]["status"],
         "ok",
         "{events:?}"
     );
-    let bundle = Bundle::read(&machine.bundle(Door::Tls, &job), 0);
+    let bundle = Bundle::read(&machine.bundle(Port::Tls, &job), 0);
     assert!(
         bundle.artifacts() == artifacts_of_an_honest_host(),
         "the artifacts differ"

@@ -1,5 +1,5 @@
-//! The cable between the machine's network card and its network, with somebody in between who sees every Ethernet frame and
-//! decides what becomes of it.
+//! The cable between the machine's network card and its network, with a listener in between that
+//! sees every Ethernet frame and decides what happens to it.
 
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
@@ -8,7 +8,7 @@ use std::thread;
 
 use tempfile::TempDir;
 
-/// More than any frame; a datagram is one.
+/// Larger than any frame; one datagram has one frame.
 const FRAME_BYTES: usize = 1 << 16;
 
 /// An end of the cable.
@@ -27,27 +27,27 @@ impl Side {
     }
 }
 
-/// What whoever is in between can send.
+/// Both ends of the cable, to which the listener can send.
 #[derive(Clone)]
 pub struct Ends {
-    folder: Arc<TempDir>,
+    directory: Arc<TempDir>,
     sockets: Arc<[UnixDatagram; 2]>,
 }
 
 impl Ends {
     fn new() -> Self {
-        let folder = TempDir::new().unwrap();
+        let directory = TempDir::new().unwrap();
         let sockets = [Side::Machine, Side::Network].map(|side| {
-            let path = folder.path().join(side.name());
+            let path = directory.path().join(side.name());
             UnixDatagram::bind(path).unwrap()
         });
         Self {
-            folder: Arc::new(folder),
+            directory: Arc::new(directory),
             sockets: Arc::new(sockets),
         }
     }
 
-    /// Waits until there is room. A side that is off gets nothing.
+    /// Sends a frame, and waits until there is room. A side that is off gets nothing.
     pub fn send(&self, to: Side, frame: &[u8]) {
         let _ = self.socket(to).send_to(frame, self.place_of_qemu(to));
     }
@@ -57,11 +57,13 @@ impl Ends {
     }
 
     fn place_of_qemu(&self, side: Side) -> PathBuf {
-        self.folder.path().join(format!("{}-of-qemu", side.name()))
+        self.directory
+            .path()
+            .join(format!("{}-of-qemu", side.name()))
     }
 }
 
-/// Somebody who is told of every frame, and from where it came. Nothing passes by itself.
+/// A listener that gets every frame and the side that it came from. Nothing passes by itself.
 pub trait Between: Send + 'static {
     fn frame(&mut self, from: Side, frame: &[u8], ends: &Ends);
 }
@@ -72,7 +74,7 @@ pub struct Wire {
 }
 
 impl Wire {
-    /// Until the test process ends.
+    /// Starts a listener, which runs until the test process ends.
     pub fn tapped<B: Between>(between: Arc<Mutex<B>>) -> Self {
         let ends = Ends::new();
         for from in [Side::Machine, Side::Network] {
@@ -87,11 +89,11 @@ impl Wire {
         Self { ends }
     }
 
-    /// What QEMU calls its end.
+    /// Returns QEMU's option for its end.
     pub fn backend(&self, side: Side, id: &str) -> String {
         let (local, remote) = (
             self.ends.place_of_qemu(side),
-            self.ends.folder.path().join(side.name()),
+            self.ends.directory.path().join(side.name()),
         );
         format!(
             "dgram,id={id},local.type=unix,local.path={},remote.type=unix,remote.path={}",

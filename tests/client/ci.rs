@@ -15,7 +15,7 @@ use super::processors::MEASUREMENT;
 
 const KETTLE: &str = env!("CARGO_BIN_EXE_kettle");
 
-/// A run of the script in a directory of its own, with the package beside it.
+/// A run of the script in its own directory, with the package beside it.
 struct Job {
     desk: Desk,
     command: Command,
@@ -76,7 +76,7 @@ fn an_accepted_build_leaves_bundle_and_verdict_and_the_next_job_finds_no_machine
     assert_eq!(job.verdict(), "accepted");
     assert!(job.out("build/package.tar.gz").is_file());
     assert!(job.out("build/package/artifacts/package").is_file());
-    // Whatever is printed in between is no command to the runner.
+    // Lines in between are no commands to the runner, whatever is printed.
     let (first, rest) = run.out.split_once('\n').unwrap();
     let word = first.strip_prefix("::stop-commands::").unwrap();
     assert_eq!(word.len(), 32);
@@ -88,7 +88,7 @@ fn an_accepted_build_leaves_bundle_and_verdict_and_the_next_job_finds_no_machine
     );
     let told = fs::read_to_string(output).unwrap();
     assert!(told.contains("exit-status=0\n"), "{told}");
-    // What is there already is not taken for this run's.
+    // Existing files are not taken for those of this run.
     job.run().expect(NOTHING, "kettle-attestation exists");
 
     let mut late = Job::new(&tls(&server), &[]);
@@ -118,9 +118,9 @@ fn a_build_that_fails_fails_the_job() {
 }
 
 #[test]
-fn what_is_wrong_with_the_environment_sends_nothing() {
+fn a_wrong_environment_sends_nothing() {
     let server = appliance();
-    // Another program than the pinned one is not run.
+    // A program other than the pinned one is not run.
     let mut job = Job::new(&tls(&server), &[]);
     let other = job.desk.path("other");
     fs::write(&other, "#!/bin/sh\ntouch was-run\n").unwrap();
@@ -130,7 +130,7 @@ fn what_is_wrong_with_the_environment_sends_nothing() {
     // Without evidence nothing is attested.
     let mut job = Job::new(&tls(&server), &["--insecure-no-evidence"]);
     job.run().expect(NOTHING, "is no attested build");
-    // A program that says nothing and succeeds is not believed.
+    // A program that prints nothing and succeeds is not believed.
     let mut job = Job::new(&tls(&server), &[]);
     let silent = job.desk.path("silent");
     fs::write(&silent, "#!/bin/sh\n").unwrap();

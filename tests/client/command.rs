@@ -10,7 +10,7 @@ use kettle::simulator::Faults;
 use serde_json::Value;
 
 use super::harness::Server;
-use super::processors::{Folder, MEASUREMENT};
+use super::processors::{Directory, MEASUREMENT};
 
 /// The statuses of `kettle build --help`.
 pub const ACCEPTED: i32 = 0;
@@ -19,36 +19,36 @@ pub const NOTHING: i32 = 2;
 pub const FAILED: i32 = 3;
 pub const NO_FREE_MACHINE: i32 = 4;
 
-/// What is in every source of these tests, and may reach nobody who was not verified.
+/// A text in every source of these tests, which must not reach an unverified machine.
 pub const MARKER: &str = "the-source-that-nobody-may-see";
 
-/// A processor that all tests share: making its keys takes a while.
-pub fn processor() -> &'static Folder {
-    static FOLDER: OnceLock<Folder> = OnceLock::new();
-    FOLDER.get_or_init(|| {
+/// Returns a processor that all tests share: making its keys takes a while.
+pub fn processor() -> &'static Directory {
+    static DIRECTORY: OnceLock<Directory> = OnceLock::new();
+    DIRECTORY.get_or_init(|| {
         let faults = Faults {
             reports: Some(u32::MAX),
             ..Faults::default()
         };
-        Folder::with(faults)
+        Directory::with(faults)
     })
 }
 
-/// An appliance beside the processor that has a name.
+/// Starts an appliance with the shared processor and a DNS name.
 pub fn named_appliance(name: &str) -> Server {
     Server::with_options(&[&processor().options()[..], &["--host", name]].concat())
 }
 
-/// An appliance beside the processor.
+/// Starts an appliance with the shared processor.
 pub fn appliance() -> Server {
     Server::with_options(&processor().options())
 }
 
-/// A desk with a source, and what came out.
+/// A directory with a source, and with the output of runs.
 pub struct Desk(tempfile::TempDir);
 
 impl Desk {
-    /// With a package that prints the marker.
+    /// Creates the directory, with a package that prints the marker.
     pub fn new() -> Self {
         let desk = Self(tempfile::tempdir().unwrap());
         let root = desk.source();
@@ -70,17 +70,17 @@ impl Desk {
         self.0.path().join(name)
     }
 
-    /// The folder with the package.
+    /// Returns the directory with the package.
     pub fn source(&self) -> PathBuf {
         self.path("package")
     }
 
-    /// The folder that things are put into.
+    /// Returns the directory for the output.
     pub fn out(&self) -> PathBuf {
         self.path("out")
     }
 
-    /// A run that trusts the simulated processor and its measurement.
+    /// Prepares a run that trusts the simulated processor and its measurement.
     pub fn command(&self, source: &str, to: &str) -> Command {
         let mut command = self.bare(source, to);
         command
@@ -90,7 +90,7 @@ impl Desk {
         command
     }
 
-    /// A run with nothing that has to do with evidence.
+    /// Prepares a run without options about evidence.
     pub fn bare(&self, source: &str, to: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_kettle"));
         command
@@ -104,12 +104,12 @@ impl Desk {
         command
     }
 
-    /// Builds the package, and returns how that ended.
+    /// Builds the package, and returns the run.
     pub fn build<A: AsRef<OsStr>>(&self, to: &str, more: &[A]) -> Run {
         Run::of(self.command("package", to).args(more))
     }
 
-    /// Whether nothing at all was put anywhere.
+    /// Returns whether no output was written anywhere.
     pub fn is_empty(&self) -> bool {
         !self.out().exists()
     }
@@ -119,7 +119,7 @@ impl Desk {
     }
 }
 
-/// How a run ended.
+/// The result of a run.
 #[derive(Debug)]
 pub struct Run {
     pub status: i32,
@@ -141,7 +141,7 @@ impl Run {
         }
     }
 
-    /// The documents of `--json`.
+    /// Returns the documents of `--json`.
     pub fn documents(&self) -> Vec<Value> {
         self.out
             .lines()
@@ -159,17 +159,17 @@ impl Run {
     }
 }
 
-/// Whether nobody has submitted anything.
+/// Returns whether nothing has been submitted to the appliance.
 pub fn has_no_job(server: &Server) -> bool {
     !server.log().contains("a job was accepted")
 }
 
-/// The address of an appliance's port with TLS.
+/// Returns the address of an appliance's TLS port.
 pub fn tls(server: &Server) -> String {
     format!("https://127.0.0.1:{}", server.tls_port)
 }
 
-/// The statement in an accepted bundle that was put below `out`.
-pub fn statement(folder: &Path) -> Value {
-    serde_json::from_slice(&fs::read(folder.join("provenance.json")).unwrap()).unwrap()
+/// Returns the statement in an accepted bundle that was written below `out`.
+pub fn statement(directory: &Path) -> Value {
+    serde_json::from_slice(&fs::read(directory.join("provenance.json")).unwrap()).unwrap()
 }

@@ -8,10 +8,10 @@ use super::tunnel::{Budget, Cutter};
 /// How often each phase is cut.
 const CUTS: usize = 20;
 
-/// Bytes of a body that no compression makes smaller.
+/// The number of incompressible bytes in a body.
 const NOISE_BYTES: usize = 2 << 20;
 
-/// A package whose archive and whose program are as large as the noise in them.
+/// Returns a package whose archive and whose program are as large as the noise in them.
 pub fn noisy() -> Desk {
     let desk = Desk::new();
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
@@ -31,8 +31,8 @@ pub fn noisy() -> Desk {
     desk
 }
 
-/// Budgets of connections that end at other places each: in the handshake, in the header block, in
-/// the body.
+/// Returns budgets of connections, each of which ends at another point: in the handshake, in the
+/// header block, in the body.
 fn budgets(make: impl Fn(usize) -> Budget) -> Vec<Budget> {
     (0..CUTS).map(make).collect()
 }
@@ -52,7 +52,7 @@ fn twenty_cuts_in_every_phase_end_in_one_build_and_one_bundle() {
             down: n * 150,
         },
     });
-    // Never all of it: then the answer would be lost, and not the submission.
+    // Never all of it: then the response would be lost, and not the submission.
     let submission = budgets(|n| Budget {
         up: n * n * 4500,
         down: all,

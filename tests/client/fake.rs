@@ -1,4 +1,4 @@
-//! A machine that pretends to be an appliance: TLS of its own, and answers that a test chooses.
+//! A machine that pretends to be an appliance: its own TLS key, and responses that a test chooses.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -42,10 +42,10 @@ impl Key {
     }
 }
 
-/// A request as it came, inside TLS.
+/// A request as it came inside TLS.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Request {
-    /// What the TLS handshake asked for.
+    /// The server name in the TLS handshake.
     pub server_name: String,
     pub line: String,
     pub headers: Vec<(String, String)>,
@@ -74,22 +74,22 @@ impl Request {
     }
 }
 
-/// What it answers: status and body; nothing cuts the connection.
-pub type Answer = Option<(u16, Value)>;
+/// Returns the response to a request: status and body; `None` cuts the connection.
+pub type Response = Option<(u16, Value)>;
 
-/// A server that keeps every byte that it could read.
+/// A server that records every byte that it could read.
 pub struct Fake {
     pub port: u16,
     pub requests: Arc<Mutex<Vec<Request>>>,
-    /// Handshakes that began, whether they ended or not.
+    /// The number of handshakes that began, complete or not.
     pub connections: Arc<Mutex<usize>>,
 }
 
 impl Fake {
-    /// The key of the nth connection is `key(n)`.
+    /// Starts a server; the key of the nth connection is `key(n)`.
     pub fn start(
         key: impl Fn(usize) -> Arc<Key> + Send + 'static,
-        answer: impl Fn(usize, &Request) -> Answer + Send + 'static,
+        answer: impl Fn(usize, &Request) -> Response + Send + 'static,
     ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -102,7 +102,7 @@ impl Fake {
         std::thread::spawn(move || {
             for (number, stream) in listener.incoming().enumerate() {
                 *connections.lock().unwrap() += 1;
-                // A client that goes away is what some of these tests want.
+                // Some of these tests want a client that goes away.
                 let _ = serve(stream.unwrap(), &key(number), &requests, |request| {
                     answer(number, request)
                 });
@@ -115,12 +115,12 @@ impl Fake {
         format!("https://127.0.0.1:{}", self.port)
     }
 
-    /// Everything that came through TLS.
+    /// Returns every request that came through TLS.
     pub fn seen(&self) -> Vec<Request> {
         self.requests.lock().unwrap().clone()
     }
 
-    /// Fails if anything came but questions for evidence.
+    /// Fails if anything but requests for evidence came.
     #[track_caller]
     pub fn got_nothing(&self) {
         for request in self.seen() {
@@ -137,7 +137,7 @@ fn serve(
     stream: TcpStream,
     key: &Key,
     requests: &Mutex<Vec<Request>>,
-    answer: impl Fn(&Request) -> Answer,
+    answer: impl Fn(&Request) -> Response,
 ) -> std::io::Result<()> {
     let connection = ServerConnection::new(Arc::clone(&key.config)).unwrap();
     let mut stream = BufReader::new(StreamOwned::new(connection, stream));
@@ -172,7 +172,7 @@ fn serve(
     stream.flush()
 }
 
-/// What a machine with this processor answers about this key under this nonce.
+/// Returns the evidence of a machine with this processor about this key under this nonce.
 pub fn session(processor: &Processor, public_key: &[u8], nonce: &Nonce) -> Value {
     let evidence = processor
         .attest(&session_report_data(public_key, nonce))

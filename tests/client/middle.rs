@@ -1,5 +1,5 @@
-//! Machines in the middle: each is tried with everything that it could have, and gets nothing of
-//! the source.
+//! Machines in the middle: each tries everything that it could have, and gets nothing of the
+//! source.
 
 use std::sync::{Arc, Mutex};
 
@@ -19,7 +19,7 @@ fn open() -> Processor {
     Processor::open(processor().path()).unwrap()
 }
 
-/// The fake would have seen the source: what is sent to it without verification arrives whole.
+/// The control: a source that is sent to the fake without verification arrives whole.
 #[test]
 fn the_recording_machine_records() {
     let key = Arc::new(Key::new());
@@ -45,7 +45,7 @@ fn the_recording_machine_records() {
     );
 }
 
-/// It has a key of its own, and passes on what the real machine says about the real machine's.
+/// It has its own key, and passes on the real machine's evidence about the real machine's key.
 #[test]
 fn with_another_key() {
     let (desk, server, key) = (Desk::new(), appliance(), Arc::new(Key::new()));
@@ -59,7 +59,7 @@ fn with_another_key() {
         .expect(REJECTED, "session-document");
     fake.got_nothing();
     assert!(desk.is_empty());
-    // The same, having put its own key into the document.
+    // The same with its own key in the document.
     let key = Arc::new(Key::new());
     let public_key = key.public_key.clone();
     let forge = move |_: usize, request: &Request| {
@@ -94,7 +94,7 @@ fn with_another_measurement() {
     desk.build(&fake.address(), NOTHING_MORE)
         .expect(REJECTED, "measurement-unknown");
     fake.got_nothing();
-    // And nobody's root is believed.
+    // A missing trust root is not believed either.
     let key = Arc::new(Key::new());
     let public_key = key.public_key.clone();
     let answer = move |_: usize, request: &Request| {
@@ -106,7 +106,7 @@ fn with_another_measurement() {
     assert!(desk.is_empty());
 }
 
-/// It says what was true under another nonce.
+/// It returns evidence that was true under another nonce.
 #[test]
 fn with_a_replayed_session() {
     let (desk, key) = (Desk::new(), Arc::new(Key::new()));
@@ -122,14 +122,14 @@ fn with_a_replayed_session() {
     let run = desk.build(&fake.address(), NOTHING_MORE);
     run.expect(REJECTED, "nonce-not-in-report");
     fake.got_nothing();
-    // Each run asks with a nonce of its own.
+    // Each run asks with its own nonce.
     desk.build(&fake.address(), NOTHING_MORE)
         .expect(REJECTED, "nonce-not-in-report");
     let nonces: Vec<_> = fake.seen().iter().map(Request::nonce).collect();
     assert!(nonces.len() == 2 && nonces[0] != nonces[1] && nonces[0].as_bytes().len() == 16);
 }
 
-/// A build's evidence is no session's.
+/// Evidence about a build is not evidence about a session.
 #[test]
 fn with_evidence_about_a_build() {
     let (desk, key) = (Desk::new(), Arc::new(Key::new()));
@@ -150,7 +150,7 @@ fn with_evidence_about_a_build() {
     fake.got_nothing();
 }
 
-/// The verified key answers once; whoever comes after it has another one.
+/// The verified key is used once; every later connection has another one.
 #[test]
 fn with_a_key_that_is_swapped_after_the_evidence() {
     let (desk, keys) = (Desk::new(), [Arc::new(Key::new()), Arc::new(Key::new())]);
@@ -171,7 +171,7 @@ fn with_a_key_that_is_swapped_after_the_evidence() {
     assert!(desk.is_empty());
 }
 
-/// The key is swapped once the build runs: nothing that comes then is believed.
+/// The key is swapped once the build runs: nothing is believed after that.
 #[test]
 fn with_a_key_that_is_swapped_after_the_submission() {
     let (desk, keys) = (Desk::new(), [Arc::new(Key::new()), Arc::new(Key::new())]);
@@ -190,7 +190,7 @@ fn with_a_key_that_is_swapped_after_the_submission() {
     assert!(desk.is_empty());
 }
 
-/// A redirect leads nowhere.
+/// A redirect is not followed.
 #[test]
 fn with_a_redirect() {
     let (desk, key) = (Desk::new(), Arc::new(Key::new()));
@@ -200,7 +200,7 @@ fn with_a_redirect() {
     fake.got_nothing();
 }
 
-/// Whether the processor's own service is believed at all, under the same options.
+/// The control: the processor's own service is believed under the same options.
 #[test]
 fn the_real_machine_is_accepted() {
     let (desk, server): (Desk, Server) = (Desk::new(), appliance());
@@ -208,7 +208,7 @@ fn the_real_machine_is_accepted() {
     desk.build(&address, NOTHING_MORE).expect(0, "ACCEPTED");
 }
 
-/// A submission whose confirmation was lost is sent again as the same one.
+/// A submission whose confirmation was lost is sent again under the same key.
 #[test]
 fn a_lost_confirmation_is_asked_for_under_the_same_key() {
     let (desk, key) = (Desk::new(), Arc::new(Key::new()));
@@ -248,7 +248,7 @@ fn a_lost_confirmation_is_asked_for_under_the_same_key() {
     );
 }
 
-/// A body without its boundary, which is drawn anew.
+/// Returns a body without its boundary, which is random in each attempt.
 fn content(post: &Request) -> Vec<u8> {
     let boundary = post
         .header("content-type")

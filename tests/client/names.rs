@@ -51,8 +51,8 @@ fn a_proxy_that_refuses_is_an_error_and_exceptions_are_kept() {
     Run::of(command.env("ALL_PROXY", "socks5://127.0.0.1:1")).expect(NOTHING, "ALL_PROXY");
 }
 
-/// Runs `kettle build` where `/etc/hosts` and `/etc/resolv.conf` are these texts. The resolver of the
-/// C library, which a static program cannot use, would find no name there: it is told to look
+/// Runs `kettle build` where `/etc/hosts` and `/etc/resolv.conf` are these texts. The resolver of
+/// the C library, which a static program cannot use, would find no name there: it is told to look
 /// nowhere.
 fn with_files(desk: &Desk, hosts: &str, resolv: &str, to: &str, wait: &str) -> Run {
     let files = [
@@ -103,7 +103,7 @@ fn names_come_from_the_name_server_that_resolv_conf_names() {
     run.expect(NO_FREE_MACHINE, "unknown.example");
 }
 
-/// The first address is of a machine that is taken, and the second one of a free one. A job stays with
+/// The first address belongs to a taken machine, and the second one to a free one. A job stays with
 /// the address that it began with, because any other key would end it.
 #[test]
 fn a_name_with_several_addresses_is_a_pool() {
@@ -115,7 +115,7 @@ fn a_name_with_several_addresses_is_a_pool() {
     let second = Cutter::at(&second, servers[1].tls_port, Vec::new());
     let hosts = format!("127.0.1.1 {NAME}\n127.0.1.2 {NAME}\n");
     let to = format!("https://{NAME}:{}", second.port);
-    // Each try takes the free one with a probability of one half.
+    // Each attempt takes the free one with a probability of one half.
     with_files(&Desk::new(), &hosts, "", &to, "120").expect(ACCEPTED, "ACCEPTED");
     let run = with_files(&Desk::new(), &hosts, "", &to, "3");
     run.expect(NO_FREE_MACHINE, "SlotTaken");
@@ -124,7 +124,7 @@ fn a_name_with_several_addresses_is_a_pool() {
     }
 }
 
-/// Knows one name, with one IPv4 address.
+/// A name server that knows one name, with one IPv4 address.
 fn answer_queries(socket: &UdpSocket) {
     const NAME_ON_THE_WIRE: &[u8] = b"\x09appliance\x07example\0";
     let mut buffer = [0; 512];

@@ -22,15 +22,14 @@ use super::harness::Server;
 
 const HAPROXY: &str = "/usr/sbin/haproxy";
 
-/// How long a balancer may take to listen, or a machine to be taken, on a machine with much else to
-/// do.
+/// How long a balancer may take to listen, or a machine to be taken, on a busy machine.
 const DEADLINE: Duration = Duration::from_secs(180);
 
 /// The name of the peer in `haproxy.cfg`.
 const PEER: &str = "balancer";
 
-/// The configuration of `image/pool`, with other ports and addresses, and without what only root
-/// can do.
+/// Returns the configuration of `image/pool`, with other ports and addresses, and without the parts
+/// that only root can do.
 fn configuration(port: u16, peer_port: u16, machines: &[Server]) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("image/pool/haproxy.cfg");
     let mut text = fs::read_to_string(path).unwrap();
@@ -59,8 +58,8 @@ fn configuration(port: u16, peer_port: u16, machines: &[Server]) -> String {
 struct Balancer {
     port: u16,
     peer_port: u16,
-    folder: TempDir,
-    /// The last one takes new connections; those before it serve what they had.
+    directory: TempDir,
+    /// The last process takes new connections; the earlier ones serve those that they had.
     processes: Vec<Child>,
 }
 
@@ -72,7 +71,7 @@ impl Balancer {
         let mut balancer = Self {
             port: port(&one),
             peer_port: port(&other),
-            folder: tempfile::tempdir().unwrap(),
+            directory: tempfile::tempdir().unwrap(),
             processes: Vec::new(),
         };
         drop((one, other));
@@ -83,9 +82,9 @@ impl Balancer {
     /// Starts a process with these machines, which takes over from the one before it.
     fn reload(&mut self, machines: &[Server]) {
         let number = self.processes.len();
-        let file = self.folder.path().join(format!("{number}.cfg"));
+        let file = self.directory.path().join(format!("{number}.cfg"));
         fs::write(&file, configuration(self.port, self.peer_port, machines)).unwrap();
-        let log = self.folder.path().join(format!("{number}.log"));
+        let log = self.directory.path().join(format!("{number}.log"));
         let mut command = Command::new(HAPROXY);
         command
             .args(["-db", "-L", PEER, "-f"])
@@ -114,13 +113,13 @@ impl Balancer {
 impl Drop for Balancer {
     fn drop(&mut self) {
         for process in &mut self.processes {
-            // One that was told to end may have done so.
+            // A process that was told to end may have done so.
             let _ = process.kill();
             let _ = process.wait();
         }
         if thread::panicking() {
             for number in 0..self.processes.len() {
-                let log = self.folder.path().join(format!("{number}.log"));
+                let log = self.directory.path().join(format!("{number}.log"));
                 eprintln!("HAProxy {number}: {}", fs::read_to_string(log).unwrap());
             }
         }
@@ -136,8 +135,8 @@ fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
-/// Appliances that could be taken. HAProxy asks each of them when it starts, and one that is not ready
-/// by then is asked again only seconds later.
+/// Starts free appliances. HAProxy asks each of them when it starts, and one that is not ready by
+/// then is asked again only seconds later.
 fn free_machines(count: usize) -> Vec<Server> {
     let machines: Vec<_> = (0..count).map(|_| appliance()).collect();
     for machine in &machines {
@@ -150,7 +149,7 @@ fn is_taken(server: &Server) -> bool {
     server.log().contains("a job was accepted")
 }
 
-/// Starts so many clients at once.
+/// Starts this many clients at once.
 fn clients(
     count: usize,
     desk: fn() -> Desk,
@@ -175,13 +174,13 @@ fn ended(clients: Vec<thread::JoinHandle<(Desk, Run)>>) -> Vec<(Desk, Run)> {
         .collect()
 }
 
-/// The pin of the machine that was verified last.
+/// Returns the pin of the machine that was verified last.
 fn pin(run: &Run) -> String {
     let (_, last) = run.errors.rsplit_once("its TLS key is pinned: ").unwrap();
     last.lines().next().unwrap().to_owned()
 }
 
-/// Checks what must hold of any pool: as many bundles as machines, each from one of its own, and a
+/// Checks the claims about any pool: as many bundles as machines, each from another one, and a
 /// status for everybody else.
 fn check(runs: &[(Desk, Run)], machines: usize, lost: usize) {
     let with_status = |status: i32| runs.iter().filter(move |(_, run)| run.status == status);
@@ -203,7 +202,7 @@ fn check(runs: &[(Desk, Run)], machines: usize, lost: usize) {
 }
 
 #[test]
-fn each_machine_behind_haproxy_builds_once_and_who_comes_too_late_is_told_so() {
+fn each_machine_behind_haproxy_builds_once_and_late_clients_are_told_so() {
     let machines = free_machines(3);
     let balancer = Balancer::start(&machines);
     // A source that is larger than any buffer on the way: a 409 comes in the middle of it.
@@ -236,7 +235,7 @@ fn a_machine_that_is_killed_and_a_reload_cost_one_job_and_no_other() {
     let clients = clients(50, slow, &balancer.address(), "240");
     wait_until("a machine is taken", || machines.iter().any(is_taken));
     let killed = machines.iter().position(is_taken).unwrap();
-    // What replaces it has its place, and another key and port.
+    // The replacement has its address, and another key and port.
     let before = std::mem::replace(&mut machines[killed], appliance());
     assert_eq!(before.log().matches("a job was accepted").count(), 1);
     drop(before);
@@ -255,7 +254,7 @@ fn a_machine_that_is_killed_and_a_reload_cost_one_job_and_no_other() {
     assert!(desk.is_empty());
 }
 
-/// Machines of which each has a key and is taken; a connection for evidence and one for a submission
+/// Starts taken machines, each with its own key; a connection for evidence and one for a submission
 /// come to each.
 fn taken_machines(document_of: fn(usize) -> usize) -> Fake {
     let keys: Vec<_> = (0..64).map(|_| Arc::new(Key::new())).collect();

@@ -1,4 +1,4 @@
-//! Folders, archives, repositories; what is sent of them, and what comes out.
+//! What does `kettle build` send of directories, archives and repositories, and what comes out?
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
@@ -18,7 +18,7 @@ fn source_of(statement: &Value) -> &Value {
     &statement["predicate"]["buildDefinition"]["resolvedDependencies"][0]
 }
 
-/// The command for people: verifies the bundle that was put there once more.
+/// Verifies the written bundle again, with the command that people use.
 fn verify(desk: &Desk, bundle: &Path) -> Run {
     let mut command = Command::new(env!("CARGO_BIN_EXE_kettle"));
     command
@@ -58,7 +58,7 @@ fn a_work_tree_goes_to_files_in_one_command() {
     assert_eq!(ran.stdout, format!("{MARKER} changed\n").into_bytes());
     assert!(verify(&desk, &desk.out().join("package.tar.gz")).status == ACCEPTED);
     assert!(verify(&desk, &desk.out().join("package")).status == ACCEPTED);
-    // What git itself calls the tree of these files.
+    // The id that git itself gives the tree of these files.
     git(&root, &["add", "--all"]);
     let tree = git(&root, &["write-tree"]);
     assert_eq!(
@@ -73,7 +73,7 @@ fn a_work_tree_goes_to_files_in_one_command() {
 }
 
 #[test]
-fn a_folder_without_git_is_sent_as_a_whole_and_the_output_says_so() {
+fn a_directory_without_git_is_sent_as_a_whole_and_the_output_says_so() {
     for (path, words) in [
         (None, "this is no work tree"),
         (Some("/nothing"), "EVERY FILE"),
@@ -195,7 +195,7 @@ fn a_directory_that_became_a_link_leads_nowhere() {
 }
 
 #[test]
-fn another_repository_than_the_expected_one_is_not_asked_for() {
+fn another_repository_than_the_expected_one_is_not_requested() {
     let (desk, server) = (Desk::new(), appliance());
     let mut command = desk.command("https://example.org/other", &tls(&server));
     let run = Run::of(command.args(["--repository", "https://example.org/project.git"]));
@@ -229,12 +229,12 @@ fn a_repository_is_named_with_its_ref() {
     let mut command = desk.command(&url, &tls(&server));
     Run::of(command.args(["--ref", "v1"])).expect(ACCEPTED, "ACCEPTED");
     let commit = git(&desk.source(), &["rev-parse", "v1"]);
-    let folder = fs::read_dir(desk.out())
+    let directory = fs::read_dir(desk.out())
         .unwrap()
         .map(|entry| entry.unwrap().path());
-    let folder = folder.into_iter().find(|path| path.is_dir()).unwrap();
+    let directory = directory.into_iter().find(|path| path.is_dir()).unwrap();
     assert_eq!(
-        source_of(&statement(&folder))["digest"]["gitCommit"],
+        source_of(&statement(&directory))["digest"]["gitCommit"],
         *commit
     );
 }
@@ -279,7 +279,7 @@ fn json_is_a_document_a_line_with_each_event_once() {
             .collect::<Vec<_>>()
     };
     assert_eq!(of("machine")[0]["verdict"], "accepted");
-    // Whatever a machine says is inside of such a document.
+    // Everything that a machine says is inside such a document.
     assert!(
         of("event").len() == ids.len()
             && of("event").iter().all(|it| it["event"]["type"].is_string())

@@ -1,4 +1,4 @@
-//! What stands between the command and a server: it passes bytes on, and cuts where a test says.
+//! A tunnel between the command and a server: it passes bytes on, and cuts where a test wants.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -22,17 +22,18 @@ impl Budget {
 /// Passes connections on to a port of the loopback.
 pub struct Cutter {
     pub port: u16,
-    /// The connections that were cut.
+    /// The number of connections that were cut.
     pub cuts: Arc<Mutex<usize>>,
 }
 
 impl Cutter {
-    /// The nth connection has the nth budget; those after the last one pass whole.
+    /// Starts a cutter; the nth connection has the nth budget, and those after the last one pass
+    /// whole.
     pub fn start(target: u16, budgets: Vec<Budget>) -> Self {
         Self::at("127.0.0.1:0", target, budgets)
     }
 
-    /// The same at an address of its own.
+    /// Starts a cutter at the given address.
     pub fn at(address: &str, target: u16, budgets: Vec<Budget>) -> Self {
         let listener = TcpListener::bind(address).unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -95,10 +96,10 @@ fn copy(mut from: &TcpStream, mut to: &TcpStream, mut left: usize) -> bool {
     }
 }
 
-/// An HTTP proxy that knows CONNECT, and sends every name to one port of the loopback.
+/// An HTTP proxy that knows CONNECT, and connects every name to one port of the loopback.
 pub struct Proxy {
     pub port: u16,
-    /// The first lines and the credentials of what it was asked.
+    /// The first lines and the credentials of its requests.
     pub asked: Arc<Mutex<Vec<(String, String)>>>,
 }
 
@@ -127,7 +128,7 @@ impl Proxy {
     }
 }
 
-/// A client sends nothing after the header block before it has a response.
+/// Reads a request; a client sends nothing after the header block before it has a response.
 fn question(client: &TcpStream) -> (String, String) {
     let mut lines = BufReader::new(client).lines().map(Result::unwrap);
     let first = lines.next().unwrap();

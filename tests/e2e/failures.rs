@@ -1,4 +1,5 @@
-//! Builds that cannot succeed: each has its code, for those who wait and for those who follow.
+//! Builds that cannot succeed: each has its code, for clients that wait and for clients that
+//! follow.
 
 use std::path::Path;
 use std::thread::sleep;
@@ -8,7 +9,8 @@ use serde_json::Value;
 
 use crate::harness::{Events, Request, Server, StaticServer, git_repository, package};
 
-/// How long what was killed may take to be gone, and what ends by itself to end, on a busy machine.
+/// How long killed processes may take to be gone, and others to end by themselves, on a busy
+/// machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 const MAIN: (&str, &str) = ("src/main.rs", "fn main() {}\n");
 
@@ -21,7 +23,7 @@ fn assert_fails(result: &Value, error_type: &str) {
     assert_ne!(result["error"].as_str().unwrap_or_default(), "");
 }
 
-/// Nothing of a build is alive after a moment.
+/// Asserts that no process of a build is alive after a moment.
 fn assert_ends(ended: impl Fn() -> bool, what: &str) {
     let patience = Instant::now() + PATIENCE;
     while !ended() {
@@ -46,7 +48,7 @@ fn a_failure_that_is_followed_has_its_code() {
     let stale = "[package]\nname = \"package\"\nversion = \"0.2.0\"\nedition = \"2021\"\n";
     let endless = "fn main() { loop { std::thread::sleep(std::time::Duration::from_secs(1)) } }\n";
     let dependency = "[package]\nname = \"package\"\nversion = \"0.1.0\"\nedition = \"2021\"\n[dependencies]\nitoa = \"=1.0.11\"\n";
-    // The checksum is another one than the registry's.
+    // The checksum differs from the registry's.
     let forged = format!(
         "version = 4\n\n[[package]]\nname = \"itoa\"\nversion = \"1.0.11\"\n\
          source = \"registry+https://github.com/rust-lang/crates.io-index\"\nchecksum = \"{}\"\n\n\
@@ -71,7 +73,8 @@ fn a_failure_that_is_followed_has_its_code() {
             &server.result(&Request::json(&archive, "package.tar")),
             error_type,
         );
-        // The toolchain may still be asked for its version; that ends by itself, the build script would not.
+        // A query of the toolchain's version may still run; it ends by itself, the build script
+        // would not.
         assert_ends(|| server.descendants().is_empty(), error_type);
     }
 }
@@ -85,10 +88,10 @@ fn a_repository_that_cannot_be_reached_is_the_sources_failure() {
 
 #[test]
 fn a_repository_without_a_lockfile_is_unsupported() {
-    let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("README"), "nothing to build\n").unwrap();
-    git_repository(folder.path());
-    let files = StaticServer::start(folder.path().join(".git"));
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("README"), "nothing to build\n").unwrap();
+    git_repository(directory.path());
+    let files = StaticServer::start(directory.path().join(".git"));
     let result = Server::start().result(&Request::repository(
         &format!("http://127.0.0.1:{}/", files.port),
         None,

@@ -1,4 +1,5 @@
-//! The real binary over real sockets: sources in, bundles out, and what clients see when something goes wrong.
+//! Does the real binary build over real sockets? Sources in, bundles out, and what clients see when
+//! something goes wrong.
 #![cfg(all(feature = "cli", feature = "host"))]
 #![allow(clippy::expect_used, clippy::unwrap_used)]
 

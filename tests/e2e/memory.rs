@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::harness::{Bundle, Events, Request, Server, package};
 
-/// Peak of the resident size.
+/// The highest resident size that is allowed.
 const MAX_PEAK_KIB: u64 = 64 << 10;
 const FRAME: usize = 1 << 20;
 const LINES: usize = 1_000_000;
@@ -37,7 +37,8 @@ fn an_upload_that_is_refused_at_its_end_is_not_kept_in_memory() {
     assert_small(&server);
 }
 
-/// A package whose macro runs `print` with `out`, standard error, while the compiler runs; cargo hands that on.
+/// Returns a package whose macro runs `print` with `out`, standard error, while the compiler runs;
+/// cargo passes that output on.
 fn printing_package(print: &str) -> Vec<u8> {
     let macros = format!(
         "use std::io::Write;\n#[proc_macro]\npub fn print(_: proc_macro::TokenStream) -> proc_macro::TokenStream {{\n\
@@ -129,7 +130,8 @@ fn readers_that_never_read_cost_nothing_and_hold_nobody_up() {
             .filter(|message| message.starts_with("line "))
             .count()
     };
-    // While it is printed, and again when it is over and the absent ones are still there.
+    // First while the log is printed, and again after the build, with the absent readers still
+    // connected.
     assert_eq!(lines(Events::open(server.port, &path)), LINES);
     assert_eq!(lines(Events::open(server.port, &path)), LINES);
     assert_eq!(server.get("/health").body, b"ok");
@@ -137,7 +139,7 @@ fn readers_that_never_read_cost_nothing_and_hold_nobody_up() {
     drop(absent);
 }
 
-/// A line of 200 MB comes out in pieces that make it up again.
+/// A line of 200 MB arrives in pieces, which together are the line.
 #[test]
 fn a_giant_line_is_split_and_nothing_of_it_is_lost() {
     const MEGABYTES: usize = 200;

@@ -72,8 +72,8 @@ fn the_program_of_the_image_is_nothing_but_pid_1_and_says_where_to_go() {
 
 #[test]
 fn without_a_toolchain_it_does_not_start_and_says_so() {
-    let folder = tempfile::tempdir().unwrap();
-    let work = folder.path().join("work");
+    let directory = tempfile::tempdir().unwrap();
+    let work = directory.path().join("work");
     let words = [
         "serve",
         "--listen",
@@ -84,7 +84,7 @@ fn without_a_toolchain_it_does_not_start_and_says_so() {
         work.to_str().unwrap(),
     ];
     let output = kettle_host(&words)
-        .env("PATH", folder.path())
+        .env("PATH", directory.path())
         .output()
         .unwrap();
     assert_eq!(output.status.code(), Some(1), "{}", text(&output));

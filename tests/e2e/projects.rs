@@ -1,10 +1,10 @@
-//! Small projects, each built twice by services of their own.
+//! Small projects, each built twice by separate services.
 
 use std::path::Path;
 
 use crate::harness::{Bundle, Request, Server, crate_file, tar_of};
 
-/// Builds twice; the artifacts are the same, and described.
+/// Builds twice, and asserts that the artifacts are the same, and described by the statement.
 fn build_twice(archive: &[u8], name: &str) -> Bundle {
     let [first, second] = [(); 2].map(|()| {
         let answer = Server::start().run(&Request::form(archive, name));
@@ -56,14 +56,14 @@ fn a_library_gives_its_package_and_rlib() {
     );
 }
 
-/// Small, with a lockfile in its package and a few dependencies.
+/// A small program, with a lockfile in its package and a few dependencies.
 #[test]
 fn a_small_published_program_is_reproduced() {
     let bundle = build_twice(&crate_file("hexyl", "0.16.0"), "hexyl-0.16.0.crate");
     assert_eq!(names(&bundle), ["hexyl"]);
 }
 
-/// Its build script compiles C and assembly.
+/// A program whose build script compiles C and assembly.
 #[test]
 fn a_published_program_with_c_in_it_is_reproduced() {
     let bundle = build_twice(&crate_file("b3sum", "1.5.5"), "b3sum-1.5.5.crate");

@@ -1,4 +1,4 @@
-//! A published crate with many dependencies, by all three ways in.
+//! A published crate with many dependencies, submitted in all three ways.
 
 use std::collections::BTreeMap;
 use std::thread;
@@ -9,13 +9,13 @@ use flate2::read::GzDecoder;
 use serde_json::Value;
 
 use crate::harness::{
-    Answer, Bundle, Request, Server, StaticServer, crate_file, git, git_repository, sha256,
+    Bundle, Request, Response, Server, StaticServer, crate_file, git, git_repository, sha256,
 };
 
-/// More than this many packages are locked.
+/// The lockfile has more than this many packages.
 const LEAST_LOCKED: usize = 40;
 
-/// The checked packages of a lockfile: URI and checksum.
+/// Returns the packages of a lockfile with checksums: URI and checksum.
 fn locked(lockfile: &[u8]) -> BTreeMap<String, String> {
     let lockfile: toml::Table = std::str::from_utf8(lockfile).unwrap().parse().unwrap();
     let text = |package: &toml::Value, key: &str| {
@@ -37,7 +37,8 @@ fn locked(lockfile: &[u8]) -> BTreeMap<String, String> {
         .collect()
 }
 
-/// Every dependency of the statement is locked with the same digest, and there are many.
+/// Asserts that every dependency of the statement is locked with the same digest, and that there
+/// are many.
 fn assert_locked(statement: &Value, lockfile: &[u8]) {
     let locked = locked(lockfile);
     let dependencies = statement["predicate"]["buildDefinition"]["resolvedDependencies"]
@@ -56,8 +57,8 @@ fn assert_locked(statement: &Value, lockfile: &[u8]) {
     }
 }
 
-/// The log, the provenance and the archive are the same by every path.
-fn assert_downloads(server: &Server, job: &str, result: &Answer, bundle: &Bundle) {
+/// Asserts that the log, the provenance and the archive are the same by every URL.
+fn assert_downloads(server: &Server, job: &str, result: &Response, bundle: &Bundle) {
     let line = |event: &Value| match event["type"].as_str() {
         Some("build") => format!("{}\n", event["msg"].as_str().unwrap()),
         Some("note") => format!("[kettle] {}\n", event["msg"].as_str().unwrap()),
@@ -97,11 +98,11 @@ fn assert_downloads(server: &Server, job: &str, result: &Answer, bundle: &Bundle
 #[test]
 fn three_ways_in_give_the_same_artifacts() {
     let archive = crate_file("ripgrep", "14.1.1");
-    let folder = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     tar::Archive::new(GzDecoder::new(&archive[..]))
-        .unpack(folder.path())
+        .unpack(directory.path())
         .unwrap();
-    let source = folder.path().join("ripgrep-14.1.1");
+    let source = directory.path().join("ripgrep-14.1.1");
     git_repository(&source);
     let tree = git(&source, &["rev-parse", "HEAD^{tree}"]);
     let commit = git(&source, &["rev-parse", "HEAD"]);

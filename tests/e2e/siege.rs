@@ -1,4 +1,4 @@
-//! More connections than there are places.
+//! More connections than the service has places.
 
 use std::net::{Shutdown, TcpStream};
 use std::time::{Duration, Instant};
@@ -7,11 +7,13 @@ use kettle::api::limits::{HEADER_TIMEOUT, MAX_CONNECTIONS};
 
 use crate::harness::{Request, Server, package};
 
-/// So many at once; what the kernel does not queue is refused or waits, and is then given up.
+/// The number of simultaneous connections; one that the kernel does not queue is refused or waits,
+/// and is then given up.
 const AT_ONCE: usize = 1000;
 const WAVES: usize = 3;
 const CONNECT: Duration = Duration::from_millis(20);
-/// Of the service itself: listeners, the runtime's, standard streams, connections whose end is not yet seen.
+/// Descriptors of the service itself: listeners, the runtime's, standard streams, connections whose
+/// end is not yet seen.
 const OWN_DESCRIPTORS: usize = 32;
 
 #[test]
@@ -34,7 +36,7 @@ fn thousands_of_connections_take_no_more_places_than_there_are() {
             taken <= MAX_CONNECTIONS + OWN_DESCRIPTORS,
             "{taken} descriptors"
         );
-        // Half of them end their side, the others go.
+        // Half of them end their side, the others close.
         held.iter()
             .step_by(2)
             .for_each(|stream| drop(stream.shutdown(Shutdown::Write)));
@@ -49,7 +51,7 @@ fn thousands_of_connections_take_no_more_places_than_there_are() {
         std::thread::sleep(Duration::from_millis(100));
     }
     assert_eq!(server.get("/health").body, b"ok");
-    // And it is still there for a build.
+    // The service still builds.
     let archive = package(&[("src/main.rs", "fn main() {}\n")]);
     assert_eq!(
         server.result(&Request::json(&archive, "package.tar"))["status"],
@@ -57,7 +59,8 @@ fn thousands_of_connections_take_no_more_places_than_there_are() {
     );
 }
 
-/// The clients are all in this process, beside those of other tests.
+/// Raises the limit of descriptors: the clients are all in this process, beside those of other
+/// tests.
 fn raise_our_own_limit() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);

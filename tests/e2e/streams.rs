@@ -21,7 +21,7 @@ fn the_stream_passes_the_milestones_in_order_and_tls_shows_the_same_job() {
         "{end}"
     );
     assert_eq!(end["result"]["nonce"], NONCE);
-    // No platform here, so nothing is attested.
+    // There is no platform here, so nothing is attested.
     let milestones = [
         "Initializing build environment",
         "Detecting project type",

@@ -1,5 +1,5 @@
-//! A client that expects everything. Comes in: requests. Goes out: answers that are whole, or how they were lost. Never: an
-//! answer that was cut off and passes for one, or a wait without an end.
+//! A client that expects everything. In: requests. Out: whole responses, or how they were lost.
+//! Never: a response that was cut off and passes for a whole one, or a wait without an end.
 
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -15,20 +15,21 @@ use serde_json::{Value, json};
 
 use crate::unchecked;
 
-/// Longer than a whole job takes on a busy machine, and than every deadline of the service that can matter here. Who says
-/// nothing for so long, or talks on for so long, hangs.
+/// Longer than a whole job takes on a busy machine, and than every deadline of the service that can
+/// matter here. A service that sends nothing for so long, or sends without an end for so long,
+/// hangs.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 pub const NONCE: &str = "00112233445566778899aabbccddeeff";
-/// From 1975 to 4096, in DER, whatever the clock says.
+/// The validity from 1975 to 4096, in DER, whatever the clock says.
 const VALIDITY: &[u8] = b"\x17\x0d750101000000Z\x18\x0f40960101000000Z";
 const BOUNDARY: &str = "kettle-fault-boundary";
 
-/// Why there is no answer.
+/// Why there is no response.
 #[derive(Debug)]
 pub enum Lost {
-    /// Refused, reset, or cut off before its end.
+    /// The connection was refused, reset, or cut off before its end.
     Gone(io::Error),
-    /// Nothing, or no end, in time.
+    /// No response, or no end of it, came in time.
     Silent,
 }
 
@@ -41,16 +42,16 @@ impl From<io::Error> for Lost {
     }
 }
 
-/// A whole answer.
+/// A whole response.
 #[derive(Debug)]
-pub struct Answer {
+pub struct Response {
     pub status: u16,
-    /// Names in lower case.
+    /// The headers, with names in lower case.
     pub headers: BTreeMap<String, String>,
     pub body: Vec<u8>,
 }
 
-impl Answer {
+impl Response {
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).map(String::as_str)
     }
@@ -64,7 +65,7 @@ impl Answer {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
-    /// Whether it is a problem document. Everything that is no success has to be one.
+    /// Returns whether it is a problem document. Every response that is no success has to be one.
     pub fn is_problem(&self) -> bool {
         if self.status < 400 {
             return false;
@@ -86,7 +87,7 @@ impl Answer {
     }
 }
 
-/// A request, for a connection of its own.
+/// A request, for its own connection.
 pub struct Request {
     head: String,
     body: Vec<u8>,
@@ -128,20 +129,20 @@ impl Request {
         Self::post(&format!("multipart/form-data; boundary={BOUNDARY}"), body)
     }
 
-    /// Sends it, and reads the answer to its end.
-    pub fn run(&self, port: u16) -> Result<Answer, Lost> {
+    /// Sends the request, and reads the response to its end.
+    pub fn run(&self, port: u16) -> Result<Response, Lost> {
         self.exchange(connect(port)?)
     }
 
-    /// The same with TLS, whatever the key.
-    pub fn run_with_tls(&self, port: u16) -> Result<Answer, Lost> {
+    /// Sends the request over TLS with any key, and reads the response to its end.
+    pub fn run_with_tls(&self, port: u16) -> Result<Response, Lost> {
         let config = unchecked::client_config(check_validity);
         let session =
             ClientConnection::new(Arc::new(config), "localhost".try_into().unwrap()).unwrap();
         self.exchange(StreamOwned::new(session, connect(port)?))
     }
 
-    /// Sends it, and reads the answer until it says `text`. The rest is left unread.
+    /// Sends the request, and reads the response until it contains `text`. The rest is left unread.
     pub fn run_until(&self, port: u16, text: &str) -> Result<(), Lost> {
         let mut stream = connect(port)?;
         self.send(&mut stream)?;
@@ -150,27 +151,27 @@ impl Request {
         while !line.contains(text) {
             line.clear();
             if stream.read_line(&mut line)? == 0 {
-                return Err(cut("the end, and nobody said it"));
+                return Err(cut("the end, without the expected text"));
             }
         }
         Ok(())
     }
 
-    /// Sends its head, and the first byte of its body.
+    /// Sends its header block, and the first byte of its body.
     pub fn begin(&self, port: u16) -> io::Result<Begun> {
         let mut stream = connect(port)?;
         stream.write_all(&[self.head(), self.body[..1].to_vec()].concat())?;
         Ok(Begun(stream))
     }
 
-    fn exchange(&self, mut stream: impl Read + Write) -> Result<Answer, Lost> {
+    fn exchange(&self, mut stream: impl Read + Write) -> Result<Response, Lost> {
         self.send(&mut stream)?;
         read(BufReader::new(stream))
     }
 
     fn send(&self, stream: &mut impl Write) -> io::Result<()> {
         stream.write_all(&self.head())?;
-        // Who is refused before the end of the body need not send it all.
+        // A client that is refused before the end of the body need not send it all.
         let _ = stream.write_all(&self.body);
         let _ = stream.flush();
         Ok(())
@@ -188,8 +189,8 @@ impl Request {
 pub struct Begun(TcpStream);
 
 impl Begun {
-    /// What it gets all the same.
-    pub fn answer(self) -> Result<Answer, Lost> {
+    /// Reads the response that comes all the same.
+    pub fn answer(self) -> Result<Response, Lost> {
         read(BufReader::new(self.0))
     }
 }
@@ -201,7 +202,7 @@ fn connect(port: u16) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
-fn read(mut stream: impl BufRead) -> Result<Answer, Lost> {
+fn read(mut stream: impl BufRead) -> Result<Response, Lost> {
     let deadline = Instant::now() + PATIENCE;
     let first = line(&mut stream)?;
     let status = first
@@ -240,7 +241,7 @@ fn read(mut stream: impl BufRead) -> Result<Answer, Lost> {
             length.ok_or_else(|| cut("no length"))?,
         )?;
     }
-    Ok(Answer {
+    Ok(Response {
         status,
         headers,
         body,
@@ -253,7 +254,7 @@ fn append(stream: &mut impl BufRead, body: &mut Vec<u8>, size: usize) -> Result<
     Ok(stream.read_exact(&mut body[start..])?)
 }
 
-/// A line without its end; a stream that ends before it is cut off.
+/// Reads a line without its line end; a stream that ends before it is cut off.
 fn line(stream: &mut impl BufRead) -> Result<String, Lost> {
     let mut line = String::new();
     stream.read_line(&mut line)?;
@@ -266,7 +267,7 @@ fn cut(what: &str) -> Lost {
     Lost::Gone(io::Error::new(io::ErrorKind::UnexpectedEof, what))
 }
 
-/// The certificate has to be one for all times.
+/// Asserts that the certificate is valid at all times.
 fn check_validity(certificate: &CertificateDer<'_>) {
     assert!(
         certificate
@@ -281,7 +282,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_answer_that_is_cut_off_is_none() {
+    fn a_response_that_is_cut_off_is_none() {
         let whole = [
             "Content-Length: 3\r\n\r\nabc",
             "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",

@@ -1,5 +1,6 @@
-//! Clocks that lie. Comes in: what the kernel's clock says. Goes out: what the service is told instead, from a moment on. Never:
-//! a lie to another program: the kernel, and what the service starts, go by the real clocks.
+//! Clocks that lie. In: the time of the kernel's clock. Out: the time that the service gets
+//! instead, from a moment on. Never: a lie to another program: the kernel, and the programs that
+//! the service starts, use the real clocks.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,7 +11,7 @@ const DAY: i64 = 24 * 60 * 60;
 const HOUR: i64 = 60 * 60;
 const YEAR: i64 = 365 * DAY;
 
-/// Which clock: that of dates, or that of limits.
+/// The clock that lies: that of dates, or that of limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Clock {
     Wall,
@@ -27,33 +28,33 @@ impl Clock {
             | libc::CLOCK_MONOTONIC_RAW
             | libc::CLOCK_MONOTONIC_COARSE
             | libc::CLOCK_BOOTTIME => Some(Self::Steady),
-            // How much of a processor somebody used.
+            // The processor time of a process.
             _ => None,
         }
     }
 }
 
-/// What it does, in seconds.
+/// How a clock lies, in seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lie {
     /// Jumps by so much, and goes on from there.
     By(i64),
     /// Jumps to this moment, and goes on from there.
     To(i64),
-    /// Is so much ahead and behind, in turn.
+    /// Is this much ahead and behind, in turn.
     Swings(i64),
     /// Stands still.
     Stands,
 }
 
-/// When it begins.
+/// When the lie begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Moment {
-    /// Before the service is there.
+    /// Before the service starts.
     Start,
-    /// It has answered somebody.
+    /// After its first response.
     Served,
-    /// A build runs.
+    /// While a build runs.
     Build,
 }
 
@@ -61,26 +62,26 @@ impl Moment {
     pub const ALL: [Self; 3] = [Self::Start, Self::Served, Self::Build];
 }
 
-/// Who is answered from then on.
+/// Which clients get responses from then on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answers {
     Everybody,
-    /// Nobody, until the job has ended, and then the lie.
+    /// None, until the job has ended, and then the lie.
     NobodyForNow,
-    /// Perhaps somebody, until then.
+    /// Perhaps some, until then.
     SomeForNow,
-    /// Perhaps nobody, although the lie has ended.
+    /// Perhaps none, although the lie has ended.
     SomeFromNowOn,
 }
 
-/// A lie in a job.
+/// One lie in one job.
 pub struct Jump {
     pub moment: Moment,
     pub liar: Arc<Liar>,
     pub answers: Answers,
 }
 
-/// Everything that is tried on the wall clock, and leaves it with a date that there is.
+/// All jumps of the wall clock that lead to a valid date.
 pub const DATES: [(&str, Lie); 8] = [
     ("ten years back", Lie::By(-10 * YEAR)),
     ("ten years forward", Lie::By(10 * YEAR)),
@@ -95,7 +96,7 @@ pub const DATES: [(&str, Lie); 8] = [
     ("nowhere: it stands", Lie::Stands),
 ];
 
-/// Nothing that has four digits for a year can say these.
+/// Jumps to dates that four digits for a year cannot express.
 pub const NO_DATES: [(&str, Lie); 4] = [
     ("to 1901", Lie::To(-(1 << 31))),
     ("to 10000", Lie::To(253_402_300_800)),
@@ -103,29 +104,29 @@ pub const NO_DATES: [(&str, Lie); 4] = [
     ("to the first second of 64 bits", Lie::To(i64::MIN)),
 ];
 
-/// The clock that limits are measured by, where it goes forward.
+/// Jumps of the steady clock, which limits are measured by, forward.
 pub const FORWARD: [(&str, Lie); 2] = [
     ("hours forward", Lie::By(6 * HOUR)),
     ("200 years forward", Lie::By(200 * YEAR)),
 ];
 
-/// The same, where it hardly goes.
+/// Lies in which the steady clock hardly moves.
 pub const HARDLY: [(&str, Lie); 2] = [
     ("nowhere: it stands", Lie::Stands),
     ("a second, back and forward at each look", Lie::Swings(1)),
 ];
 
-/// The same, where it goes back: a kernel should not let it.
+/// A jump of the steady clock back, which a kernel should not allow.
 pub const BACK: (&str, Lie) = ("an hour back", Lie::By(-HOUR));
 pub const WILD: (&str, Lie) = ("an hour, back and forward at each look", Lie::Swings(HOUR));
 
-/// Somebody who answers for a clock.
+/// Tells lies in place of a clock.
 pub struct Liar {
     clock: Clock,
     lie: Lie,
     lies: AtomicBool,
     told: AtomicU64,
-    /// What the clock said at the first lie.
+    /// The clock's time at the first lie.
     first: Mutex<Option<i64>>,
 }
 
@@ -148,17 +149,18 @@ impl Liar {
         self.lies.store(false, Ordering::SeqCst);
     }
 
-    /// Whether it makes every wait too long at once.
+    /// Returns whether the lie makes every wait too long at once.
     pub fn passes_every_limit(&self) -> bool {
         self.clock == Clock::Steady && matches!(self.lie, Lie::By(1..))
     }
 
-    /// How many lies were told.
+    /// Returns how many lies were told.
     pub fn told(&self) -> u64 {
         self.told.load(Ordering::SeqCst)
     }
 
-    /// What to say instead of `time`, both in seconds and nanoseconds; none for the truth.
+    /// Returns the time to report instead of `time`, both in seconds and nanoseconds; none for the
+    /// truth.
     pub fn tell(&self, id: clockid_t, [seconds, nanos]: [u64; 2]) -> Option<[u64; 2]> {
         if Clock::of(id) != Some(self.clock) || !self.lies.load(Ordering::SeqCst) {
             return None;

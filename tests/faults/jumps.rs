@@ -1,5 +1,5 @@
-//! What if a clock jumps just here? Every lie at every moment is one run of a whole job. Expected is what the names of the
-//! tests say; [`Stage::jump`] says what holds in each of them.
+//! What if a clock jumps just here? Every lie at every moment is one run of a whole job. The names
+//! of the tests say what is expected; [`Stage::jump`] says what holds in each of them.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, PoisonError};
@@ -10,11 +10,11 @@ use crate::clock::{
 };
 use crate::scene::{Stage, Story};
 
-/// The job gives the product that it gives under a good clock.
+/// The job has the same product as under a good clock.
 const SUCCESS: &[Option<&str>] = &[None];
-/// The build ran into its limit.
+/// The build reached its time limit.
 const TOO_LONG: &[Option<&str>] = &[Some("\"BuildTimeout\"")];
-/// Every wait may be too long, also those for what was killed.
+/// Every wait may be too long, also those for killed processes.
 const ANYTHING: &[Option<&str>] = &[None, Some("\"BuildTimeout\""), Some("\"Internal\"")];
 
 struct Run {

@@ -1,8 +1,10 @@
-//! What if it fails just here? Every place at which the service calls the system is found once, in a run in which nothing
-//! fails; then each of them fails, one a run, in every way that the kernel has for it, while a client takes a whole job through
-//! the real service. [`scene`] says how a run may end. README.md beside this says what came out.
+//! What if it fails just here? Every place at which the service calls the system is found once, in
+//! a run in which nothing fails; then each of them fails, one a run, in every way that the kernel
+//! has for it, while a client runs a whole job with the real service. [`scene`] says how a run may
+//! end. README.md in this directory has the results.
 //!
-//! `KETTLE_FAULTS_SEED` repeats a sample, `KETTLE_FAULTS_ONLY` runs the places whose description contains it.
+//! `KETTLE_FAULTS_SEED` repeats a sample, `KETTLE_FAULTS_ONLY` runs the places whose description
+//! contains it.
 #![cfg(all(
     feature = "cli",
     feature = "host",
@@ -13,7 +15,7 @@
 
 mod client;
 mod clock;
-#[allow(dead_code, unused_imports)] // Shared with the tests that need more of it.
+#[allow(dead_code, unused_imports)] // Shared with other tests, which need more of it.
 #[path = "../e2e/harness/mod.rs"]
 mod harness;
 mod jumps;
@@ -40,17 +42,18 @@ use site::{Call, Fault, Key, Kind};
 use table::{Line, Places, table, tolerated};
 use tracer::Plan;
 
-/// For a sample: the runs in which nothing fails come on top.
+/// The time for a sample, without the runs in which nothing fails.
 const SAMPLE_TIME: Duration = Duration::from_secs(40);
-/// So many runs even if they take longer, on a busy machine: of a few, one that reaches nothing would be too many.
+/// The least number of runs, even if they take longer on a busy machine: among fewer, one that
+/// reaches nothing would be too many.
 const LEAST_RUNS: usize = 20;
-/// A place that is not reached gets so many chances in all.
+/// How many chances a place that is not reached gets in all.
 const CHANCES: usize = 2;
 
-/// One run at a time: what one leaves behind must not be taken for another's.
+/// Allows one run at a time: the remains of one must not be taken for another's.
 static STAGE: Mutex<()> = Mutex::new(());
 
-/// A run that is to come.
+/// A run to be made.
 struct Run {
     story: Story,
     key: Key,
@@ -64,7 +67,7 @@ struct Rehearsed {
     runs: Vec<Run>,
 }
 
-/// Every place of every story, in the first one that has it.
+/// Returns every place of every story, in the first story that reaches it.
 fn rehearse() -> Rehearsed {
     let stage = Stage::build();
     let (mut clean, mut found, mut calls) =
@@ -82,7 +85,7 @@ fn rehearse() -> Rehearsed {
         Story::ALL.len(),
         found.len()
     );
-    // Who called has to be known: a place that is told by the call alone would be one of many.
+    // The caller has to be known: the call alone would stand for many places.
     let ours = found
         .keys()
         .filter(|key| key.stack.iter().any(|address| stage.image.is_own(*address)))
@@ -149,7 +152,7 @@ impl Rehearsed {
     }
 }
 
-/// Prints what came out, and fails for what may not.
+/// Prints the results, and fails if one is not allowed.
 fn conclude(lines: &[Line]) {
     println!("\n{}\ntolerated:\n{}", table(lines), tolerated(lines));
     let broken: Vec<_> = lines
@@ -169,7 +172,7 @@ fn conclude(lines: &[Line]) {
         "{count} of {all} runs ended as none may:\n\n{}",
         broken.join("\n\n")
     );
-    // Who happens to need more memory is another one in each run.
+    // Which caller happens to need more memory differs from run to run.
     let missed = lines
         .iter()
         .filter(|line| line.ending == Ok(Ending::NotReached) && line.kind != Kind::Memory)

@@ -1,19 +1,19 @@
-//! What a client takes home. Comes in: answers. Goes out: what has to be the same in every run. Never: a bundle that is not
-//! what its own statement says.
+//! The product of a job. In: responses. Out: the parts that have to be the same in every run.
+//! Never: a bundle that differs from its own statement.
 
 use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::client::Answer;
+use crate::client::Response;
 use crate::harness::Bundle;
 
-/// What a job gave, but for what is another in each run.
+/// The product of a job, without the parts that differ from run to run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Product {
-    /// Every file of the bundle but its log and its statement.
+    /// Every file of the bundle except its log and its statement.
     files: BTreeMap<String, Vec<u8>>,
-    /// The log's lines, without how long something took.
+    /// The log's lines, without durations.
     log: Vec<String>,
     /// The statement, without times, the job's id, the log's digest, and the sandbox.
     statement: Value,
@@ -46,7 +46,7 @@ impl Product {
         }
     }
 
-    /// A weaker sandbox is allowed, where it says so itself.
+    /// Asserts equality; a weaker sandbox is allowed where the statement says so itself.
     pub fn assert_same_as(&self, clean: &Self) {
         assert!(
             self.files == clean.files,
@@ -76,7 +76,7 @@ impl Product {
     }
 }
 
-/// The bundle, in which everything is as the statement says.
+/// Reads the bundle, and asserts that everything is as the statement says.
 pub fn take_apart(bytes: &[u8], epoch: u64) -> Bundle {
     let mut bundle = Bundle::read(bytes, epoch);
     let evidence = bundle.files.remove("evidence.json");
@@ -91,7 +91,7 @@ pub fn take_apart(bytes: &[u8], epoch: u64) -> Bundle {
     bundle
 }
 
-/// RFC 3339, in UTC and whole seconds, and no end before its beginning.
+/// Asserts that times are RFC 3339, in UTC and whole seconds, with no end before its beginning.
 pub fn assert_times(started: &Value, finished: &Value) {
     let is_time = |text: &str| {
         let shape: String = text
@@ -115,7 +115,7 @@ pub fn assert_times(started: &Value, finished: &Value) {
     );
 }
 
-/// The report is about the statement, and about nothing else.
+/// Asserts that the report is about the statement, and about nothing else.
 #[cfg(feature = "simulator")]
 fn assert_about(evidence: &[u8], statement: &[u8]) {
     use base64::Engine as _;
@@ -132,8 +132,8 @@ fn assert_about(evidence: &[u8], statement: &[u8]) {
     );
 }
 
-/// Numbered without a gap, and ended once, as the job did.
-pub fn assert_events_end(events: &Answer, status: &str) {
+/// Asserts that events are numbered without a gap, and end once, as the job did.
+pub fn assert_events_end(events: &Response, status: &str) {
     assert_eq!(
         (events.status, events.header("content-type")),
         (200, Some("text/event-stream"))
@@ -163,7 +163,7 @@ pub fn assert_events_end(events: &Answer, status: &str) {
     );
 }
 
-/// Cargo says how long it took.
+/// Removes the duration that cargo prints.
 fn without_seconds(line: &str) -> String {
     let is_time =
         |word: &&str| word.ends_with('s') && word.starts_with(|c: char| c.is_ascii_digit());
@@ -231,7 +231,7 @@ mod tests {
 
     #[test]
     fn events_have_to_end_once_and_as_the_job_did() {
-        let answer = |body: &str| Answer {
+        let answer = |body: &str| Response {
             status: 200,
             headers: BTreeMap::from([("content-type".to_owned(), "text/event-stream".to_owned())]),
             body: body.as_bytes().to_vec(),

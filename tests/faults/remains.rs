@@ -1,19 +1,20 @@
-//! What a run leaves. Comes in: the end of a service. Goes out: processes that outlive it. Never: one that is only ending.
+//! The remains of a run. In: the end of a service. Out: processes that outlive it. Never: one that
+//! is only ending.
 
 use std::fs;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// For a process that is ending: it frees its memory.
+/// The time that an ending process may take to free its memory.
 const MOMENT: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// From here on, what a run leaves behind becomes a child of this process, and is found.
+/// Makes this process the parent of all processes that a run leaves behind, so that they are found.
 pub fn take_orphans() {
     rustix::process::set_child_subreaper(Some(rustix::process::getpid())).unwrap();
 }
 
-/// What outlives the service that started it, after a moment.
+/// Returns the processes that outlive the service that started them, after a moment.
 pub fn left_behind() -> Vec<String> {
     let deadline = Instant::now() + MOMENT;
     loop {
@@ -25,7 +26,8 @@ pub fn left_behind() -> Vec<String> {
     }
 }
 
-/// Children of this process that are alive, with their names; those that have ended are collected.
+/// Returns the children of this process that are alive, with their names; collects those that have
+/// ended.
 fn orphans() -> Vec<String> {
     let own = std::process::id();
     let child = |entry: fs::DirEntry| {

@@ -1,13 +1,14 @@
-//! One job, told by its client. Comes in: what may fail. Goes out: how it ended. Never: patience without a limit, or an ending
-//! that the module does not allow:
+//! One job, told by its client. In: the planned fault. Out: how the job ended. Never: a wait
+//! without a limit, or an ending that the module does not allow:
 //!
-//! - the service ends by itself, and says with its status that it did not want to;
-//! - a problem document, and another attempt gets what the first should have got;
-//! - a job that failed, and nothing of a bundle, for nobody;
-//! - a connection that is cut off, visibly, and another that tells the same as ever;
-//! - everything as if nothing had failed: the same subjects, and the same statement but for times.
+//! - the service ends by itself, with the status of a failure;
+//! - a problem document, and another attempt gets the response that the first should have got;
+//! - a job that failed, and nothing of a bundle for any client;
+//! - a connection that is visibly cut off, and another that works as ever;
+//! - everything as if nothing had failed: the same subjects, and the same statement except for
+//!   times.
 //!
-//! Whatever is left of a run after the service has ended is a fault, too.
+//! Anything left of a run after the service has ended is also a failure.
 
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -19,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use crate::client::{Answer, Lost, PATIENCE, Request};
+use crate::client::{Lost, PATIENCE, Request, Response};
 use crate::clock::{Answers, Jump, Moment};
 use crate::harness::{StaticServer, git, git_repository, package};
 use crate::product::{Product, assert_events_end, assert_times, take_apart};
@@ -29,29 +30,30 @@ use crate::stack::Image;
 use crate::tracer::{Plan, Trace, Traced};
 
 const SERVICE: &str = env!("CARGO_BIN_EXE_kettle-host");
-/// What the service's log says about a job that failed.
+/// The message of the service's log about a failed job.
 const JOB_FAILED: &str = "the job failed";
-/// What a build says when it begins.
+/// The line that a build prints when it begins.
 const COMPILING: &str = "Compiling package";
-/// One call fails: the next attempt should not, and the one after that has to succeed.
+/// The attempts of a client. One call fails: the next attempt should not, and the one after that
+/// has to succeed.
 const ATTEMPTS: usize = 3;
-/// For a process that is ending: it frees its memory.
+/// The time that an ending process may take to free its memory.
 const MOMENT: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(5);
 const MANIFEST: &str = "[package]\nname = \"package\"\nversion = \"0.1.0\"\nedition = \"2021\"\n\n[profile.release]\nopt-level = 0\n";
 const LOCKFILE: &str = "version = 4\n\n[[package]]\nname = \"package\"\nversion = \"0.1.0\"\n";
 const MAIN: &str = "fn main() {}\n";
 
-/// Which way a job goes in.
+/// How a job is submitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Story {
-    /// An archive in a form whose answer is the bundle.
+    /// An archive in a form, whose response is the bundle.
     Form,
     /// A packed archive in JSON; the events are followed from another connection.
     Json,
     /// A repository that is fetched.
     Repository,
-    /// As [`Story::Form`], with evidence.
+    /// The same as [`Story::Form`], with evidence.
     #[cfg(feature = "simulator")]
     Attested,
 }
@@ -74,7 +76,7 @@ pub enum Ending {
     FailedJob,
     Cut,
     Tolerated,
-    /// The call that was to fail was never made: which thread does what is not the same in every run.
+    /// The call that was to fail was never made: the threads' work differs from run to run.
     NotReached,
 }
 
@@ -89,10 +91,10 @@ impl Ending {
     ];
 }
 
-/// What all runs share.
+/// The parts that all runs share.
 pub struct Stage {
     pub image: Arc<Image>,
-    /// A copy: it must not be another program in the middle of all this.
+    /// A copy of the program: it must not change while the tests run.
     service: PathBuf,
     archive: Vec<u8>,
     packed: Vec<u8>,
@@ -100,26 +102,26 @@ pub struct Stage {
     commit_time: u64,
     #[cfg(feature = "simulator")]
     processor: TempDir,
-    _folder: TempDir,
+    _directory: TempDir,
 }
 
 impl Stage {
     pub fn build() -> Self {
         take_orphans();
-        let folder = tempfile::tempdir().unwrap();
-        fs::create_dir(folder.path().join("src")).unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        fs::create_dir(directory.path().join("src")).unwrap();
         for (name, content) in [
             ("Cargo.toml", MANIFEST),
             ("Cargo.lock", LOCKFILE),
             ("src/main.rs", MAIN),
         ] {
-            fs::write(folder.path().join(name), content).unwrap();
+            fs::write(directory.path().join(name), content).unwrap();
         }
-        git_repository(folder.path());
-        let service = folder.path().join("kettle-host");
+        git_repository(directory.path());
+        let service = directory.path().join("kettle-host");
         fs::copy(SERVICE, &service).unwrap();
         let archive = package(&[("Cargo.toml", MANIFEST), ("src/main.rs", MAIN)]);
-        let files = StaticServer::start(folder.path().join(".git"));
+        let files = StaticServer::start(directory.path().join(".git"));
         Self {
             image: Arc::new(Image::read(fs::read(&service).unwrap())),
             service,
@@ -128,10 +130,10 @@ impl Stage {
             repository: format!("http://127.0.0.1:{}/", files.port),
             #[cfg(feature = "simulator")]
             processor: processor(),
-            commit_time: git(folder.path(), &["log", "-1", "--format=%ct"])
+            commit_time: git(directory.path(), &["log", "-1", "--format=%ct"])
                 .parse()
                 .unwrap(),
-            _folder: folder,
+            _directory: directory,
         }
     }
 
@@ -145,7 +147,7 @@ impl Stage {
         }
     }
 
-    /// The time of every file in a bundle.
+    /// Returns the time of every file in a bundle.
     fn epoch(&self, story: Story) -> u64 {
         if story == Story::Repository {
             self.commit_time
@@ -162,7 +164,8 @@ impl Stage {
         }
     }
 
-    /// A run in which nothing fails: its product, and every place from which a call was made.
+    /// Runs a job in which nothing fails; returns its product, and every place from which a call
+    /// was made.
     pub fn rehearse(&self, story: Story) -> (Product, Trace) {
         let run = self.run(story, Plan::Record, None, None);
         assert_eq!(
@@ -177,10 +180,10 @@ impl Stage {
         )
     }
 
-    /// A run with a fault.
+    /// Runs a job with a fault.
     ///
     /// # Panics
-    /// It ended as none may.
+    /// Panics if it ended in a way that is not allowed.
     pub fn perform(
         &self,
         story: Story,
@@ -222,10 +225,10 @@ impl Stage {
         (ending, remarks)
     }
 
-    /// A run in which a clock jumps: why the job failed, if it did.
+    /// Runs a job in which a clock jumps; returns why the job failed, if it did.
     ///
     /// # Panics
-    /// The service did not go on as ever, or gave another product.
+    /// Panics if the service did not go on as ever, or had another product.
     pub fn jump(&self, story: Story, jump: &Jump, clean: &Product) -> Option<String> {
         let run = self.run(story, Plan::Lie(Arc::clone(&jump.liar)), None, Some(jump));
         assert!(
@@ -239,17 +242,18 @@ impl Stage {
             "{:?}",
             run.cuts
         );
-        assert!(jump.liar.told() > 0, "nobody looked at the clock");
+        assert!(jump.liar.told() > 0, "the clock was never read");
         if let Some(product) = &run.product {
             product.assert_same_as(clean);
         }
         run.failure
     }
 
-    /// A service that dies while bubblewrap makes a sandbox leaves bubblewrap's child, which waits for a parent that is gone,
-    /// and runs nothing. Nobody can do anything about that but the next service.
+    /// Asserts that the next service ends a waiting child. A service that dies while bubblewrap
+    /// makes a sandbox leaves bubblewrap's child, which waits for a parent that is gone, and runs
+    /// nothing. Only the next service can end it.
     fn assert_the_next_one_tidies_up(&self, left: &[String]) {
-        let folder = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().unwrap();
         let mut next = Command::new(&self.service)
             .args([
                 "serve",
@@ -259,7 +263,7 @@ impl Stage {
                 "127.0.0.1:0",
                 "--work",
             ])
-            .arg(folder.path().join("work"))
+            .arg(directory.path().join("work"))
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
@@ -269,14 +273,14 @@ impl Stage {
         assert!(listening.is_some(), "the next service does not start");
         assert!(
             left_behind().is_empty(),
-            "left behind, and by the next service, too: {left:?}"
+            "left behind, also by the next service: {left:?}"
         );
     }
 
     fn run(&self, story: Story, plan: Plan, fault: Option<Fault>, jump: Option<&Jump>) -> Run {
-        let folder = tempfile::tempdir().unwrap();
-        let work = folder.path().join("work");
-        let log = folder.path().join("service.log");
+        let directory = tempfile::tempdir().unwrap();
+        let work = directory.path().join("work");
+        let log = directory.path().join("service.log");
         let mut command = Command::new(&self.service);
         command
             .args([
@@ -292,7 +296,7 @@ impl Stage {
             .args(["--allow-network", "127.0.0.0/8"])
             .args(self.options(story))
             .stdin(Stdio::null())
-            .stdout(File::create(folder.path().join("output")).unwrap())
+            .stdout(File::create(directory.path().join("output")).unwrap())
             .stderr(File::create(&log).unwrap());
         let service = Traced::start(command, Arc::clone(&self.image), plan);
         let told = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
@@ -388,7 +392,8 @@ impl Scene<'_> {
         }
     }
 
-    /// Where it listens: in clear, and with TLS. What it prints about that is one of the things that can fail.
+    /// Returns the ports for plaintext and TLS. The line that the service prints about them is
+    /// among the calls that can fail.
     fn ports(&mut self) -> Option<(u16, u16)> {
         let deadline = Instant::now() + PATIENCE;
         while !self.service.ended() {
@@ -401,7 +406,7 @@ impl Scene<'_> {
         None
     }
 
-    /// The whole story.
+    /// Runs the whole story.
     fn tell(&mut self, (port, tls_port): (u16, u16), request: &Request, epoch: u64) -> Option<()> {
         let health = self.ask(|| Request::get("/health").run_with_tls(tls_port))?;
         assert_eq!((health.status, health.text().as_str()), (200, "ok"));
@@ -411,7 +416,7 @@ impl Scene<'_> {
             .filter(passes)
             .map(|_| request.begin(port).expect("the beginning of an upload"));
         if begun.is_some() {
-            // Whoever came before is waiting by now.
+            // The earlier clients are waiting by now.
             self.get(port, "/health")?;
         }
         self.reach(Moment::Served);
@@ -419,7 +424,7 @@ impl Scene<'_> {
             self.get(port, "/health")?;
             let answer = begun
                 .answer()
-                .expect("an answer to an upload that has only begun");
+                .expect("a response to an upload that has only begun");
             assert!(
                 answer.is_problem() && answer.status == 408,
                 "{}: {}",
@@ -480,12 +485,13 @@ impl Scene<'_> {
         Some(())
     }
 
-    /// Where a clock jumps in the build: goes along until the build runs, or until its end where nobody is answered before.
+    /// Follows a job whose clock jumps in the build until the build runs, or until its end where no
+    /// client gets a response before.
     fn follow_into_build(&self, ports: (u16, u16), job: &str) {
         let Some(jump) = self.jump.filter(|jump| jump.moment == Moment::Build) else {
             return;
         };
-        let folder = self.work.join(format!("job-{job}"));
+        let directory = self.work.join(format!("job-{job}"));
         let events = Request::get(&format!("/build/{job}/events"));
         events
             .run_until(ports.0, COMPILING)
@@ -496,20 +502,20 @@ impl Scene<'_> {
                 let health = Request::get("/health");
                 for answer in [health.run(ports.0), health.run_with_tls(ports.1)] {
                     match answer {
-                        Ok(_) => assert_ne!(jump.answers, Answers::NobodyForNow, "it answers"),
+                        Ok(_) => assert_ne!(jump.answers, Answers::NobodyForNow, "it responds"),
                         Err(Lost::Gone(_)) => {}
-                        Err(Lost::Silent) => panic!("no answer, and no end of the connection"),
+                        Err(Lost::Silent) => panic!("no response, and no end of the connection"),
                     }
                 }
-                folder.join("bundle.tar.gz").exists()
+                directory.join("bundle.tar.gz").exists()
                     || fs::read_to_string(self.log).unwrap().contains(JOB_FAILED)
             });
             jump.liar.end();
         }
     }
 
-    /// The job that was accepted, and the answer where there was one.
-    fn submit(&mut self, port: u16, request: &Request) -> Option<(String, Option<Answer>)> {
+    /// Submits; returns the accepted job, and the response where there was one.
+    fn submit(&mut self, port: u16, request: &Request) -> Option<(String, Option<Response>)> {
         for _ in 0..ATTEMPTS {
             let answer = match request.run(port) {
                 Ok(answer) => answer,
@@ -541,7 +547,7 @@ impl Scene<'_> {
         self.refuses()
     }
 
-    /// The job that the service knows, by the names in its folder.
+    /// Returns the job that the service knows, by the names in its directory.
     fn accepted(&mut self, port: u16) -> Option<Option<String>> {
         let names = fs::read_dir(self.work)
             .unwrap()
@@ -558,12 +564,12 @@ impl Scene<'_> {
         Some(None)
     }
 
-    fn get(&mut self, port: u16, path: &str) -> Option<Answer> {
+    fn get(&mut self, port: u16, path: &str) -> Option<Response> {
         self.ask(|| Request::get(path).run(port))
     }
 
-    /// The first answer that is not the service's own fault.
-    fn ask(&mut self, request: impl Fn() -> Result<Answer, Lost>) -> Option<Answer> {
+    /// Returns the first response that is not an internal error.
+    fn ask(&mut self, request: impl Fn() -> Result<Response, Lost>) -> Option<Response> {
         for _ in 0..ATTEMPTS {
             match request() {
                 Ok(answer) if answer.is_problem() && answer.status >= 500 => {
@@ -580,7 +586,8 @@ impl Scene<'_> {
         self.refuses()
     }
 
-    /// Nobody is answered any more: right only where a fault lasts.
+    /// Ends the service after a client got no response in any attempt, which is right only where a
+    /// fault lasts.
     fn refuses<T>(&mut self) -> Option<T> {
         let of_clock = self
             .jump
@@ -588,7 +595,7 @@ impl Scene<'_> {
         let lasts = of_clock || self.fault.is_some_and(Fault::lasts);
         assert!(
             lasts,
-            "no answer in {ATTEMPTS} attempts: {:?} {:?}",
+            "no response in {ATTEMPTS} attempts: {:?} {:?}",
             self.told.problems, self.told.cuts
         );
         self.told.asked_to_end = true;
@@ -599,7 +606,7 @@ impl Scene<'_> {
 
     fn lost(&mut self, lost: Lost) -> Option<()> {
         match lost {
-            Lost::Silent => panic!("no answer, or no end of one, within {PATIENCE:?}"),
+            Lost::Silent => panic!("no response, or no end of one, within {PATIENCE:?}"),
             Lost::Gone(error) => self.told.cuts.push(error.to_string()),
         }
         // A service that is ending closes its connections first.
@@ -638,16 +645,16 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
 fn processor() -> TempDir {
     use kettle::simulator::{Identity, Key, Processor};
     const SMALL_RSA_BITS: usize = 2048;
-    let folder = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     let identity = Identity::draw(kettle::snp::tcb::Product::Genoa, Key::Vcek).unwrap();
     Processor::generate(identity, SMALL_RSA_BITS)
         .unwrap()
-        .save(folder.path())
+        .save(directory.path())
         .unwrap();
-    folder
+    directory
 }
 
-/// A job that failed leaves no bundle and no artifact in its folder either.
+/// Asserts that a failed job leaves no bundle and no artifact in its directory either.
 fn assert_nothing_to_take(work: &Path, said: &str) {
     for job in fs::read_dir(work)
         .unwrap()
@@ -663,7 +670,7 @@ fn assert_nothing_to_take(work: &Path, said: &str) {
     }
 }
 
-/// Where each thread of a service waits, as far as the kernel tells.
+/// Returns where each thread of a service waits, as far as the kernel reports it.
 fn stacks(service: i32) -> String {
     let threads = fs::read_dir(format!("/proc/{service}/task"))
         .into_iter()
@@ -686,7 +693,7 @@ fn stacks(service: i32) -> String {
     threads.map(line).collect()
 }
 
-/// The ports on which a process listens, in the order in which it opened them.
+/// Returns the ports on which a process listens, in the order in which it opened them.
 fn listening(process: i32) -> Vec<u16> {
     const LISTEN: &str = "0A";
     let table = fs::read_to_string("/proc/net/tcp").unwrap();

@@ -1,16 +1,17 @@
-//! Places that can fail, and how. Comes in: a system call with its stack. Goes out: which place that is, of which kind, and
-//! the errors that the kernel can give there. Never: an error that the kernel does not give for this call.
+//! Places that can fail, and how. In: a system call with its stack. Out: which place that is, of
+//! which kind, and the errors that the kernel can return there. Never: an error that the kernel
+//! does not return for this call.
 
 use std::fmt;
 use std::path::PathBuf;
 
 use libc::{c_int, user_regs_struct};
 
-/// So many of our own functions, from the call outwards, tell one place from another: a helper is as many places as it has
-/// callers, and a poll is one wherever the runtime happens to call it from.
+/// How many of our own functions, from the call outwards, identify a place: a helper is as many
+/// places as it has callers, and a poll is one wherever the runtime happens to call it from.
 const OWN_FRAMES: usize = 2;
 
-/// What can fail.
+/// The kind of a call that can fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
     Memory,
@@ -33,10 +34,10 @@ impl Kind {
         Self::Entropy,
     ];
 
-    /// The kind of a call; none for one that has no error that its caller could meet.
+    /// Returns the kind of a call; none for one without an error that its caller could get.
     ///
-    /// Left out: `close`, `exit`, `munmap`, `madvise` and `futex`, whose callers are not told or may not care, and calls that
-    /// fail only for arguments that are wrong.
+    /// Left out: `close`, `exit`, `munmap`, `madvise` and `futex`, whose callers are not told or
+    /// may not care, and calls that fail only for arguments that are wrong.
     pub fn of(number: i64, target: Target) -> Option<Self> {
         let (kind, _) = CALLS
             .iter()
@@ -101,7 +102,7 @@ const CALLS: [(Option<Kind>, Names); 8] = [
     ),
 ];
 
-/// What a call's first argument leads to, where that is a descriptor.
+/// The target of a call's first argument, where that is a descriptor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Target {
     /// No descriptor, or one whose kind decides nothing.
@@ -111,12 +112,13 @@ pub enum Target {
     Socket,
     /// A socket of this machine: both ends of such a pair are the service's, and nobody resets it.
     Pair,
-    /// A counter or a watch of events, which is read and written without errors.
+    /// A counter or a watch of events, whose reads and writes return no errors.
     Event,
 }
 
 impl Target {
-    /// Of a call's descriptor: what its link in `/proc` says, and the sockets of this machine, as in `/proc/net/unix`.
+    /// Returns the target of a descriptor, from its link in `/proc` and the sockets of this
+    /// machine, as in `/proc/net/unix`.
     pub fn of(number: i64, link: impl Fn() -> Option<PathBuf>, pairs: impl Fn() -> String) -> Self {
         if !ON_DESCRIPTOR.contains(&number) {
             return Self::Nothing;
@@ -151,7 +153,7 @@ const ON_DESCRIPTOR: [i64; 8] = [
     libc::SYS_sendmsg,
 ];
 
-/// A place from which the system is called.
+/// A place in the code from which the system is called.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Key {
     pub kind: Kind,
@@ -186,7 +188,8 @@ impl Key {
         }
     }
 
-    /// Whether a call of this kind can wait, and if so, whether its descriptor decides that.
+    /// Returns whether a call of this kind can wait, and if so, whether its descriptor decides
+    /// that.
     pub fn waits(&self) -> Option<bool> {
         match self.number {
             libc::SYS_epoll_wait
@@ -211,7 +214,7 @@ impl Key {
         }
     }
 
-    /// The ways in which this place can fail.
+    /// Returns the ways in which this place can fail.
     pub fn faults(&self, call: &Call) -> Vec<Fault> {
         let mut all: Vec<_> = self
             .errors()
@@ -285,10 +288,10 @@ impl Key {
     }
 }
 
-/// What was seen of a place.
+/// The observations of a place.
 #[derive(Clone, Debug)]
 pub struct Call {
-    /// Whether a signal can end a wait there.
+    /// Whether a signal can interrupt a wait there.
     pub interruptible: bool,
     pub count: u64,
 }
@@ -301,12 +304,13 @@ pub struct Fault {
 }
 
 impl Fault {
-    /// Memory that is gone stays gone: the allocator asks for it in more than one way.
+    /// Returns whether the fault lasts: missing memory stays missing, since the allocator asks for
+    /// it in more than one way.
     pub fn lasts(self) -> bool {
         self.kind == Kind::Memory
     }
 
-    /// Whether a later call fails as well. Who makes memory smaller, or changes what it has, asks for none.
+    /// Returns whether a later call fails too. A call that shrinks or changes memory asks for none.
     pub fn hits(self, number: i64, values: &user_regs_struct) -> bool {
         match number {
             libc::SYS_brk => values.rdi != 0,
@@ -315,7 +319,7 @@ impl Fault {
         }
     }
 
-    /// One that has to go unnoticed.
+    /// Returns whether the service has to go on as if the fault had not happened.
     pub fn must_be_survived(self) -> bool {
         self.errno == libc::EINTR
     }
@@ -329,7 +333,7 @@ impl fmt::Display for Fault {
     }
 }
 
-/// The call's name, of those that have a kind.
+/// Returns the name of a call that has a kind.
 pub fn name(number: i64) -> &'static str {
     let all = CALLS.iter().flat_map(|(_, calls)| calls.iter());
     all.clone()

@@ -1,26 +1,29 @@
-//! Who made a call. Comes in: a static x86_64 binary, then registers and a stack of a process that runs it. Goes out: return
-//! addresses, innermost first. Never: a guess; where the binary's own unwind tables end, the stack ends.
+//! The callers of a system call. In: a static x86_64 binary, then registers and a stack of a
+//! process that runs it. Out: return addresses, innermost first. Never: a guess; where the binary's
+//! own unwind tables end, the stack ends.
 //!
-//! The tables are those of `.eh_frame` (System V ABI, AMD64 supplement, section 4.2.4; DWARF 5, section 6.4): they exist
-//! without frame pointers, in the C library too, and say the same in every run.
+//! The tables are those of `.eh_frame` (System V ABI, AMD64 supplement, section 4.2.4; DWARF 5,
+//! section 6.4): they exist without frame pointers, in the C library too, and are the same in every
+//! run.
 
 use std::ops::Range;
 
-/// DWARF's numbers of the registers that can matter here, and of the return address.
+/// DWARF's numbers of the registers that matter here, and of the return address.
 const RBX: usize = 3;
 const RBP: usize = 6;
 const RSP: usize = 7;
 const RETURN: usize = 16;
 const REGISTERS: usize = 17;
-/// Deeper than anything here; a table that goes in circles ends.
+/// Deeper than any stack here; it ends a table that goes in circles.
 const MAX_FRAMES: usize = 256;
-/// What the names of our own functions contain, in both of the compiler's manglings.
+/// Parts of the names of our own functions, in both of the compiler's manglings.
 const OWN: [&[u8]; 3] = [b"6kettle", b"11kettle_host", b"kettle.."];
 
-/// A register file: what is known of it.
+/// The known registers of a frame.
 pub type Registers = [Option<u64>; REGISTERS];
 
-/// The registers of a thread at a system call. `callee_saved` are rbx, rbp, r12, r13, r14, r15.
+/// Returns the registers of a thread at a system call. `callee_saved` are rbx, rbp, r12, r13, r14,
+/// r15.
 pub fn registers(instruction: u64, stack: u64, callee_saved: [u64; 6]) -> Registers {
     let mut all = [None; REGISTERS];
     (all[RETURN], all[RSP]) = (Some(instruction), Some(stack));
@@ -44,7 +47,7 @@ struct Description {
     program: Range<usize>,
 }
 
-/// What a common information entry says.
+/// The content of a common information entry.
 #[derive(Clone)]
 struct Common {
     code_factor: u64,
@@ -89,7 +92,8 @@ impl Image {
         }
     }
 
-    /// Return addresses, from `registers` outwards; the first is the place of the call itself. All relative to `base`.
+    /// Returns the return addresses, from `registers` outwards; the first is the place of the call
+    /// itself. All are relative to `base`.
     pub fn unwind(
         &self,
         mut registers: Registers,
@@ -99,7 +103,8 @@ impl Image {
         let mut found = Vec::new();
         while let Some(address) = registers[RETURN].filter(|_| found.len() < MAX_FRAMES) {
             let address = address.wrapping_sub(base);
-            // A call can be the last instruction of its function: what is looked up is the call, not what follows.
+            // A call can be the last instruction of its function: what is looked up is the call,
+            // not what follows.
             let Some(row) = self.row(address.wrapping_sub(1)) else {
                 break;
             };
@@ -130,14 +135,14 @@ impl Image {
         found
     }
 
-    /// Whether a call at this address is in a function of ours.
+    /// Returns whether a call at this address is in one of our own functions.
     pub fn is_own(&self, address: u64) -> bool {
         let at = self.own.partition_point(|code| code.start < address);
         at.checked_sub(1)
             .is_some_and(|at| self.own[at].contains(&(address - 1)))
     }
 
-    /// How to get out of the frame of the instruction at `address`.
+    /// Returns how to unwind the frame of the instruction at `address`.
     fn row(&self, address: u64) -> Option<Row> {
         let at = self
             .frames
@@ -177,7 +182,8 @@ impl Image {
     }
 }
 
-/// Runs a program of unwind instructions up to `address`; none where it says something that we do not read.
+/// Runs a program of unwind instructions up to `address`; none where it has an instruction that we
+/// do not read.
 fn run(
     reader: &mut Reader<'_>,
     end: usize,
@@ -235,7 +241,8 @@ fn run(
                     0x0d => row.frame = Some((reader.register()?, row.frame?.1)),
                     0x0e => row.frame = Some((row.frame?.0, reader.unsigned() as i64)),
                     0x2e => drop(reader.unsigned()),
-                    // Expressions and the rest: nobody but signal trampolines and the procedure linkage table.
+                    // Expressions and the rest: only signal trampolines and the procedure linkage
+                    // table have them.
                     _ => return None,
                 }
                 false
@@ -255,7 +262,8 @@ struct Section {
     bytes: Range<usize>,
 }
 
-/// Of an ELF file with 64 bits: the section headers' place is at 40, their size, number and names' index from 58 on.
+/// Returns the sections of an ELF file with 64 bits: the section headers' offset is at 40, their
+/// size, number and names' index from 58 on.
 fn sections(bytes: &[u8]) -> Vec<Section> {
     assert_eq!(bytes[..6], *b"\x7fELF\x02\x01", "no ELF file of 64 bits");
     let table = Reader::at(bytes, 40).number(8) as usize;
@@ -288,7 +296,7 @@ fn sections(bytes: &[u8]) -> Vec<Section> {
     (0..count).map(section).collect()
 }
 
-/// The code of every function of ours.
+/// Returns the code range of every function of our own.
 fn functions(bytes: &[u8], symbols: &Section, names: &Section) -> Vec<Range<u64>> {
     const SYMBOL_BYTES: usize = 24;
     let own = |at| {
@@ -309,7 +317,7 @@ fn functions(bytes: &[u8], symbols: &Section, names: &Section) -> Vec<Range<u64>
         .collect()
 }
 
-/// Every frame description of `.eh_frame`.
+/// Returns every frame description of `.eh_frame`.
 fn descriptions(bytes: &[u8], section: &Section) -> Vec<Description> {
     let mut found = Vec::new();
     let address = |at: usize| section.address + (at - section.bytes.start) as u64;
@@ -330,7 +338,7 @@ fn descriptions(bytes: &[u8], section: &Section) -> Vec<Description> {
             continue;
         };
         let place = reader.at;
-        // Relative to its own place, signed, four bytes: what compilers for this machine write.
+        // Relative to its own address, signed, four bytes, as compilers for this machine write it.
         assert_eq!(
             common.pointers, 0x1b,
             "an encoding of pointers that is not read here"
@@ -382,7 +390,7 @@ fn common(bytes: &[u8], at: usize) -> Option<Common> {
                         4
                     };
                 }
-                // A signal's frame: nothing of ours is beyond it.
+                // A signal's frame: none of our functions is beyond it.
                 _ => return None,
             }
         }
@@ -397,7 +405,7 @@ fn common(bytes: &[u8], at: usize) -> Option<Common> {
     })
 }
 
-/// Bytes up to the next zero.
+/// Returns the bytes up to the next zero.
 fn text(bytes: &[u8], at: usize) -> &[u8] {
     bytes[at..]
         .split(|byte| *byte == 0)
@@ -430,7 +438,7 @@ impl<'a> Reader<'a> {
         Some(self.unsigned() as usize).filter(|number| *number < REGISTERS)
     }
 
-    /// LEB128 (DWARF 5, section 7.6).
+    /// Reads an unsigned LEB128 number (DWARF 5, section 7.6).
     fn unsigned(&mut self) -> u64 {
         self.leb().0
     }

@@ -1,4 +1,4 @@
-//! What a reader learns. Comes in: places and endings. Goes out: lines and a table.
+//! The printed results. In: places and endings. Out: lines and a table.
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use crate::scene::Ending;
 use crate::site::{Fault, Key, Kind, name};
 
-/// Source lines of addresses, by `addr2line`, which comes with the linker.
+/// Source lines of addresses, from `addr2line`, which comes with the linker.
 pub struct Places(BTreeMap<u64, String>);
 
 impl Places {
@@ -20,7 +20,7 @@ impl Places {
             .spawn()
             .expect("addr2line, of binutils");
         let mut input = tool.stdin.take().unwrap();
-        // A return address is behind its call.
+        // A return address is after its call.
         let text: String = addresses
             .iter()
             .map(|address| format!("{:#x}\n", address - 1))
@@ -40,7 +40,7 @@ impl Places {
         Self(found)
     }
 
-    /// The innermost place of ours, and who called it.
+    /// Describes the innermost of our own functions, and its caller.
     pub fn describe(&self, key: &Key) -> String {
         let mut places: Vec<_> = key
             .stack
@@ -61,7 +61,8 @@ impl Places {
     }
 }
 
-/// `src/…` of this crate. A toolchain's own sources have folders called src, too.
+/// Returns the path `src/…` in this crate. A toolchain's own sources also have directories called
+/// src.
 fn own(line: &str) -> Option<String> {
     let line = line.split(" (").next()?;
     let path = line
@@ -78,7 +79,7 @@ pub struct Line {
     pub ending: Result<Ending, String>,
 }
 
-/// Runs by kind and ending.
+/// Returns the table of runs by kind and ending.
 pub fn table(lines: &[Line]) -> String {
     let mut text = format!("{:<12}", "");
     for ending in Ending::ALL {
@@ -110,7 +111,7 @@ pub fn table(lines: &[Line]) -> String {
     text
 }
 
-/// What went unnoticed: how many interruptions, then all else by place.
+/// Returns the tolerated faults: the number of interruptions, then all others by place.
 pub fn tolerated(lines: &[Line]) -> String {
     let all = lines
         .iter()

@@ -1,8 +1,10 @@
-//! A debugger for one service. Comes in: a command, and what to do at its system calls. Goes out: every place from which one
-//! is made, or one call that failed although the kernel was never asked. Never: a process that the service started, once it
-//! is another program; and never a service that outlives its tracer.
+//! A debugger for one service. In: a command, and what to do at its system calls. Out: every place
+//! from which one is made, or one call that failed although the kernel was never asked. Never: a
+//! process that the service started, once it is another program; and never a service that outlives
+//! its tracer.
 //!
-//! `ptrace(2)`. A call is replaced by number -1 at its entry, which the kernel skips, and gets its result at its exit.
+//! `ptrace(2)`. A call is replaced by number -1 at its entry, which the kernel skips, and gets its
+//! result at its exit.
 #![allow(unsafe_code)]
 
 use std::collections::{BTreeMap, HashMap};
@@ -27,31 +29,31 @@ const OPTIONS: c_int = libc::PTRACE_O_TRACESYSGOOD
     | libc::PTRACE_O_TRACEVFORK
     | libc::PTRACE_O_TRACEEXEC
     | libc::PTRACE_O_EXITKILL;
-/// How a stop at a system call tells itself from a trap.
+/// The signal that tells a stop at a system call from a trap.
 const SYSCALL_STOP: c_int = libc::SIGTRAP | 0x80;
-/// A piece of a stack that is read at a time.
+/// The size of the piece of a stack that is read at a time.
 const PIECE_BYTES: usize = 16 * 1024;
 /// No system call has this number: the kernel does nothing.
 const NO_CALL: u64 = u64::MAX;
 
-/// What is done at system calls.
+/// What the tracer does at system calls.
 pub enum Plan {
-    /// Nothing: they are written down.
+    /// Nothing fails: calls are recorded.
     Record,
-    /// The first of this site fails, or for memory that one and every later one.
+    /// The first call of this site fails, or for memory that one and every later one.
     Inject(Key, Fault),
-    /// None fails; clocks say what somebody else wants them to.
+    /// None fails; clocks lie.
     Lie(Arc<Liar>),
 }
 
-/// What a service did until its end.
+/// The record of a service until its end.
 #[derive(Default)]
 pub struct Trace {
-    /// How it ended.
+    /// The service's exit status.
     pub status: Option<ExitStatus>,
-    /// Calls by site, when they were to be written down.
+    /// Calls by site, when they were recorded.
     pub sites: BTreeMap<Key, Call>,
-    /// System calls until there was nothing more to do.
+    /// The number of system calls until the tracer had nothing more to do.
     pub calls: u64,
     /// Whether a call was made to fail.
     pub injected: bool,
@@ -64,7 +66,8 @@ pub struct Traced {
 }
 
 impl Traced {
-    /// Starts it. Only the thread that started a process may trace it, so the tracer has one of its own.
+    /// Starts the service. Only the thread that started a process may trace it, so the tracer has
+    /// its own thread.
     pub fn start(command: Command, image: Arc<Image>, plan: Plan) -> Self {
         let (started, waiting) = mpsc::channel();
         let tracer = thread::spawn(move || {
@@ -79,7 +82,7 @@ impl Traced {
         }
     }
 
-    /// Whether it has ended.
+    /// Returns whether the service has ended.
     pub fn ended(&self) -> bool {
         self.tracer.is_finished()
     }
@@ -94,12 +97,13 @@ impl Traced {
 
     fn signal(&self, signal: c_int) {
         if !self.ended() {
-            // SAFETY: kill takes numbers. Nobody but the tracer waits for the process, and the tracer has not ended.
+            // SAFETY: kill takes numbers. Nobody but the tracer waits for the process, and the
+            // tracer has not ended.
             unsafe { libc::kill(self.id, signal) };
         }
     }
 
-    /// Everything about it, after its end.
+    /// Returns the record of the service, after its end.
     pub fn trace(self) -> Trace {
         self.tracer.join().unwrap()
     }
@@ -107,9 +111,9 @@ impl Traced {
 
 #[derive(Default)]
 struct Thread {
-    /// Its first stop, which is nobody's signal, is over.
+    /// Whether its first stop, which no signal caused, is over.
     seen: bool,
-    /// Between entry and exit of a call; with the result that it will have.
+    /// Set between entry and exit of a call; has the result that the call will get.
     inside: bool,
     result: Option<u64>,
 }
@@ -198,7 +202,7 @@ impl Tracer {
         }
     }
 
-    /// A thread that was killed meanwhile cannot be resumed; its end is reported.
+    /// Resumes a thread. One that was killed meanwhile cannot be resumed; its end is reported.
     fn resume(&self, id: pid_t, signal: c_int) {
         let inside = self.threads.get(&id).is_some_and(|thread| thread.inside);
         let how = if self.done() && !inside {
@@ -209,7 +213,7 @@ impl Tracer {
         let _ = request(how, id, 0, signal as usize as *mut c_void);
     }
 
-    /// Whether the service can run on without us.
+    /// Returns whether the service can run on without the tracer.
     fn done(&self) -> bool {
         self.trace.injected && matches!(self.plan, Plan::Inject(_, fault) if !fault.lasts())
     }
@@ -240,7 +244,7 @@ impl Tracer {
         }
     }
 
-    /// The error that a call gets instead of being made.
+    /// Returns the error that a call gets instead of being made.
     fn fault(&mut self, id: pid_t, values: &user_regs_struct) -> Option<c_int> {
         let number = values.orig_rax as i64;
         match &self.plan {
@@ -268,13 +272,13 @@ impl Tracer {
         }
     }
 
-    /// What a clock said is still where the call was told to put it.
+    /// Replaces the time of a clock, which is where the call wrote it.
     fn lie(&self, id: pid_t, values: &user_regs_struct) {
         let Plan::Lie(liar) = &self.plan else { return };
         let number = values.orig_rax as i64;
         assert!(
             ![libc::SYS_time, libc::SYS_gettimeofday].contains(&number),
-            "a clock about which nobody lies"
+            "a clock without a lie"
         );
         if number != libc::SYS_clock_gettime || values.rax != 0 {
             return;
@@ -320,7 +324,8 @@ impl Tracer {
     }
 }
 
-/// Whether a signal could interrupt this call: one on a descriptor only where that can make it wait.
+/// Returns whether a signal could interrupt this call: one on a descriptor only where that can make
+/// it wait.
 fn interruptible(id: pid_t, key: &Key, values: &user_regs_struct) -> bool {
     let Some(on_descriptor) = key.waits() else {
         return false;
@@ -345,7 +350,7 @@ fn interruptible(id: pid_t, key: &Key, values: &user_regs_struct) -> bool {
     flags.is_some_and(|flags| flags & libc::O_NONBLOCK == 0)
 }
 
-/// The address at which the kernel started a program, from its auxiliary vector.
+/// Returns the address at which the kernel started a program, from its auxiliary vector.
 fn entry(id: pid_t) -> u64 {
     let vector = fs::read(format!("/proc/{id}/auxv")).unwrap();
     let mut words = vector
@@ -359,8 +364,9 @@ fn entry(id: pid_t) -> u64 {
     panic!("a program without an entry")
 }
 
-/// Takes the kernel's shared functions away from a program that has not run yet: only they read a clock without a system call.
-/// The program finds them by the auxiliary vector, which is on its stack behind its arguments and its environment.
+/// Hides the kernel's shared functions from a program that has not run yet: only they read a clock
+/// without a system call. The program finds them by the auxiliary vector, which is on its stack
+/// behind its arguments and its environment.
 fn hide_vdso(id: pid_t) {
     let mut at = read_registers(id).expect("registers at an exec").rsp;
     let mut next = || {
@@ -376,11 +382,13 @@ fn hide_vdso(id: pid_t) {
     write_words(id, at, [libc::AT_IGNORE]);
 }
 
-/// The next event of a process, or of any that this thread traces; none when there are no more.
+/// Returns the next event of a process, or of any that this thread traces; none when there are no
+/// more.
 fn wait(id: pid_t) -> Option<(pid_t, c_int)> {
     let mut status = 0;
     loop {
-        // SAFETY: the status is written to an integer of ours. Only children of this thread are waited for.
+        // SAFETY: the status is written to an integer of ours. Only children of this thread are
+        // waited for.
         let found = unsafe { libc::waitpid(id, &mut status, libc::__WALL | libc::__WNOTHREAD) };
         match found {
             -1 if io::Error::last_os_error().kind() == io::ErrorKind::Interrupted => {}
@@ -391,7 +399,8 @@ fn wait(id: pid_t) -> Option<(pid_t, c_int)> {
 }
 
 fn request(what: libc::c_uint, id: pid_t, address: usize, data: *mut c_void) -> io::Result<c_long> {
-    // SAFETY: the requests that we make take numbers, or write to, or read from, a structure of ours that outlives the call.
+    // SAFETY: the requests that we make take numbers, or write to, or read from, a structure of
+    // ours that outlives the call.
     match unsafe { libc::ptrace(what, id, address as *mut c_void, data) } {
         -1 => Err(io::Error::last_os_error()),
         result => Ok(result),
@@ -421,7 +430,7 @@ fn write_registers(id: pid_t, values: &user_regs_struct) {
     );
 }
 
-/// As much as there is from an address on, up to a piece.
+/// Reads as many bytes as there are from an address on, up to one piece.
 fn read_memory(id: pid_t, address: u64) -> Vec<u8> {
     let mut bytes = vec![0; PIECE_BYTES];
     loop {
@@ -433,7 +442,8 @@ fn read_memory(id: pid_t, address: u64) -> Vec<u8> {
             iov_base: address as *mut c_void,
             iov_len: bytes.len(),
         };
-        // SAFETY: the kernel writes at most the length of our buffer to it, and reads the other process's memory.
+        // SAFETY: the kernel writes at most the length of our buffer to it, and reads the other
+        // process's memory.
         let read = unsafe { libc::process_vm_readv(id, &local, 1, &remote, 1, 0) };
         match read {
             1.. => {
@@ -469,6 +479,7 @@ fn write_words<const COUNT: usize>(id: pid_t, address: u64, mut words: [u64; COU
         iov_base: address as *mut c_void,
         iov_len: size,
     };
-    // SAFETY: the kernel reads our array, and writes the other process's memory. Only one that was killed meanwhile refuses.
+    // SAFETY: the kernel reads our array, and writes the other process's memory. Only one that was
+    // killed meanwhile refuses.
     unsafe { libc::process_vm_writev(id, &local, 1, &remote, 1, 0) };
 }

@@ -1,4 +1,4 @@
-//! Names, and answers that change.
+//! Names, and replies that change.
 
 use std::net::Ipv4Addr;
 
@@ -9,7 +9,7 @@ use crate::scene::{NAME_SERVER, PORT, SECRET, run, run_program, runner, with_mac
 const PUBLIC: Ipv4Addr = Ipv4Addr::new(1, 1, 1, 1);
 const PRIVATE: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 254);
 
-/// Prints what is said at a name, asked again and again; `-` where nothing is.
+/// Prints the response at a name, which is asked again and again; `-` where there is none.
 const ASK_THRICE: &str = "for i in 1 2 3; do (exec 3<>/dev/tcp/registry.example/8000 && echo x >&3 && \
     sed -n '/^secret/p' <&3) 2>/dev/null | grep . || echo -; done; exit 1";
 

@@ -1,15 +1,15 @@
-//! What else there is on the machine while a phase has its network: other phases, other networks.
+//! Other users of the machine's network while a phase has its own: other phases, other networks.
 
 use std::fs;
 use std::process::{Command, Stdio};
 
 use crate::scene::{PORT, SECRET, ip, reached, reaching, run, run_program, runner, with_machine};
 
-/// A neighbour of the machine's, in a network that the machine does not forward for.
+/// A neighbour of the machine, in a network that the machine does not forward for.
 struct Neighbour(std::process::Child);
 
 impl Neighbour {
-    /// With the machine as its router.
+    /// Creates a neighbour with the machine as its router.
     fn new() -> Self {
         let mut waiting = Command::new("unshare");
         let child = waiting
@@ -59,7 +59,7 @@ impl Drop for Neighbour {
     }
 }
 
-/// Has a phase do something while it says that it runs, and has this thread look around meanwhile.
+/// Runs a phase that prints that it runs, and calls a function of the test meanwhile.
 fn while_a_phase_runs(look: impl FnOnce()) {
     let runner = runner(&[]);
     let mut look = Some(look);
@@ -130,12 +130,13 @@ fn the_end_of_one_phase_is_not_that_of_another() {
     });
 }
 
-/// A phase inside of a phase's own output needs another runtime, and so another thread of the same machine.
+/// Runs a phase while another phase's output is read, which needs another runtime, and so another
+/// thread of the same machine.
 fn in_another_thread(runner: &kettle::sandbox::Runner, script: &str) -> String {
     std::thread::scope(|scope| scope.spawn(|| run(runner, script).1).join().unwrap())
 }
 
-/// Two containers with users in common, each with a `/run` of its own.
+/// Two containers with users in common, each with its own `/run`.
 #[test]
 #[ignore = "needs root"]
 fn services_that_do_not_see_each_others_locks_have_no_user_in_common() {

@@ -1,4 +1,4 @@
-//! Which addresses are reached.
+//! Which addresses do phases that fetch reach?
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -14,7 +14,7 @@ use crate::scene::{
     reaching, run, run_program, runner, serve_in_the_machine, with_machine,
 };
 
-/// Far less than Linux waits for an answer before it gives a connection up.
+/// Far less than Linux waits for a reply before it gives a connection up.
 const TIMED_OUT: Duration = Duration::from_secs(20);
 
 /// Public, of both families, some of them beside a range that is not.
@@ -33,7 +33,8 @@ const PUBLIC: [&str; 12] = [
     "2a00:1::1",
 ];
 
-/// Not public: the metadata services of clouds, edges of ranges, and addresses that hide one of IPv4.
+/// Not public: the metadata services of clouds, edges of ranges, and addresses that hide one of
+/// IPv4.
 const NOT_PUBLIC: [&str; 27] = [
     "0.1.2.3",
     "10.255.255.254",
@@ -67,7 +68,7 @@ const NOT_PUBLIC: [&str; 27] = [
 /// All ranges of both registries of special addresses; the unit tests of the library read them too.
 const SPECIAL: &str = include_str!("../data/special-purpose.txt");
 
-/// An address of each range: the first that a machine can have.
+/// Returns an address of each range: the first that a machine can have.
 fn special() -> Vec<String> {
     let rows = SPECIAL.lines().filter(|line| !line.starts_with('#'));
     let address = |row: &str| {
@@ -82,7 +83,8 @@ fn special() -> Vec<String> {
     rows.map(|row| address(row).expect(row)).collect()
 }
 
-/// What Linux gives nobody a connection to by another machine, so that there is no control.
+/// Returns whether Linux lets a machine connect to the address by another machine; where not, there
+/// is no control.
 fn is_reachable(address: &str) -> bool {
     match address.parse().unwrap() {
         IpAddr::V4(address) => {
@@ -219,7 +221,8 @@ fn a_refused_address_ends_the_command_at_once_and_is_in_the_log_alone() {
             );
             assert!(in_log(address), "{address}");
         }
-        // Whoever succeeds had no use for it; whoever fails for another reason tried nothing that was refused.
+        // A command that succeeds did not need it; one that fails for another reason tried nothing
+        // that was refused.
         let control = format!("({}); exit 0", connect("10.0.0.1"));
         assert_eq!(run(&runner, &control).0, Exit::Status(0));
         assert_eq!(run(&runner, "exit 3").0, Exit::Status(3));
@@ -229,7 +232,7 @@ fn a_refused_address_ends_the_command_at_once_and_is_in_the_log_alone() {
 
 #[test]
 #[ignore = "needs root"]
-fn what_an_operator_allows_is_reached_and_recorded_and_nothing_beside_it() {
+fn allowed_networks_are_reached_and_recorded_and_nothing_beside_them() {
     let table = [
         ("10.1.0.1", PORT),
         ("10.2.0.1", PORT),
@@ -272,7 +275,8 @@ for name, call in (
         print('refused')
 ";
 
-/// A process of the phase is root of nothing there: it cannot add an address, a route or a rule, or send what it likes.
+/// A process of the phase has no rights over its network: it cannot add an address, a route or a
+/// rule, or send raw packets.
 #[test]
 #[ignore = "needs root"]
 fn a_phase_cannot_change_its_network() {
@@ -317,7 +321,7 @@ fn left_in_run() -> Vec<String> {
         .collect()
 }
 
-/// Writing the one setting for all interfaces of IPv6 overwrites those of each.
+/// Writing the setting for all IPv6 interfaces overwrites that of each.
 #[test]
 #[ignore = "needs root"]
 fn the_settings_of_single_interfaces_are_afterwards_as_they_were() {
@@ -342,10 +346,10 @@ fn the_settings_of_single_interfaces_are_afterwards_as_they_were() {
     });
 }
 
-/// As a service leaves it that is killed: what it changed is in a file, and the next phase puts it back.
+/// A killed service leaves its changes in a file, and the next phase reverts them.
 #[test]
 #[ignore = "needs root"]
-fn what_a_killed_service_left_forwarding_is_ended_by_the_next_one() {
+fn forwarding_that_a_killed_service_left_is_ended_by_the_next_one() {
     with_machine(&["1.1.1.1"], |_| {
         let before = forwarding();
         let left = [
@@ -365,7 +369,8 @@ fn what_a_killed_service_left_forwarding_is_ended_by_the_next_one() {
     });
 }
 
-/// Prints what leaves the machine with something between the header and its content, and for whom.
+/// Prints packets that leave the machine with options between header and content, and their
+/// destinations.
 const WATCH: &str = "
 import select, socket, sys
 packets = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(3))
@@ -389,8 +394,8 @@ while not ended:
             print(socket.inet_ntop(socket.AF_INET6, packet[24:40]), flush=True)
 ";
 
-/// Connects in ways that everybody may ask for: by a loose source route, with a route that is recorded, with a router's attention,
-/// and by a routing header of segments. Each goes by a public address of its own.
+/// Connects in ways that need no rights: by a loose source route, with a recorded route, with a
+/// router alert, and by a segment routing header. Each goes by its own public address.
 const GO_ELSEWHERE: &str = "
 import socket
 def attempt(family, level, name, value, target):
@@ -414,7 +419,8 @@ segments = bytes([0, 4, 4, 1, 1, 0, 0, 0]) + six('fd00:ec2::254') + six('2606:47
 attempt(socket.AF_INET6, socket.IPPROTO_IPV6, socket.IPV6_RTHDR, segments, 'fd00:ec2::254')
 ";
 
-/// What [`GO_ELSEWHERE`] says that it asks for. Newer kernels let nobody but root give a source route.
+/// The lines of [`GO_ELSEWHERE`] about its requests. Newer kernels let only root set a source
+/// route.
 const ASKED: &str = "asked for 8.8.8.2\nasked for 8.8.8.3\nasked for fd00:ec2::254\n";
 
 /// Runs something while packets are watched that leave the machine; returns their destinations.
@@ -473,7 +479,8 @@ fn nothing_of_a_network_is_left_after_its_phase() {
             );
             assert_eq!(left_in_run(), Vec::<String>::new(), "{script}");
         }
-        // Tables are ended by the end of their sockets; the one without a socket has a name that can be taken again.
+        // Tables are ended by the end of their sockets; the one without a socket has a name that
+        // can be taken again.
         let sockets = fs::read_to_string("/proc/thread-self/net/netlink").unwrap();
         let of_netfilter = |line: &&str| {
             let fields: Vec<_> = line.split_whitespace().collect();

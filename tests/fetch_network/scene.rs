@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Read, Write};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, UdpSocket};
 use std::process::Command;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
@@ -14,25 +14,26 @@ use std::time::Duration;
 use kettle::sandbox::{CommandSpec, Exit, Network, OutputSink, Run, Runner, Stream};
 use rustix::thread::{UnshareFlags, gettid, unshare_unsafe};
 
-/// The port of all servers but those of names.
+/// The port of all servers except name servers.
 pub const PORT: u16 = 8000;
-/// What every server says. Whoever has it has reached one.
+/// The response of every server. A client that has it has reached one.
 pub const SECRET: &str = "secret of an internal service";
 /// The machine's own addresses: public by their numbers.
 pub const MACHINE: [&str; 2] = ["1.0.0.2", "2a00::2"];
 /// The machine's routers.
 const ROUTERS: [&str; 2] = ["1.0.0.1", "2a00::1"];
-/// The machine's name server, which is not public, as that of most networks.
+/// The machine's name server, which is not public, like that of most networks.
 pub const NAME_SERVER: &str = "10.9.9.9";
 /// More than any of these commands needs.
 const PLENTY: Duration = Duration::from_secs(120);
-/// A connection to a neighbour takes microseconds; what is dropped takes this.
+/// The timeout of a connection: to a neighbour it takes microseconds, a dropped one takes this
+/// long.
 const CONNECT_SECONDS: u32 = 4;
 
-/// What the name server answers, question by question; the last answer is repeated.
+/// The name server's replies, query by query; the last reply is repeated.
 pub type Names = Arc<Mutex<BTreeMap<String, Vec<Ipv4Addr>>>>;
 
-/// Runs a test in a machine of its own, whose world answers at `addresses`.
+/// Runs a test in its own machine, whose world responds at `addresses`.
 pub fn with_machine(addresses: &[&str], test: impl FnOnce(&World) + Send) {
     // Another test of this process may have been the first.
     let _ = log::set_logger(&MACHINE_LOG);
@@ -52,14 +53,15 @@ pub fn with_machine(addresses: &[&str], test: impl FnOnce(&World) + Send) {
 }
 
 fn leave(namespaces: UnshareFlags) {
-    // SAFETY: neither a descriptor table nor memory is shared less than before; only this thread is in the new namespaces.
+    // SAFETY: neither a descriptor table nor memory is shared less than before; only this thread is
+    // in the new namespaces.
     unsafe { unshare_unsafe(namespaces) }.expect("root can make namespaces");
 }
 
 /// The rest of the world, as seen by the machine that this thread is in.
 pub struct World {
     pub names: Names,
-    /// What the machine's `/etc/resolv.conf` is.
+    /// The machine's `/etc/resolv.conf`.
     resolv_conf: tempfile::NamedTempFile,
     namespace: String,
     _until_dropped: Sender<Ipv4Addr>,
@@ -120,7 +122,7 @@ impl World {
         world
     }
 
-    /// Has the world send what is for a network to the machine.
+    /// Lets the world send packets for a network to the machine.
     pub fn knows_the_way_to(&self, network: &str) {
         let machine = MACHINE[usize::from(network.contains(':'))];
         in_namespace(
@@ -139,8 +141,8 @@ impl World {
     }
 }
 
-/// Starts what answers in a namespace of its own, until the sender is dropped: at each address that is sent, a name server; gives
-/// the namespace's path.
+/// Starts the servers of a new namespace, until the sender is dropped: at each address that is
+/// sent, a name server; returns the namespace's path.
 fn inhabit(names: &Names) -> (Sender<Ipv4Addr>, Receiver<String>, String) {
     let (until_dropped, addresses) = channel::<Ipv4Addr>();
     let (ready, is_ready) = channel();
@@ -152,7 +154,7 @@ fn inhabit(names: &Names) -> (Sender<Ipv4Addr>, Receiver<String>, String) {
         }
         let namespace = format!("/proc/{}/task/{}/ns/net", std::process::id(), gettid());
         ready.send(namespace.clone()).unwrap();
-        // One socket for all addresses would answer from another than it was asked at.
+        // One socket for all addresses would reply from another address than it was asked at.
         for address in addresses {
             let socket = UdpSocket::bind((address, 53)).unwrap();
             let names = Arc::clone(&names);
@@ -164,7 +166,10 @@ fn inhabit(names: &Names) -> (Sender<Ipv4Addr>, Receiver<String>, String) {
     (until_dropped, is_ready, namespace)
 }
 
-/// Says the secret to whoever comes, as an answer that git and cargo understand too.
+/// How long a question may still come after it was answered, on a busy machine.
+const LATE_QUESTION: Duration = Duration::from_secs(30);
+
+/// Sends the secret to every client, as a response that git and cargo understand too.
 pub fn serve(listener: TcpListener) {
     thread::spawn(move || {
         for stream in listener.incoming() {
@@ -178,12 +183,17 @@ pub fn serve(listener: TcpListener) {
                     "HTTP/1.1 403 {SECRET}\r\nContent-Type: text/plain\r\nContent-Length: {length}\r\n\
                      Connection: close\r\n\r\n{SECRET}\n"
                 );
+                // A question that comes after its time must not find a closed connection: the reset
+                // would take the answer with it.
+                let _ = stream.shutdown(Shutdown::Write);
+                let _ = stream.set_read_timeout(Some(LATE_QUESTION));
+                let _ = io::copy(&mut stream, &mut io::sink());
             });
         }
     });
 }
 
-/// A name server (RFC 1035, section 4): one question, answered by at most one address.
+/// A name server (RFC 1035, section 4): replies to one question with at most one address.
 fn answer_questions(socket: &UdpSocket, names: &Names) {
     let mut message = [0; 512];
     while let Ok((length, from)) = socket.recv_from(&mut message) {
@@ -194,13 +204,14 @@ fn answer_questions(socket: &UdpSocket, names: &Names) {
             .filter(|_| asks_for_v4)
             .and_then(|name| next_address(names, &name));
         let answers = u8::from(address.is_some());
-        // The same number; an answer, by one who asks others for us, without an error; one question, and the answers.
+        // The same number; a reply of a recursive server, without an error; one question, and the
+        // answers.
         let mut answer = vec![
             message[0], message[1], 0x81, 0x80, 0, 1, 0, answers, 0, 0, 0, 0,
         ];
         answer.extend(&question[..end]);
         if let Some(address) = address {
-            // The name of the question, an address of the internet, for no time at all, 4 bytes.
+            // The name of the question, an internet address, a lifetime of zero, 4 bytes.
             answer.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 0, 0, 4]);
             answer.extend(address.octets());
         }
@@ -251,7 +262,7 @@ pub fn run_program(program: &str, words: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// Names of the machine's interfaces.
+/// Returns the names of the machine's interfaces.
 pub fn interfaces() -> Vec<String> {
     let listed = run_program("ip", &["-brief", "link"]);
     listed
@@ -260,7 +271,7 @@ pub fn interfaces() -> Vec<String> {
         .collect()
 }
 
-/// A runner in this machine whose phases reach these ranges too.
+/// Returns a runner in this machine whose phases also reach these ranges.
 pub fn runner(allowed: &[&str]) -> Runner {
     let allowed: Vec<_> = allowed.iter().map(|range| range.parse().unwrap()).collect();
     let runner = Runner::allowing(&allowed).unwrap();
@@ -291,7 +302,7 @@ impl log::Log for MachineLog {
     fn flush(&self) {}
 }
 
-/// Whether the machine's log has such a line. It is kept from the first machine on.
+/// Returns whether the machine's log has such a line. It is kept from the first machine on.
 pub fn logged(text: &str) -> bool {
     MACHINE_LOG
         .0
@@ -301,7 +312,7 @@ pub fn logged(text: &str) -> bool {
         .any(|line| line.contains(text))
 }
 
-/// Keeps what a command prints.
+/// Keeps the output of a command.
 #[derive(Default)]
 pub struct Kept(pub Vec<u8>);
 
@@ -326,7 +337,7 @@ pub fn block_on<T>(future: impl Future<Output = T>) -> T {
         .block_on(future)
 }
 
-/// A script of a phase that fetches.
+/// Returns the command of a phase that fetches, with a script.
 pub fn phase(script: &str) -> CommandSpec {
     CommandSpec {
         argv: ["/usr/bin/bash", "-c", script].map(str::to_owned).into(),
@@ -345,7 +356,8 @@ pub fn run(runner: &Runner, script: &str) -> (Exit, String) {
     (exit, kept.text())
 }
 
-/// A script that prints those targets where somebody says the secret; it tries all at once, and succeeds.
+/// Returns a script that prints the targets that send the secret; it tries all at once, and
+/// succeeds.
 pub fn reaching(targets: &[(&str, u16)]) -> String {
     let attempt = |(address, port): &(&str, u16)| {
         format!(
@@ -357,7 +369,7 @@ pub fn reaching(targets: &[(&str, u16)]) -> String {
     format!("{attempts}wait; exit 0")
 }
 
-/// What a script of [`reaching`] printed, sorted as the targets are.
+/// Returns the output of a script of [`reaching`], sorted like the targets.
 pub fn reached<'a>(printed: &str, targets: &[(&'a str, u16)]) -> Vec<(&'a str, u16)> {
     let is_printed = |(address, port): &(&str, u16)| {
         printed
@@ -371,12 +383,12 @@ pub fn reached<'a>(printed: &str, targets: &[(&'a str, u16)]) -> Vec<(&'a str, u
         .collect()
 }
 
-/// What the machine itself reaches: the control of every table.
+/// Returns the targets that the machine itself reaches: the control of every table.
 pub fn reached_by_the_machine<'a>(targets: &[(&'a str, u16)]) -> Vec<(&'a str, u16)> {
     reached(&run_program("bash", &["-c", &reaching(targets)]), targets)
 }
 
-/// Has the machine itself say the secret, at all its addresses.
+/// Lets the machine itself send the secret, at all its addresses.
 pub fn serve_in_the_machine() {
     serve(
         TcpListener::bind(SocketAddr::from((

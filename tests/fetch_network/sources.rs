@@ -1,4 +1,5 @@
-//! The tools themselves, and services as nix's daemon is one: what a server on an address that is not public says reaches nobody, and the error says why.
+//! The tools themselves, and services such as nix's daemon: the response of a server at an address
+//! that is not public reaches no client, and the error says why.
 
 use std::fs;
 use std::net::TcpListener;
@@ -21,12 +22,12 @@ impl FetchLog for Kept {
     }
 }
 
-/// The error of a fetch, and what its log says.
+/// Returns the error of a fetch, and its log.
 fn fetched(runner: &Runner, host: &str) -> (RepositoryError, String) {
     let url = RepositoryUrl::parse(&format!("http://{host}:{PORT}/meta")).unwrap();
-    let folder = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     let mut log = Kept::default();
-    let fetched = block_on(fetch(runner, &url, None, folder.path(), &mut log));
+    let fetched = block_on(fetch(runner, &url, None, directory.path(), &mut log));
     (fetched.unwrap_err(), log.text())
 }
 
@@ -67,7 +68,7 @@ fn a_repository_at_an_address_that_is_not_public_is_refused_by_its_url_and_says_
     });
 }
 
-/// Says what it reaches, then takes connections until it is ended.
+/// Prints what it reaches, then accepts connections until it is ended.
 const SERVICE: &str = "
 import socket, sys
 def attempt(family, address):
@@ -100,16 +101,16 @@ fn a_service_reaches_no_port_and_no_abstract_socket_of_the_machine() {
         let runner = runner(&[]);
         let outer = tempfile::tempdir().unwrap();
         fs::set_permissions(outer.path(), fs::Permissions::from_mode(0o711)).unwrap();
-        let folder = outer.path().join("service");
-        runner.make_service_folder(&folder).unwrap();
+        let directory = outer.path().join("service");
+        runner.make_service_directory(&directory).unwrap();
         let mut spec = phase("");
         spec.argv = ["/usr/bin/python3", "-c", SERVICE, &port, &name]
             .map(str::to_owned)
             .into();
-        spec.mounts = vec![Mount::new(&folder, "/service", Access::ReadWrite)];
+        spec.mounts = vec![Mount::new(&directory, "/service", Access::ReadWrite)];
         let mut facts = String::new();
-        let work = Box::pin(async { facts = fs::read_to_string(folder.join("facts")).unwrap() });
-        let served = block_on(runner.serve(&spec, &folder.join("socket"), work)).unwrap();
+        let work = Box::pin(async { facts = fs::read_to_string(directory.join("facts")).unwrap() });
+        let served = block_on(runner.serve(&spec, &directory.join("socket"), work)).unwrap();
         assert_eq!(facts, "refused\nrefused\nreached\n", "{served:?}");
         assert!(served.was_refused_an_address);
         assert!(logged("refused 127.0.0.1, which is not a public address"));
@@ -121,15 +122,16 @@ fn a_service_reaches_no_port_and_no_abstract_socket_of_the_machine() {
                 .set_nonblocking(true)
                 .map(|()| named.accept().is_err()),
         ] {
-            assert!(nobody.unwrap(), "somebody came");
+            assert!(nobody.unwrap(), "a client came");
         }
     });
 }
 
-/// The whole appliance on this host: a source, then a dependency, that an internal service is named for.
+/// The whole appliance on this host, with a source, then a dependency, whose URL names an internal
+/// service.
 #[test]
 #[ignore = "needs root"]
-fn what_an_internal_service_says_is_in_no_event_and_no_error() {
+fn responses_of_an_internal_service_are_in_no_event_and_no_error() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!(
         "http://127.0.0.1:{}/meta",

@@ -1,4 +1,5 @@
-//! What is in the ROM: the listed modules, the sections of memory that a launch measures, and programs whose code is not writable.
+//! What is in the ROM? The listed modules, the sections of memory that a launch measures, and
+//! programs whose code is not writable.
 
 use std::fs;
 
@@ -21,10 +22,11 @@ const CPUID: u32 = 3;
 const CALLING_AREA: u32 = 4;
 const KERNEL_HASHES: u32 = 16;
 
-/// Directories of a build, and the names that linkers give. Names of files without directories are there: assertions say them.
+/// Directories of a build, and names that linkers add. File names without directories are allowed:
+/// assertions contain them.
 const TRACES_OF_A_BUILD: [&[u8]; 4] = [b"/build", b"edk2", b"Pkg/", b".dll"];
 
-/// Drivers, and the core that loads them: what runs with page tables of the firmware's own.
+/// Returns the drivers and the core that loads them, which run with the firmware's own page tables.
 fn drivers() -> Vec<Program> {
     let all = rom().programs();
     let drivers: Vec<_> = all

@@ -1,6 +1,8 @@
-//! The C code that reads host-controlled bytes, compiled natively under sanitizers and given random ones.
+//! The C code that reads host-controlled bytes, compiled natively under sanitizers and given random
+//! ones.
 //!
-//! `host_bytes/main.c` says what it compares. Each mutation below breaks the code in one place, and has to be noticed.
+//! `host_bytes/main.c` says what it compares. Each mutation below breaks the code in one place, and
+//! has to be noticed.
 
 use std::fs;
 use std::io::Write as _;
@@ -16,7 +18,7 @@ const SOURCES: [&str; 3] = ["Boot/HashPage.c", "Boot/Sha256.c", "FwCfg/MemoryMap
 const HEADERS: [&str; 3] = ["Boot/HashPage.h", "Boot/Sha256.h", "FwCfg/MemoryMap.h"];
 
 const ROUNDS: &str = "150000";
-/// Enough for a mutation, which the same seed always finds.
+/// The number of rounds for a mutation, which the same seed always finds.
 const MUTATION_ROUNDS: &str = "30000";
 const MUTATION_SEED: &str = "1";
 
@@ -24,7 +26,7 @@ const MUTATION_SEED: &str = "1";
 const SMALL_LENGTHS: usize = 260;
 const LARGE_LENGTHS: [usize; 3] = [4095, 65_536, 1_000_003];
 
-/// A file, and what is replaced in it by what.
+/// A file, the text that is replaced in it, and the new text.
 const MUTATIONS: [(&str, &str, &str); 15] = [
     ("Boot/Sha256.c", "^ (X >> 3)", "^ (X >> 4)"),
     (
@@ -103,20 +105,20 @@ fn are_read_wrongly_by_broken_code_and_that_is_noticed() {
         let program = Program::compile(Some(mutation));
         let random = program.random(MUTATION_SEED, MUTATION_ROUNDS);
         let noticed = !random.status.success() || program.digests() != expected_digests();
-        assert!(noticed, "nobody notices {mutation:?}");
+        assert!(noticed, "not noticed: {mutation:?}");
     }
 }
 
 /// The harness, compiled with the firmware's own files.
 struct Program {
-    folder: TempDir,
+    directory: TempDir,
 }
 
 impl Program {
     fn compile(mutation: Option<(&str, &str, &str)>) -> Self {
-        let folder = TempDir::new().unwrap();
+        let directory = TempDir::new().unwrap();
         for name in SOURCES.iter().chain(&HEADERS) {
-            copy(name, folder.path(), mutation);
+            copy(name, directory.path(), mutation);
         }
         let harness = Path::new(ROOT).join("tests/firmware/host_bytes");
         let output = Command::new("cc")
@@ -129,25 +131,25 @@ impl Program {
                 "-Werror",
                 "-fshort-wchar",
             ])
-            // Mutations leave things unused.
+            // Mutations leave code unused.
             .args(["-Wno-unused", "-Wno-type-limits", "-fno-strict-aliasing"])
             .args(["-fsanitize=address,undefined", "-fno-sanitize-recover=all"])
             .arg("-I")
             .arg(harness.join("include"))
             .arg("-I")
-            .arg(folder.path())
+            .arg(directory.path())
             .arg(harness.join("main.c"))
-            .args(SOURCES.map(|name| flat(folder.path(), name)))
+            .args(SOURCES.map(|name| flat(directory.path(), name)))
             .arg("-o")
-            .arg(folder.path().join("host_bytes"))
+            .arg(directory.path().join("host_bytes"))
             .output()
             .unwrap();
         assert!(output.status.success(), "{mutation:?}: {}", said(&output));
-        Self { folder }
+        Self { directory }
     }
 
     fn command(&self) -> Command {
-        Command::new(self.folder.path().join("host_bytes"))
+        Command::new(self.directory.path().join("host_bytes"))
     }
 
     fn random(&self, seed: &str, rounds: &str) -> Output {
@@ -178,12 +180,12 @@ impl Program {
     }
 }
 
-/// Where a file of the firmware is copied to.
-fn flat(folder: &Path, name: &str) -> PathBuf {
-    folder.join(Path::new(name).file_name().unwrap())
+/// Returns the name that a file of the firmware is copied to.
+fn flat(directory: &Path, name: &str) -> PathBuf {
+    directory.join(Path::new(name).file_name().unwrap())
 }
 
-fn copy(name: &str, folder: &Path, mutation: Option<(&str, &str, &str)>) {
+fn copy(name: &str, directory: &Path, mutation: Option<(&str, &str, &str)>) {
     let mut text =
         fs::read_to_string(Path::new(ROOT).join("image/firmware/KettlePkg").join(name)).unwrap();
     if let Some((_, from, to)) = mutation.filter(|(file, ..)| *file == name) {
@@ -194,7 +196,7 @@ fn copy(name: &str, folder: &Path, mutation: Option<(&str, &str, &str)>) {
         );
         text = text.replace(from, to);
     }
-    fs::write(flat(folder, name), text).unwrap();
+    fs::write(flat(directory, name), text).unwrap();
 }
 
 fn pieces() -> Vec<Vec<u8>> {

@@ -1,7 +1,8 @@
-//! Everything that the firmware takes from the host before it starts the kernel, as QEMU's trace has it, against the committed list.
+//! Compares everything that the firmware takes from the host before it starts the kernel, from
+//! QEMU's trace, with the committed list.
 //!
-//! An entry of `image/firmware/host-inputs` is `read DEVICE ADDRESS` for a register that is read, `item NUMBER` for an item of fw_cfg with a
-//! fixed number, and `file NAME` for a file of fw_cfg.
+//! An entry of `image/firmware/host-inputs` is `read DEVICE ADDRESS` for a register that is read,
+//! `item NUMBER` for an item of fw_cfg with a fixed number, and `file NAME` for a file of fw_cfg.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -18,14 +19,15 @@ const EVENTS: [&str; 4] = [
     "fw_cfg_add_file",
 ];
 
-/// The firmware says one line, that it starts the kernel or why not, and is at its end then.
+/// The end of the firmware's only line, that it starts the kernel or why not; the firmware has
+/// nothing more to do then.
 const END_OF_LINE: &str = "\r\n";
 const SERIAL_PORT: &str = "0x3f8";
 
 /// Files of fw_cfg have the items from this one on, sorted by name.
 const FIRST_FILE: usize = 0x20;
 
-/// Devices that a machine may have, none of which the firmware is to look at.
+/// Devices that a machine may have, none of which the firmware must read.
 const MORE_DEVICES: [&str; 14] = [
     "-smp",
     "3",
@@ -53,7 +55,7 @@ fn are_the_listed_ones() {
     let listed: BTreeSet<_> = entries.map(str::to_owned).collect();
     let mut taken = inputs(&BLOBS, &[]);
     taken.extend(inputs(&BLOBS, &MORE_DEVICES));
-    // What is not there as a file is looked for among the items with fixed numbers.
+    // A missing file is looked up among the items with fixed numbers.
     for offered in 0..BLOBS.len() {
         taken.extend(inputs(&BLOBS[..offered], &[]));
     }
@@ -80,7 +82,7 @@ fn inputs(blobs: &[&str], words: &[&str]) -> BTreeSet<String> {
     inputs_of(&trace)
 }
 
-/// The inputs of a trace, up to the end of the firmware's line.
+/// Returns the inputs of a trace, up to the end of the firmware's line.
 fn inputs_of(trace: &str) -> BTreeSet<String> {
     let mut inputs = BTreeSet::new();
     let mut files: Vec<&str> = vec![];
@@ -102,7 +104,7 @@ fn inputs_of(trace: &str) -> BTreeSet<String> {
     panic!("the trace ends before the firmware does")
 }
 
-/// The word after a word.
+/// Returns the word after a word.
 fn field<'a>(line: &'a str, name: &str) -> &'a str {
     let mut words = line.split(' ');
     words.find(|word| *word == name);
@@ -111,7 +113,7 @@ fn field<'a>(line: &'a str, name: &str) -> &'a str {
         .unwrap_or_else(|| panic!("no {name} in {line}"))
 }
 
-/// What is between quotes.
+/// Returns the text between quotes.
 fn quoted(line: &str) -> &str {
     line.split('\'')
         .nth(1)
@@ -127,7 +129,7 @@ fn serial_byte(line: &str) -> Option<char> {
     (field(line, "addr") == SERIAL_PORT).then(|| char::from(u8::from_str_radix(value, 16).unwrap()))
 }
 
-/// A file goes where its name belongs, and those after it get other items.
+/// Adds a file in the order of names; the files after it get other item numbers.
 fn add_file<'a>(files: &mut Vec<&'a str>, line: &'a str) {
     let index = line.split_once('#').unwrap().1.split_once(':').unwrap().0;
     let name = line.split_once(": ").unwrap().1.split(' ').next().unwrap();

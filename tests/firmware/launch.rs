@@ -1,6 +1,7 @@
-//! A machine that starts with the ROM, as its host would start it.
+//! A machine that starts with the ROM, as a host would start it.
 //!
-//! The table of hashes is put into memory before the first instruction, as a launch with `kernel-hashes=on` would have measured it.
+//! The table of hashes is put into memory before the first instruction, as a launch with
+//! `kernel-hashes=on` would have measured it.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -14,7 +15,7 @@ use tempfile::TempDir;
 use crate::payload::Probe;
 use crate::rom::Rom;
 
-/// Long enough for a machine whose processors are busy with other things.
+/// Long enough for a machine with busy processors.
 const LIMIT: Duration = Duration::from_secs(120);
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -25,23 +26,24 @@ const COMMAND_LINE_GUID: &str = "d82dd09720bd944caa78e7714d36ab2a";
 const ENTRY_BYTES: u16 = 50;
 const TABLE_BYTES: u16 = 18 + 3 * ENTRY_BYTES;
 
-/// What is measured, as fw_cfg has it below `etc/boot`.
+/// The measured files, as fw_cfg names them below `etc/boot`.
 pub const BLOBS: [&str; 3] = ["kernel", "initrd", "cmdline"];
 const INITRD: &[u8] = b"not an archive";
 const COMMAND_LINE: &[u8] = b"one two\0";
 
-/// The folder of a built image, which has `firmware.fd` in it.
+/// Returns the directory of a built image, which contains `firmware.fd`.
 pub fn image() -> PathBuf {
-    let folder = std::env::var_os("KETTLE_IMAGE").map(PathBuf::from);
-    folder
-        .unwrap_or_else(|| panic!("KETTLE_IMAGE is not set: it names the folder of a built image"))
+    let directory = std::env::var_os("KETTLE_IMAGE").map(PathBuf::from);
+    directory.unwrap_or_else(|| {
+        panic!("KETTLE_IMAGE is not set: it names the directory of a built image")
+    })
 }
 
 pub fn rom() -> Rom {
     Rom::read(&image().join("firmware.fd"))
 }
 
-/// The measured table.
+/// Returns the measured table of hashes.
 pub fn hash_table(kernel: &[u8], initrd: &[u8], command_line: &[u8]) -> Vec<u8> {
     let mut table = [
         hex::decode(TABLE_GUID).unwrap(),
@@ -63,19 +65,19 @@ pub fn hash_table(kernel: &[u8], initrd: &[u8], command_line: &[u8]) -> Vec<u8> 
 /// A machine that is on, with the payload as its measured kernel.
 pub struct Launch {
     process: Child,
-    folder: TempDir,
+    directory: TempDir,
 }
 
 impl Launch {
-    /// Starts the payload, with these words for QEMU besides.
+    /// Starts the payload, with these additional arguments for QEMU.
     pub fn of(probe: Probe, words: &[&str]) -> Self {
         Self::offering(&BLOBS, probe, words)
     }
 
-    /// The same, where the host offers only some of what was measured.
+    /// Starts the payload on a host that offers only some of the measured files.
     pub fn offering(blobs: &[&str], probe: Probe, words: &[&str]) -> Self {
-        let folder = TempDir::new().unwrap();
-        let file = |name: &str| folder.path().join(name);
+        let directory = TempDir::new().unwrap();
+        let file = |name: &str| directory.path().join(name);
         probe.assemble(&file("kernel"));
         fs::write(file("initrd"), INITRD).unwrap();
         fs::write(file("cmdline"), COMMAND_LINE).unwrap();
@@ -120,10 +122,10 @@ impl Launch {
             .stderr(errors)
             .spawn()
             .unwrap();
-        Self { process, folder }
+        Self { process, directory }
     }
 
-    /// Waits until the console has one of these, and returns all that it has.
+    /// Waits until the console has one of these texts, and returns its whole text.
     pub fn wait_for(&mut self, texts: &[&str]) -> String {
         let start = Instant::now();
         loop {
@@ -149,14 +151,14 @@ impl Launch {
         self.read("console")
     }
 
-    /// What `-trace` wrote, after the machine is off.
+    /// Returns the output of `-trace`, after the machine is off.
     pub fn into_trace(mut self) -> String {
         self.stop();
         self.read("trace")
     }
 
     fn read(&self, name: &str) -> String {
-        read_lossy(&self.folder.path().join(name))
+        read_lossy(&self.directory.path().join(name))
     }
 
     fn stop(&mut self) {

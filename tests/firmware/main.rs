@@ -1,7 +1,8 @@
-//! Does the firmware let anything but the measured kernel start, and does it take anything from the host that is not on the list?
+//! Does the firmware start only the measured kernel, and does it take from the host only inputs
+//! that are on the list?
 //!
-//! `host_bytes` needs a C compiler only. The others need QEMU and the folder of a built image, in `KETTLE_IMAGE`:
-//! `KETTLE_IMAGE=… cargo test --test firmware -- --ignored`.
+//! `host_bytes` needs a C compiler only. The others need QEMU and the directory of a built image,
+//! in `KETTLE_IMAGE`: `KETTLE_IMAGE=… cargo test --test firmware -- --ignored`.
 
 #![allow(clippy::expect_used, clippy::unwrap_used)] // A test of a machine: what cannot be read fails it.
 

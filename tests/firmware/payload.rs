@@ -5,7 +5,7 @@ use std::process::Command;
 
 const SOURCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/firmware/payload.S");
 
-/// What the payload does between its two lines.
+/// The payload's action between its two lines.
 #[derive(Clone, Copy, Debug)]
 pub enum Probe {
     Nothing,
@@ -32,7 +32,7 @@ impl Probe {
         Self::Return,
     ];
 
-    /// The name that the source has for it.
+    /// Returns the name of the action in the source.
     fn name(self) -> &'static str {
         match self {
             Self::Nothing => "NOTHING",
@@ -47,7 +47,7 @@ impl Probe {
         }
     }
 
-    /// Assembles the payload that does this.
+    /// Assembles the payload with this action.
     pub fn assemble(self, to: &Path) {
         let numbers = Self::ALL
             .iter()

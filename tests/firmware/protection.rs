@@ -1,4 +1,5 @@
-//! A program that the firmware starts can neither write to code nor execute data, its own or the firmware's.
+//! A program that the firmware starts can neither write to code nor execute data, its own or the
+//! firmware's.
 
 use crate::launch::Launch;
 use crate::payload::Probe;

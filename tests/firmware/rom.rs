@@ -1,7 +1,8 @@
-//! A ROM taken apart: the table of GUIDs at its end, SEV metadata, firmware volumes, and the programs in them.
+//! A reader of the ROM: the table of GUIDs at its end, SEV metadata, firmware volumes, and the
+//! programs in them.
 //!
-//! Sources: edk2 `OvmfPkg/ResetVector` for the table and the metadata; UEFI PI specification 1.8, volume 3, sections 2 and 3 for volumes,
-//! files and sections; Microsoft's PE format.
+//! Sources: edk2 `OvmfPkg/ResetVector` for the table and the metadata; UEFI PI specification 1.8,
+//! volume 3, sections 2 and 3 for volumes, files and sections; Microsoft's PE format.
 
 use std::fs;
 use std::ops::Range;
@@ -10,7 +11,7 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
-/// The table of GUIDs ends here, before the end of the ROM.
+/// The distance from the end of the table of GUIDs to the end of the ROM.
 const TABLE_END: usize = 0x20;
 const GUID_BYTES: usize = 16;
 const LENGTH_BYTES: usize = 2;
@@ -31,7 +32,7 @@ const FILE_PADDING: u8 = 0xF0;
 /// The bytes of a ROM.
 pub struct Rom(pub Vec<u8>);
 
-/// A section of SEV metadata: memory that is something special at launch.
+/// A section of SEV metadata: memory with a special meaning at launch.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Section {
     pub base: u32,
@@ -41,7 +42,7 @@ pub struct Section {
 
 /// A program in a volume.
 pub struct Program {
-    /// What kind of file it is in: 3 SEC, 4 PEI core, 5 DXE core, 6 PEIM, 7 driver.
+    /// The kind of the file that it is in: 3 SEC, 4 PEI core, 5 DXE core, 6 PEIM, 7 driver.
     pub file_kind: u8,
     pub guid: String,
     pub pe: Vec<u8>,
@@ -61,7 +62,7 @@ impl Rom {
         Self(fs::read(path).unwrap())
     }
 
-    /// The data of an entry of the table.
+    /// Returns the data of an entry of the table.
     fn entry(&self, guid: &str) -> &[u8] {
         let bytes = &self.0;
         let mut end = bytes.len() - TABLE_END - GUID_BYTES;
@@ -79,7 +80,7 @@ impl Rom {
         panic!("the ROM has no entry {guid}")
     }
 
-    /// Address and size of the area for the table of hashes.
+    /// Returns the address and size of the area for the table of hashes.
     pub fn hash_area(&self) -> (u32, u32) {
         let entry = self.entry(HASH_BLOCK);
         (u32_at(entry, 0), u32_at(entry, 4))
@@ -101,7 +102,8 @@ impl Rom {
             .collect()
     }
 
-    /// The ROM's volumes, and those that are compressed in them: everything that code could be in.
+    /// Returns the ROM's volumes, and those that are compressed in them: everything that could
+    /// contain code.
     pub fn volumes(&self) -> Vec<Vec<u8>> {
         let mut all = volumes_in(&self.0);
         let mut index = 0;
@@ -116,7 +118,7 @@ impl Rom {
         all
     }
 
-    /// Every program of every volume.
+    /// Returns every program of every volume.
     pub fn programs(&self) -> Vec<Program> {
         let volumes = self.volumes();
         volumes
@@ -143,7 +145,7 @@ impl Program {
         u32_at(&self.pe, self.header() + 24 + 32)
     }
 
-    /// 11 is a driver of the boot phase, 12 one that stays.
+    /// Returns the subsystem: 11 is a driver of the boot phase, 12 one that stays.
     pub fn subsystem(&self) -> u16 {
         u16_at(&self.pe, self.header() + 24 + 68)
     }
@@ -162,7 +164,7 @@ impl Program {
     }
 }
 
-/// The volumes of a ROM, which lie one after the other.
+/// Returns the volumes of a ROM, which follow each other.
 fn volumes_in(bytes: &[u8]) -> Vec<Vec<u8>> {
     let mut volumes = vec![];
     let mut at = 0;
@@ -175,7 +177,7 @@ fn volumes_in(bytes: &[u8]) -> Vec<Vec<u8>> {
     volumes
 }
 
-/// Where the files of a volume lie.
+/// Returns the ranges of the files in a volume.
 fn files(volume: &[u8]) -> Vec<Range<usize>> {
     let mut files = vec![];
     let mut at = usize::from(u16_at(volume, 48));
@@ -192,7 +194,7 @@ fn files(volume: &[u8]) -> Vec<Range<usize>> {
     files
 }
 
-/// Kind and content of each section.
+/// Returns the kind and content of each section.
 fn sections(bytes: &[u8]) -> Vec<(u8, &[u8])> {
     let mut sections = vec![];
     let mut at: usize = 0;
@@ -229,10 +231,10 @@ fn volumes_of_file(file: &[u8]) -> Vec<Vec<u8>> {
 }
 
 fn decompress(lzma: &[u8]) -> Vec<u8> {
-    let folder = TempDir::new().unwrap();
-    let path = folder.path().join("volumes.lzma");
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("volumes.lzma");
     fs::write(&path, lzma).unwrap();
-    // What follows the compressed bytes is filled up.
+    // The bytes after the compressed ones are padding.
     let output = Command::new("xz")
         .args(["--format=lzma", "--decompress", "--stdout"])
         .arg(&path)
@@ -278,7 +280,7 @@ fn u64_at(bytes: &[u8], at: usize) -> u64 {
     u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap())
 }
 
-/// As people write it: the first three fields are little endian.
+/// Returns a GUID as people write it: the first three fields are little endian.
 fn guid_at(bytes: &[u8], at: usize) -> String {
     let guid = &bytes[at..at + GUID_BYTES];
     let tail = hex::encode(&guid[8..]);

@@ -1,5 +1,5 @@
-//! Reads an initrd: the format that the kernel documents as "newc" (driver-api/early-userspace/buffer-format), compressed by
-//! zstd, whose program unpacks it.
+//! Reads an initrd: the format that the kernel documents as "newc"
+//! (driver-api/early-userspace/buffer-format), compressed by zstd, whose program unpacks it.
 
 use std::path::Path;
 use std::process::Command;
@@ -7,7 +7,7 @@ use std::process::Command;
 /// Magic, then thirteen numbers of eight hexadecimal digits.
 const HEADER_BYTES: usize = 110;
 const MAGIC: &[u8] = b"070701";
-/// Number of a field in the header.
+/// The index of a field in the header.
 const MODE: usize = 1;
 const FILE_BYTES: usize = 6;
 const NAME_BYTES: usize = 11;
@@ -15,7 +15,7 @@ const LAST: &str = "TRAILER!!!";
 
 /// Kinds of inode(7), in the mode.
 pub const FILE: u32 = 0o100_000;
-pub const FOLDER: u32 = 0o040_000;
+pub const DIRECTORY: u32 = 0o040_000;
 
 pub struct Entry {
     pub path: String,
@@ -23,7 +23,7 @@ pub struct Entry {
     pub content: Vec<u8>,
 }
 
-/// Everything in it, sorted by path. Nothing comes after the end but zero bytes.
+/// Returns all entries, sorted by path. Only zero bytes come after the end.
 pub fn list(path: &Path) -> Vec<Entry> {
     let output = Command::new("zstd")
         .args(["-dc", "--"])

@@ -8,7 +8,7 @@ const PT_INTERP: u64 = 3;
 const DT_NULL: u64 = 0;
 const DT_NEEDED: u64 = 1;
 
-/// What the kernel or an interpreter would load beside the program.
+/// Returns what the kernel or an interpreter would load beside the program.
 pub fn loads(program: &[u8]) -> Vec<&'static str> {
     assert_eq!(program[..6], *b"\x7fELF\x02\x01");
     let number = |at: usize, bytes: usize| {

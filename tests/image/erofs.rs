@@ -1,11 +1,11 @@
-//! Lists an erofs image without mounting it: the kernel's documentation, filesystems/erofs, and fs/erofs/erofs_fs.h. All
-//! numbers are little-endian.
+//! Lists an erofs image without mounting it: the kernel's documentation, filesystems/erofs, and
+//! fs/erofs/erofs_fs.h. All numbers are little-endian.
 //!
 //! | superblock, at 1024 | |
 //! |---|---|
 //! | 0 | magic, 4 bytes |
 //! | 12 | binary logarithm of the block size, 1 |
-//! | 14 | number of the root folder, 2 |
+//! | 14 | number of the root directory, 2 |
 //! | 16 | number of inodes, 8 |
 //! | 40 | block where inodes begin, 4 |
 //!
@@ -27,14 +27,15 @@ const SUPERBLOCK: usize = 1024;
 const MAGIC: u64 = 0xe0f5_e1e2;
 const INODE_UNIT: usize = 32;
 const ENTRY_BYTES: usize = 12;
-/// Layouts of folders, which are never compressed: whole blocks, and whole blocks with the rest behind the inode.
+/// Layouts of directories, which are never compressed: whole blocks, and whole blocks with the rest
+/// after the inode.
 const FLAT: u64 = 0;
 const INLINE: u64 = 2;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     File,
-    Folder,
+    Directory,
     Link,
     Other,
 }
@@ -44,12 +45,12 @@ pub struct Inode {
     pub mode: u16,
     pub user: u64,
     pub group: u64,
-    /// A size in the image's own unit; 0 where there are none.
+    /// Their size in the image's own unit; 0 where there are none.
     pub extended_attributes: u64,
     layout: u64,
     size: usize,
     first_block: usize,
-    /// Where what is stored behind the inode begins.
+    /// The offset of the data after the inode.
     end: usize,
 }
 
@@ -58,7 +59,7 @@ impl Inode {
     pub fn kind(&self) -> Kind {
         match self.mode >> 12 {
             0o10 => Kind::File,
-            0o04 => Kind::Folder,
+            0o04 => Kind::Directory,
             0o12 => Kind::Link,
             _ => Kind::Other,
         }
@@ -71,7 +72,8 @@ struct Image {
     inodes: usize,
 }
 
-/// Every path, from `/` on, with what is there. As many inodes are reached as the image says it has.
+/// Returns every path, from `/` on, with its inode. Asserts that the image has as many inodes as it
+/// claims.
 pub fn list(path: &Path) -> Vec<(String, Inode)> {
     let bytes = fs::read(path).unwrap();
     let mut image = Image {
@@ -92,7 +94,7 @@ pub fn list(path: &Path) -> Vec<(String, Inode)> {
     while let Some((path, number)) = left.pop() {
         let inode = image.inode(number);
         let is_new = reached.insert(number);
-        if inode.kind() == Kind::Folder {
+        if inode.kind() == Kind::Directory {
             assert!(is_new, "{path}/ is reached twice");
             let children = image.children(&inode).into_iter();
             left.extend(children.map(|(name, number)| (format!("{path}/{name}"), number)));
@@ -123,7 +125,7 @@ impl Image {
         let extended = format & 1 == 1;
         let (size, owner, length) = if extended { (8, 4, 64) } else { (4, 2, 32) };
         let extended_attributes = self.number(at + 2, 2);
-        // Of a header of 12 bytes and one 4-byte unit for each beyond the first.
+        // A header of 12 bytes, and one 4-byte unit for each beyond the first.
         let attribute_bytes = if extended_attributes == 0 {
             0
         } else {
@@ -141,15 +143,15 @@ impl Image {
         }
     }
 
-    /// Names and numbers in a folder, without itself and its parent.
-    fn children(&self, folder: &Inode) -> Vec<(String, usize)> {
+    /// Returns the names and numbers in a directory, without itself and its parent.
+    fn children(&self, directory: &Inode) -> Vec<(String, usize)> {
         let mut children = vec![];
-        for start in (0..folder.size).step_by(self.block) {
-            let length = self.block.min(folder.size - start);
-            let at = match folder.layout {
-                INLINE if start + length == folder.size => folder.end,
-                FLAT | INLINE => folder.first_block * self.block + start,
-                other => panic!("a folder with layout {other}"),
+        for start in (0..directory.size).step_by(self.block) {
+            let length = self.block.min(directory.size - start);
+            let at = match directory.layout {
+                INLINE if start + length == directory.size => directory.end,
+                FLAT | INLINE => directory.first_block * self.block + start,
+                other => panic!("a directory with layout {other}"),
             };
             children.extend(self.entries(at, length));
         }
@@ -157,7 +159,7 @@ impl Image {
         children
     }
 
-    /// Of one block: the entries, then their names.
+    /// Reads one block: the entries, then their names.
     fn entries(&self, at: usize, length: usize) -> Vec<(String, usize)> {
         let name_at = |entry: usize| self.number(at + entry * ENTRY_BYTES + 8, 2) as usize;
         let count = name_at(0) / ENTRY_BYTES;

@@ -1,5 +1,6 @@
-//! What is in the built image, listed from the files in the folder that `KETTLE_IMAGE` names, without booting them. Run like
-//! the boot tests: `KETTLE_IMAGE=… cargo test --test image -- --ignored`.
+//! What is in the built image? The files in the directory that `KETTLE_IMAGE` names are listed
+//! without booting them. Run like the boot tests: `KETTLE_IMAGE=… cargo test --test image --
+//! --ignored`.
 
 #![allow(clippy::expect_used, clippy::unwrap_used)] // A test of files: one that cannot be read fails it.
 
@@ -15,7 +16,7 @@ use std::sync::LazyLock;
 use erofs::Kind;
 
 const MIB: u64 = 1 << 20;
-/// What each file may have at most.
+/// The most bytes that each file may have.
 const LIMITS: [(&str, u64); 5] = [
     ("firmware.fd", MIB / 4),
     ("kernel", 5 * MIB),
@@ -23,7 +24,7 @@ const LIMITS: [(&str, u64); 5] = [
     ("kettle-init", 5 * MIB),
     ("root.img", 400 * MIB),
 ];
-/// The same with Debian's kernel, whose modules are in the initrd.
+/// The limits with Debian's kernel, whose modules are in the initrd.
 const LIMITS_WITH_MODULES: [(&str, u64); 2] = [("kernel", 13 * MIB), ("initrd", 6 * MIB)];
 
 /// Set-user-ID and set-group-ID, of inode(7).
@@ -34,27 +35,28 @@ const PACKAGE_MANAGERS: [&str; 17] = [
     "apk", "apt", "apt-get", "aptitude", "cpan", "dnf", "dpkg", "dpkg-deb", "flatpak", "gem",
     "npm", "pacman", "pip", "pip3", "rpm", "snap", "yum",
 ];
-/// Programs by which somebody gets in, or becomes somebody else; and other systems of services.
+/// Programs that let somebody log in or become another user, and service managers.
 const WAYS_IN: [&str; 17] = [
     "agetty", "busybox", "chsh", "dropbear", "getty", "init", "login", "mount", "newgrp", "passwd",
     "ssh", "sshd", "su", "sudo", "sulogin", "systemd", "telnetd",
 ];
-/// Programs that the image is for: a listing that does not find them has found nothing.
+/// Programs that the image is for: a listing without them is wrong.
 const PRESENT: [&str; 8] = ["bwrap", "cargo", "dash", "gcc", "git", "ld", "nix", "rustc"];
 
-/// Every path of the root image with what is there.
+/// Every path of the root image with its inode.
 static ROOT: LazyLock<Vec<(String, erofs::Inode)>> =
     LazyLock::new(|| erofs::list(&file("root.img")));
 static INITRD: LazyLock<Vec<cpio::Entry>> = LazyLock::new(|| cpio::list(&file("initrd")));
 
 fn file(name: &str) -> PathBuf {
-    let folder = std::env::var_os("KETTLE_IMAGE");
-    let folder = folder
-        .unwrap_or_else(|| panic!("KETTLE_IMAGE is not set: it names the folder of a built image"));
-    Path::new(&folder).join(name)
+    let directory = std::env::var_os("KETTLE_IMAGE");
+    let directory = directory.unwrap_or_else(|| {
+        panic!("KETTLE_IMAGE is not set: it names the directory of a built image")
+    });
+    Path::new(&directory).join(name)
 }
 
-/// Whether this is the image with Debian's kernel.
+/// Returns whether this is the image with Debian's kernel.
 fn has_modules() -> bool {
     match fs::read_to_string(file("kernel-kind")).unwrap().trim_end() {
         "own" => false,
@@ -63,7 +65,7 @@ fn has_modules() -> bool {
     }
 }
 
-/// The words of each line of a file in `image/`, without comments.
+/// Returns the words of each line of a file in `image/`, without comments.
 fn entries(name: &str) -> Vec<Vec<String>> {
     let text = fs::read_to_string(
         Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -82,12 +84,12 @@ fn entries(name: &str) -> Vec<Vec<String>> {
     lines.filter(|words: &Vec<_>| !words.is_empty()).collect()
 }
 
-/// Names of everything in a folder for programs.
+/// Returns the names of everything in a directory for programs.
 fn programs() -> BTreeSet<&'static str> {
     let split = ROOT.iter().filter_map(|(path, _)| path.rsplit_once('/'));
     split
-        .filter_map(|(folder, name)| {
-            (folder.ends_with("bin") || folder.contains("libexec")).then_some(name)
+        .filter_map(|(directory, name)| {
+            (directory.ends_with("bin") || directory.contains("libexec")).then_some(name)
         })
         .collect()
 }
@@ -108,10 +110,10 @@ fn no_file_of_the_root_gives_rights_to_who_runs_it() {
 
 #[test]
 #[ignore = "needs a built image"]
-fn the_root_is_files_folders_and_links() {
+fn the_root_is_files_directories_and_links() {
     for (path, inode) in ROOT.iter() {
         assert!(
-            matches!(inode.kind(), Kind::File | Kind::Folder | Kind::Link),
+            matches!(inode.kind(), Kind::File | Kind::Directory | Kind::Link),
             "{path} has mode {:o}",
             inode.mode
         );
@@ -131,7 +133,7 @@ fn there_is_no_package_manager_and_no_way_in() {
     for name in PACKAGE_MANAGERS.iter().chain(&WAYS_IN) {
         assert!(!names.contains(name), "{name} is in the root image");
     }
-    // Their folders, too, are called by their names.
+    // Their directories also have their names.
     let manager = |path: &str| {
         PACKAGE_MANAGERS
             .iter()
@@ -147,7 +149,7 @@ fn there_is_no_package_manager_and_no_way_in() {
 
 #[test]
 #[ignore = "needs a built image"]
-fn the_initrd_is_init_empty_folders_and_the_modules_of_debians_kernel() {
+fn the_initrd_is_init_empty_directories_and_the_modules_of_debians_kernel() {
     let found: Vec<_> = INITRD
         .iter()
         .map(|entry| (entry.path.clone(), entry.mode))
@@ -156,14 +158,14 @@ fn the_initrd_is_init_empty_folders_and_the_modules_of_debians_kernel() {
     for entry in entries("initrd") {
         let mode = u32::from_str_radix(&entry[2], 8).unwrap();
         let kind = if entry[0] == "dir" {
-            cpio::FOLDER
+            cpio::DIRECTORY
         } else {
             cpio::FILE
         };
         wanted.push((entry[1].clone(), kind | mode));
     }
     if has_modules() {
-        wanted.push(("modules".to_owned(), cpio::FOLDER | 0o755));
+        wanted.push(("modules".to_owned(), cpio::DIRECTORY | 0o755));
         for (number, entry) in entries("debian-kernel/modules").iter().enumerate() {
             wanted.push((
                 format!("modules/{number:02}-{}.ko", entry[0]),

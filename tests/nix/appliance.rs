@@ -1,4 +1,4 @@
-//! One appliance with nix, and what a client sees of one build.
+//! One appliance with nix, and the result of one build for its client.
 
 use std::fs;
 use std::thread::sleep;
@@ -11,10 +11,10 @@ use crate::flake::Flake;
 use crate::harness::{Bundle, Request, Server};
 use crate::tool;
 
-/// How long what was started or killed may take to be there or gone.
+/// How long a process may take to start or to be gone.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What came of one build.
+/// The outcome of one build.
 pub struct Outcome {
     pub result: Value,
     /// Lines of the log.
@@ -23,12 +23,12 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// Builds in an appliance of its own, with the configuration of the image.
+    /// Builds in a new appliance, with the configuration of the image.
     pub fn of(flake: &Flake) -> Self {
         Self::with(flake, &[])
     }
 
-    /// The same with more options.
+    /// Builds with more options.
     pub fn with(flake: &Flake, options: &[&str]) -> Self {
         let conf = tool::configuration();
         Self::at(
@@ -37,11 +37,15 @@ impl Outcome {
         )
     }
 
-    /// The same with another cache, and the key that is trusted.
+    /// Builds with another cache, and the key that is trusted.
     pub fn with_cache(flake: &Flake, url: &str, key: &str) -> Self {
-        let folder = TempDir::new().unwrap();
+        let directory = TempDir::new().unwrap();
         for name in ["passwd", "group"] {
-            fs::copy(tool::configuration().join(name), folder.path().join(name)).unwrap();
+            fs::copy(
+                tool::configuration().join(name),
+                directory.path().join(name),
+            )
+            .unwrap();
         }
         let settings = fs::read_to_string(tool::configuration().join("nix.conf")).unwrap();
         let line = |line: &str| match line.split(" =").next() {
@@ -50,11 +54,11 @@ impl Outcome {
             _ => format!("{line}\n"),
         };
         fs::write(
-            folder.path().join("nix.conf"),
+            directory.path().join("nix.conf"),
             settings.lines().map(line).collect::<String>(),
         )
         .unwrap();
-        Self::at(flake, &["--nix-conf", folder.path().to_str().unwrap()])
+        Self::at(flake, &["--nix-conf", directory.path().to_str().unwrap()])
     }
 
     /// Builds in an appliance whose phases that fetch reach public addresses only.
@@ -90,7 +94,8 @@ impl Outcome {
             .map(|event| format!("{}\n", event["msg"].as_str().unwrap()))
             .collect();
         let answer = server.get(&format!("/build/{job}/result"));
-        // The toolchain may still be asked for its version; that ends by itself, nothing of the build would.
+        // A query of the toolchain's version may still run; it ends by itself, a process of the
+        // build would not.
         let patience = Instant::now() + PATIENCE;
         while !server.descendants().is_empty() {
             assert!(
@@ -107,7 +112,7 @@ impl Outcome {
         }
     }
 
-    /// It has to have succeeded.
+    /// Asserts that the build succeeded, and returns its bundle.
     pub fn bundle(&self) -> Bundle {
         assert_eq!(
             self.result["status"], "ok",
@@ -119,7 +124,7 @@ impl Outcome {
         bundle
     }
 
-    /// It has to have failed, in this way, with this in its log.
+    /// Asserts that the build failed with this error, and with this text in its log.
     pub fn assert_failed(&self, error_type: &str, says: &str) {
         assert_eq!(self.result["status"], "failed", "{}", self.log);
         assert_eq!(
@@ -133,7 +138,7 @@ impl Outcome {
     }
 }
 
-/// The dependencies of a statement that are paths of the store: name, and the rest.
+/// Returns the dependencies of a statement that are paths of the store: name, and the rest.
 pub fn store_paths(statement: &Value) -> Vec<(&str, &Value)> {
     let all = statement["predicate"]["buildDefinition"]["resolvedDependencies"]
         .as_array()

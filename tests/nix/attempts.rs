@@ -1,6 +1,6 @@
-//! A builder of C that tries things, and says in its output how each went.
+//! A builder in C that tries things, and writes to its output how each went.
 
-/// Runs attempts, one line each: its name, and how it went.
+/// Returns the source of a program that runs attempts, one line each: its name, and how it went.
 pub fn attempts(attempts: &[(&str, String)]) -> String {
     let calls: String = attempts
         .iter()
@@ -53,7 +53,7 @@ pub fn attempts(attempts: &[(&str, String)]) -> String {
     )
 }
 
-/// What the output says when none worked.
+/// Returns the output in which no attempt worked.
 pub fn all_contained(all: &[(&str, String)]) -> String {
     all.iter()
         .map(|(name, _)| format!("{name}: contained\n"))

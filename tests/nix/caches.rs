@@ -1,4 +1,4 @@
-//! Paths that are downloaded: recorded as that, with who vouches for them, or refused.
+//! Downloaded paths: recorded as downloaded, with the key that signed them, or refused.
 
 use std::fs;
 use std::net::TcpListener;
@@ -9,10 +9,10 @@ use serde_json::{Value, json};
 use crate::appliance::{Outcome, store_paths};
 use crate::flake::{Flake, derivation};
 use crate::harness::{StaticServer, sha256};
-use crate::inputs::{Answer, answering, redirecting};
+use crate::inputs::{Response, answering, redirecting};
 use crate::tool::Tool;
 
-/// A flake whose default package uses another.
+/// Returns a flake whose default package uses another.
 fn flake() -> Flake {
     let part = derivation("part", "", "echo part > $out");
     let whole = derivation(
@@ -29,7 +29,7 @@ fn flake() -> Flake {
 struct Cache {
     url: String,
     key: String,
-    /// Attribute to store path.
+    /// The store path of each attribute.
     path: String,
     tool: Tool,
 }
@@ -98,7 +98,7 @@ fn a_path_from_a_cache_is_recorded_with_cache_and_key() {
         how(&statement, output["path"].as_str().unwrap())["realised"],
         "built"
     );
-    // The same paths, hashes, sizes and signatures as where they were built.
+    // The same paths, hashes, sizes and signatures as in the store that built them.
     let theirs = cache.tool.path_info();
     let hash = theirs[&cache.path]["narHash"]
         .as_str()
@@ -136,7 +136,8 @@ fn an_archive_that_its_cache_redirects_is_recorded_with_its_last_url() {
     assert!(last.starts_with(&format!("{}/nar/", cache.url)), "{last}");
 }
 
-/// A cache sends nix to somebody who does not answer, and then gives the archive itself: nobody else's URL is recorded.
+/// A cache redirects nix to an address without a server, and then serves the archive itself: the
+/// other URL is not recorded.
 #[test]
 #[ignore = "needs nix"]
 fn an_attempt_at_a_download_that_failed_is_not_recorded() {
@@ -150,9 +151,9 @@ fn an_attempt_at_a_download_that_failed_is_not_recorded() {
     let url = answering(move |path| {
         let is_first = path.starts_with("/nar/") && asked.fetch_add(1, Ordering::SeqCst) == 0;
         if is_first {
-            Answer::Location(format!("http://{dead}{path}"))
+            Response::Location(format!("http://{dead}{path}"))
         } else {
-            Answer::File(root.join(&path[1..]))
+            Response::File(root.join(&path[1..]))
         }
     });
     let outcome = Outcome::with_cache(&flake(), &url, &cache.key);
@@ -166,7 +167,7 @@ fn an_attempt_at_a_download_that_failed_is_not_recorded() {
     assert!(outcome.log.contains("retrying"), "{}", outcome.log);
 }
 
-/// The description of a path, of which that is not signed, names another server for the archive.
+/// The description of a path names another server for the archive, in an unsigned part.
 #[test]
 #[ignore = "needs nix"]
 fn an_archive_of_another_server_is_recorded_with_its_url() {
@@ -185,7 +186,7 @@ fn an_archive_of_another_server_is_recorded_with_its_url() {
     assert!(url.starts_with(&format!("{elsewhere}/nar/")), "{url}");
 }
 
-/// What evaluation says is in the log, and the list of what is to be done once.
+/// The log has the output of the evaluation, and the list of planned builds once.
 #[test]
 #[ignore = "needs nix"]
 fn the_log_has_what_evaluation_says_and_each_list_once() {
@@ -250,7 +251,7 @@ fn a_flake_that_only_downloads_its_result_says_so() {
     );
 }
 
-/// Path for path what nix itself says that builds the same from the same cache.
+/// The ledger agrees, path by path, with nix itself, which builds the same from the same cache.
 #[test]
 #[ignore = "needs nix"]
 fn the_ledger_of_a_flake_with_downloaded_paths_is_that_of_nix() {
@@ -334,16 +335,16 @@ fn the_ledger_of_a_flake_with_downloaded_paths_is_that_of_nix() {
     );
 }
 
-/// A hash of nix as provenance has it.
+/// Converts a hash of nix to the form of provenance.
 fn hex_of(hash: &Value) -> String {
     let base64 = hash.as_str().unwrap().strip_prefix("sha256-").unwrap();
     hex::encode(base64::Engine::decode(&base64::engine::general_purpose::STANDARD, base64).unwrap())
 }
 
-/// Nobody signs what a cache says of where a path came from.
+/// A cache's claim about where a path came from is unsigned.
 #[test]
 #[ignore = "needs nix"]
-fn what_a_cache_only_claims_is_not_recorded() {
+fn unsigned_claims_of_a_cache_are_not_recorded() {
     let cache = Cache::of("part");
     let line = |line: &str| match line.strip_prefix("Deriver: ") {
         Some(_) => format!("Deriver: {}-trusted.drv\n", "a".repeat(32)),
@@ -357,7 +358,7 @@ fn what_a_cache_only_claims_is_not_recorded() {
     );
 }
 
-/// Nix takes it, because its name is made from its content.
+/// Nix accepts it unsigned, because its name is computed from its content.
 #[test]
 #[ignore = "needs nix"]
 fn a_fixed_output_from_a_cache_needs_a_signature_too() {
@@ -387,7 +388,8 @@ fn a_fixed_output_from_a_cache_needs_a_signature_too() {
     );
 }
 
-/// Another key's signature, none, a changed description: the path is built here. Changed bytes: the build fails.
+/// With another key's signature, none, or a changed description, the path is built here. With
+/// changed bytes, the build fails.
 #[test]
 #[ignore = "needs nix"]
 fn a_path_without_a_trusted_signature_is_not_taken() {

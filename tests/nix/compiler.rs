@@ -1,5 +1,5 @@
-//! A C compiler as a flake's input: the programs of the system with nix in it, with all that they load, in one folder. A flake
-//! without nixpkgs has no other.
+//! A C compiler as a flake's input: the programs of the system with nix in it, with everything that
+//! they load, in one directory. A flake without nixpkgs has no other.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -17,7 +17,7 @@ const PROGRAMS: [&str; 3] = [
     "usr/bin/*-as",
     "usr/bin/*-ld.bfd",
 ];
-/// What a static program is linked with.
+/// The object files that a static program is linked with.
 const OBJECTS: [&str; 8] = [
     "crt1.o",
     "crti.o",
@@ -46,19 +46,19 @@ pub struct Compiling {
 }
 
 impl Compiling {
-    /// `host` is where the appliance finds this machine's loopback.
+    /// Creates the flake; `host` is the appliance's address of this machine's loopback.
     pub fn new(root: &Path, host: &str) -> Self {
         let tool = Tool::of(root);
-        let folder = tool.path("input");
-        fs::create_dir(&folder).unwrap();
+        let directory = tool.path("input");
+        fs::create_dir(&directory).unwrap();
         for (name, path) in files(root) {
-            fs::copy(path, folder.join(name)).unwrap();
+            fs::copy(path, directory.join(name)).unwrap();
         }
         let hash = tool.nar_hash("input");
         fs::create_dir(tool.path("served")).unwrap();
         let mut archive =
             tar::Builder::new(fs::File::create(tool.path("served/compiler.tar")).unwrap());
-        archive.append_dir_all("compiler", &folder).unwrap();
+        archive.append_dir_all("compiler", &directory).unwrap();
         archive.finish().unwrap();
         let url = format!(
             "http://{host}:{}/compiler.tar",
@@ -79,15 +79,15 @@ impl Compiling {
     }
 }
 
-/// What the program says.
+/// Asserts that the program prints its greeting.
 pub fn assert_says_hello(program: &[u8]) {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("hello");
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("hello");
     fs::write(&path, program).unwrap();
     fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     let output = loop {
         match Command::new(&path).output() {
-            // A child that another test is starting has the file open for writing until it has become its program.
+            // A child that another test starts has the file open for writing until its exec.
             Err(error) if error.kind() == std::io::ErrorKind::ExecutableFileBusy => {
                 std::thread::yield_now()
             }
@@ -97,7 +97,7 @@ pub fn assert_says_hello(program: &[u8]) {
     assert_eq!(output.stdout, b"hello from a flake\n");
 }
 
-/// Name in the folder to place on this machine.
+/// Returns the compiler's files: name in the directory, and path on this machine.
 fn files(root: &Path) -> BTreeMap<String, PathBuf> {
     let mut files = BTreeMap::new();
     for (pattern, name) in PROGRAMS.iter().zip(["cc1", "as", "ld"]) {
@@ -119,7 +119,7 @@ fn files(root: &Path) -> BTreeMap<String, PathBuf> {
     files
 }
 
-/// A program or library with the libraries that it asks for.
+/// Adds a program or library with the libraries that it needs.
 fn load(root: &Path, files: &mut BTreeMap<String, PathBuf>, name: &str, path: PathBuf) {
     let dynamic = Command::new("readelf")
         .arg("-d")
@@ -146,7 +146,7 @@ fn expand(root: &Path, pattern: &str) -> PathBuf {
         .unwrap_or_else(|| panic!("nothing in {} is {pattern}", root.display()))
 }
 
-/// The first file that a pattern means, its links followed within the root.
+/// Returns the first file that matches a pattern, with its links followed within the root.
 fn try_expand(root: &Path, pattern: &str) -> Option<PathBuf> {
     let script =
         format!("for f in {pattern}; do [ -e \"$f\" ] && realpath \"$f\" && exit; done; exit 1");

@@ -1,4 +1,4 @@
-//! What a builder tries, and where that ends. Each attempt says how it went in the package's output.
+//! What can a builder reach? Each attempt says in the package's output how it went.
 
 use std::fs;
 use std::net::TcpListener;
@@ -21,17 +21,28 @@ use crate::tool;
 /// begin.
 const FIRST_USER: u32 = 2_000_000_000;
 const USERS_OF_A_SERVICE: u32 = 131_072;
-/// Where the users of builders are among those: above the daemon's, and below that of commands.
+/// The offsets of the builders' users among those: above the daemon's, and below that of commands.
 const BUILDERS: std::ops::Range<u32> = 30_001..65_536;
 
-/// Builds with a builder that tries all of it; none may have worked.
+/// Builds with a builder that makes all attempts, and asserts that none worked.
 fn assert_contained(all: &[(&str, String)]) {
     let bundle = Outcome::of(&Flake::built_by(&attempts(all))).bundle();
     let said = String::from_utf8(bundle.artifacts()["package"].to_vec()).unwrap();
     assert_eq!(said, all_contained(all));
 }
 
-/// The attempts are no empty words: what they look for is there, outside.
+/// Asserts that no client connected to either listener.
+fn assert_no_connection(listener: &TcpListener, named: &UnixListener) {
+    listener.set_nonblocking(true).unwrap();
+    named.set_nonblocking(true).unwrap();
+    assert!(listener.accept().is_err(), "a client came by TCP");
+    assert!(
+        named.accept().is_err(),
+        "a client came by the abstract socket"
+    );
+}
+
+/// The attempts are real: their targets exist outside.
 #[test]
 #[ignore = "needs nix"]
 fn an_ordinary_builder_has_no_network() {
@@ -64,19 +75,10 @@ fn an_ordinary_builder_has_no_network() {
             "connects_to(\"/nix/var/nix/daemon-socket/socket\", 0)".to_owned(),
         ),
     ]);
-    for listener in [
-        listener
-            .set_nonblocking(true)
-            .map(|()| listener.accept().is_err()),
-        named
-            .set_nonblocking(true)
-            .map(|()| named.accept().is_err()),
-    ] {
-        assert!(listener.unwrap(), "somebody came");
-    }
+    assert_no_connection(&listener, &named);
 }
 
-/// It has the network of a phase that fetches, and so nothing of the machine's.
+/// It has the network of a phase that fetches, and so reaches nothing of the machine.
 #[test]
 #[ignore = "needs nix"]
 fn a_builder_with_a_fixed_output_reaches_no_port_and_no_abstract_socket_of_the_machine() {
@@ -109,26 +111,17 @@ fn a_builder_with_a_fixed_output_reaches_no_port_and_no_abstract_socket_of_the_m
         String::from_utf8_lossy(bundle.artifacts()["package"]),
         expected
     );
-    for nobody in [
-        listener
-            .set_nonblocking(true)
-            .map(|()| listener.accept().is_err()),
-        named
-            .set_nonblocking(true)
-            .map(|()| named.accept().is_err()),
-    ] {
-        assert!(nobody.unwrap(), "somebody came");
-    }
+    assert_no_connection(&listener, &named);
 }
 
 #[test]
 #[ignore = "needs nix"]
 fn a_fixed_output_that_is_fetched_from_the_machine_itself_says_why_it_cannot_be() {
-    let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("file"), "fetched\n").unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("file"), "fetched\n").unwrap();
     let url = format!(
         "http://127.0.0.1:{}/file",
-        StaticServer::start(folder.path().to_owned()).port
+        StaticServer::start(directory.path().to_owned()).port
     );
     let hash = sha256(b"fetched\n");
     let fetch = format!(
@@ -229,7 +222,7 @@ fn a_builder_gets_no_rights_and_sees_no_files_but_its_own() {
     ]);
 }
 
-/// Nothing that a builder leaves is alive at the end; the harness looks.
+/// No process that a builder leaves is alive at the end; the harness checks that.
 #[test]
 #[ignore = "needs nix"]
 fn a_daemon_that_a_builder_leaves_is_dead_before_its_output_is_read() {
@@ -243,15 +236,15 @@ fn a_daemon_that_a_builder_leaves_is_dead_before_its_output_is_read() {
     );
 }
 
-/// Fixed outputs are fetched with the network, and are what the flake says or nothing.
+/// Fixed outputs are fetched with the network, and have the flake's hash or are refused.
 #[test]
 #[ignore = "needs nix"]
 fn a_fixed_output_is_fetched_and_compared() {
-    let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("file"), "fetched\n").unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("file"), "fetched\n").unwrap();
     let url = format!(
         "http://127.0.0.1:{}/file",
-        StaticServer::start(folder.path().to_owned()).port
+        StaticServer::start(directory.path().to_owned()).port
     );
     let flake = |hash: &str| {
         let fetch = format!(
@@ -286,8 +279,9 @@ fn a_fixed_output_is_fetched_and_compared() {
         .assert_failed("BuildFailed", "hash mismatch in fixed-output derivation");
 }
 
-/// Before the daemon hashes a fixed output, it replaces it by a copy. The builder leaves a link where that copy could be made,
-/// and the daemon must not write through it: another path of the store would change after it was registered.
+/// Before the daemon hashes a fixed output, it replaces it by a copy. The builder leaves a link
+/// where that copy could be made, and the daemon must not write through it: another path of the
+/// store would change after it was registered.
 #[test]
 #[ignore = "needs nix"]
 fn a_fixed_output_builder_cannot_have_the_daemon_write_to_another_path() {
@@ -315,8 +309,8 @@ fn a_fixed_output_builder_cannot_have_the_daemon_write_to_another_path() {
         );
         Flake::of(&format!("{{ outputs = {{ self }}: {outputs}; }}")).program("plant", &plant)
     };
-    // With the hash of the link, which takes the place of the output where the daemon wrote through it, and with that of what
-    // the builder made.
+    // With the hash of the link, which takes the place of the output where the daemon wrote through
+    // it, and with that of what the builder made.
     let tool = tool::Tool::new();
     let built = tool.build(&flake("flat", &sha256(b"")), "neighbour");
     std::os::unix::fs::symlink(built["out"].as_str().unwrap(), tool.path("link")).unwrap();
@@ -326,7 +320,7 @@ fn a_fixed_output_builder_cannot_have_the_daemon_write_to_another_path() {
     assert_eq!(bundle.artifacts()["package"], b"honest\n");
 }
 
-/// A builder that may download is none that built something.
+/// A builder that may download does not count as one that built something.
 #[test]
 #[ignore = "needs nix"]
 fn a_flake_whose_package_is_a_fixed_output_says_that_nothing_was_built() {
@@ -344,7 +338,7 @@ fn a_flake_whose_package_is_a_fixed_output_says_that_nothing_was_built() {
     assert_eq!(outputs[0]["realised"], "fetched");
 }
 
-/// The package is built, and is what was downloaded, byte for byte.
+/// The package is built, and equals a download, byte for byte.
 #[test]
 #[ignore = "needs nix"]
 fn a_builder_that_only_copies_a_download_built_nothing() {
@@ -379,21 +373,21 @@ fn a_builder_that_only_copies_a_download_built_nothing() {
     }
 }
 
-/// An archive that is only unpacked is a download in other clothes: by nix's own builder, whatever its compression (that one
-/// is xz, which is not read here), and by a builder of the flake's.
+/// An archive that is only unpacked is a download in another form: by nix's own builder, whatever
+/// its compression (that one is xz, which is not read here), and by a builder of the flake.
 #[test]
 #[ignore = "needs nix"]
 fn a_builder_that_only_unpacks_a_download_built_nothing() {
     let packed = |kind: &str| {
-        let folder = tempfile::tempdir().unwrap();
-        fs::create_dir(folder.path().join("top")).unwrap();
-        fs::write(folder.path().join("top/text"), "from an archive\n").unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        fs::create_dir(directory.path().join("top")).unwrap();
+        fs::write(directory.path().join("top/text"), "from an archive\n").unwrap();
         let status = Command::new("tar")
             .args([kind, "-cf", "archive", "top"])
-            .current_dir(folder.path())
+            .current_dir(directory.path())
             .status();
         assert!(status.unwrap().success());
-        fs::read(folder.path().join("archive")).unwrap()
+        fs::read(directory.path().join("archive")).unwrap()
     };
     let fixed = |archive: &[u8]| {
         let hash = sha256(archive);
@@ -439,7 +433,7 @@ fn a_builder_that_only_unpacks_a_download_built_nothing() {
     }
 }
 
-/// Addresses are the same in every run, as nix has it for the sake of results that are the same.
+/// Addresses are the same in every run: nix fixes them for reproducible results.
 #[test]
 #[ignore = "needs nix"]
 fn a_builder_runs_with_fixed_addresses() {
@@ -450,7 +444,7 @@ fn a_builder_runs_with_fixed_addresses() {
     assert_eq!(bundle.artifacts()["package"], b"00040000\n");
 }
 
-/// Builders are other users than the service's, in namespaces of their own.
+/// Builders run as other users than the service, in their own namespaces.
 #[test]
 #[ignore = "needs nix"]
 fn a_service_that_is_told_to_end_takes_the_builders_along() {
@@ -483,7 +477,7 @@ fn a_service_that_is_told_to_end_takes_the_builders_along() {
         sleep(Duration::from_millis(50));
     };
     assert!(server.terminate().success());
-    // Who is dead and not yet collected has no memory any more.
+    // A process that is dead and not yet collected has no memory any more.
     let is_alive = |id: &&u32| {
         fs::read_to_string(format!("/proc/{id}/smaps_rollup")).is_ok_and(|text| !text.is_empty())
     };

@@ -1,18 +1,18 @@
-//! What a derivation can ask for, and what its outputs can be.
+//! What may a derivation request, and what may its outputs be?
 
 use std::collections::BTreeMap;
 
 use crate::appliance::Outcome;
 use crate::flake::{Flake, derivation};
 
-/// A flake whose default package is this expression.
+/// Returns a flake whose default package is this expression.
 fn package(expression: &str) -> Flake {
     Flake::of(&format!(
         "{{ outputs = {{ self }}: {{ packages.x86_64-linux.default = {expression}; }}; }}"
     ))
 }
 
-/// A builder in C whose output is at `out`.
+/// Returns a builder in C whose output is at `out`.
 fn building(statements: &str) -> Flake {
     Flake::built_by(&format!(
         "#include <fcntl.h>\n#include <stdio.h>\n#include <stdlib.h>\n#include <string.h>\n#include <sys/stat.h>\n\
@@ -20,10 +20,11 @@ fn building(statements: &str) -> Flake {
     ))
 }
 
-/// Each would let it out of the sandbox, give it the daemon, or have its result be something that is not locked.
+/// Each would let the builder out of the sandbox, give it the daemon, or make its result something
+/// that is not locked.
 #[test]
 #[ignore = "needs nix"]
-fn what_a_derivation_must_not_ask_for_is_refused() {
+fn forbidden_attributes_of_a_derivation_are_refused() {
     for (attributes, says) in [
         ("__impure = true;", "'impure-derivations' is disabled"),
         ("__contentAddressed = true;", "'ca-derivations' is disabled"),
@@ -66,7 +67,7 @@ fn what_a_derivation_must_not_ask_for_is_refused() {
     }
 }
 
-/// Builders of nix's own, and programs that are not in the store.
+/// Nix's own builders, and programs that are not in the store.
 #[test]
 #[ignore = "needs nix"]
 fn only_builders_of_the_store_and_known_ones_run() {
@@ -83,7 +84,7 @@ fn only_builders_of_the_store_and_known_ones_run() {
     }
 }
 
-/// An evaluation that would read, fetch or crash.
+/// Evaluations that would read, fetch or crash.
 #[test]
 #[ignore = "needs nix"]
 fn an_evaluation_gets_at_nothing_by_the_rarer_ways_either() {
@@ -129,7 +130,7 @@ fn an_evaluation_gets_at_nothing_by_the_rarer_ways_either() {
     }
 }
 
-/// An expression that takes more steps than anybody waits for.
+/// The expression takes more steps than any limit allows.
 #[test]
 #[ignore = "needs nix"]
 fn an_evaluation_that_never_ends_is_ended() {
@@ -140,7 +141,8 @@ fn an_evaluation_that_never_ends_is_ended() {
         .assert_failed("BuildTimeout", "took longer than 5 s");
 }
 
-/// The name of a path is no right to it: what nobody depends on is not there.
+/// Knowing the name of a path gives no access to it: a path without a dependency on it is not
+/// there.
 #[test]
 #[ignore = "needs nix"]
 fn a_builder_sees_no_path_that_it_does_not_depend_on() {
@@ -163,7 +165,7 @@ fn outputs_that_are_no_files_are_refused_and_links_stay_links() {
         ),
         (
             "mkdir(out, 0777); chdir(out); close(creat(\"\\377\", 0666));",
-            "its name is no UTF-8",
+            "its name is not UTF-8",
         ),
         ("", "failed to produce output path"),
     ] {
@@ -187,7 +189,7 @@ fn outputs_that_are_no_files_are_refused_and_links_stay_links() {
     );
 }
 
-/// What `chmod` is refused, a new file could have from the beginning.
+/// A new file could have from the beginning what `chmod` is refused.
 #[test]
 #[ignore = "needs nix"]
 fn an_output_has_no_rights_and_no_time_of_its_own() {

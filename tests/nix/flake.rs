@@ -1,11 +1,11 @@
-//! Flakes made up here.
+//! Flakes that the tests write.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
-/// What `nix flake lock` would write if it wrote anything for a flake without inputs.
+/// The lockfile that `nix flake lock` would write if it wrote one for a flake without inputs.
 pub const NO_INPUTS: &str = r#"{"nodes":{"root":{}},"root":"root","version":7}"#;
 
 /// A file of a source tree.
@@ -30,19 +30,20 @@ pub struct Flake {
 }
 
 impl Flake {
-    /// `flake.nix` as it is.
+    /// Returns a flake with this `flake.nix`.
     pub fn of(text: &str) -> Self {
         Self { files: Vec::new() }
             .file("flake.nix", text)
             .file("flake.lock", NO_INPUTS)
     }
 
-    /// One derivation, whose builder runs `script` in the shell that every builder has.
+    /// Returns a flake with one derivation, whose builder runs `script` in the shell that every
+    /// builder has.
     pub fn script(script: &str) -> Self {
         Self::derivation("", script)
     }
 
-    /// The same with more attributes of the derivation.
+    /// Returns a flake with one derivation that has more attributes.
     pub fn derivation(attributes: &str, script: &str) -> Self {
         Self::of(&format!(
             "{{ outputs = {{ self }}: {{ packages.x86_64-linux.default = {}; }}; }}",
@@ -60,7 +61,7 @@ impl Flake {
         self.with(name, target.as_bytes(), Kind::Link)
     }
 
-    /// Adds a program of C, linked statically: builders have no other.
+    /// Adds a program in C, linked statically: builders have no other.
     pub fn program(self, name: &str, text: &str) -> Self {
         self.with(name, &compiled(text), Kind::Executable)
     }
@@ -75,7 +76,7 @@ impl Flake {
         flake
     }
 
-    /// One derivation, whose builder is a program of C.
+    /// Returns a flake with one derivation, whose builder is a program in C.
     pub fn built_by(text: &str) -> Self {
         let package = "derivation { name = \"package\"; system = \"x86_64-linux\"; builder = \"${self}/builder\"; \
                        args = [ self ]; }";
@@ -85,7 +86,7 @@ impl Flake {
         .program("builder", text)
     }
 
-    /// The same with a fixed output, a file with this SHA-256: its builder may fetch.
+    /// Returns a flake whose output is fixed, a file with this SHA-256: its builder may fetch.
     pub fn fixed_by(text: &str, hash: &str) -> Self {
         let package = format!(
             "derivation {{ name = \"package\"; system = \"x86_64-linux\"; builder = \"${{self}}/builder\"; \
@@ -102,20 +103,20 @@ impl Flake {
         self
     }
 
-    /// With itself as the top folder.
+    /// Returns the flake as an archive with one top directory.
     pub fn archive(&self) -> Vec<u8> {
         archive("flake", &self.files)
     }
 
-    /// Writes it into a folder.
-    pub fn write(&self, folder: &Path) {
+    /// Writes the flake into a directory.
+    pub fn write(&self, directory: &Path) {
         for File {
             name,
             content,
             kind,
         } in &self.files
         {
-            let path = folder.join(name);
+            let path = directory.join(name);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             if *kind == Kind::Link {
                 std::os::unix::fs::symlink(String::from_utf8_lossy(content).as_ref(), path)
@@ -138,7 +139,7 @@ impl Kind {
     }
 }
 
-/// Files as a tar archive with one top folder.
+/// Returns files as a tar archive with one top directory.
 pub fn archive(top: &str, files: &[File]) -> Vec<u8> {
     let mut archive = tar::Builder::new(Vec::new());
     for File {
@@ -167,13 +168,13 @@ pub fn archive(top: &str, files: &[File]) -> Vec<u8> {
 }
 
 fn compiled(text: &str) -> Vec<u8> {
-    let folder = tempfile::tempdir().unwrap();
-    let path = |name| folder.path().join(name);
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name| directory.path().join(name);
     fs::write(path("program.c"), text).unwrap();
     let arguments = ["-static", "-Os", "-s", "-w", "-o", "program", "program.c"];
     let cc = Command::new("cc")
         .args(arguments)
-        .current_dir(folder.path())
+        .current_dir(directory.path())
         .output()
         .unwrap();
     assert!(
@@ -184,7 +185,8 @@ fn compiled(text: &str) -> Vec<u8> {
     fs::read(path("program")).unwrap()
 }
 
-/// A derivation as nix text. `script` may use `$out` and the shell's own commands: there is no other program.
+/// Returns a derivation as nix text. `script` may use `$out` and the shell's own commands: there is
+/// no other program.
 pub fn derivation(name: &str, attributes: &str, script: &str) -> String {
     format!(
         "(derivation {{ name = \"{name}\"; system = \"x86_64-linux\"; builder = \"/bin/sh\"; \

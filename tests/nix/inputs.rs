@@ -1,4 +1,4 @@
-//! Inputs: what the lockfile names has to come, and to be that.
+//! Inputs: each one that the lockfile names has to be fetched, and to have its hash.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -56,7 +56,7 @@ fn lock(name: &str, node: &Value) -> String {
     json!({ "nodes": { "root": { "inputs": { name: name } }, name: node }, "root": "root", "version": 7 }).to_string()
 }
 
-/// A flake that copies a file of its input, which is no flake.
+/// Returns a flake that copies a file of its input, which is no flake.
 fn with_input(url: &str, lock: &str) -> Flake {
     let package = derivation(
         "package",
@@ -102,19 +102,20 @@ fn a_tarball_input_is_fetched_checked_and_recorded() {
     assert_eq!(internal["command"]["fetch"][1], "flake");
 }
 
-/// Sends whoever asks to the same path at `to`, for as long as the test process lives; its address.
+/// Redirects every request to the same path at `to`, until the test process ends; returns its
+/// address.
 pub fn redirecting(to: String) -> String {
-    answering(move |path| Answer::Location(format!("{to}{path}")))
+    answering(move |path| Response::Location(format!("{to}{path}")))
 }
 
-/// What a server says.
-pub enum Answer {
+/// The response of a server.
+pub enum Response {
     Location(String),
     File(PathBuf),
 }
 
-/// Answers whoever asks for a path, for as long as the test process lives; its address.
-pub fn answering(answer: impl Fn(&str) -> Answer + Send + 'static) -> String {
+/// Responds to requests for a path, until the test process ends; returns its address.
+pub fn answering(answer: impl Fn(&str) -> Response + Send + 'static) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
     std::thread::spawn(move || {
@@ -131,8 +132,8 @@ pub fn answering(answer: impl Fn(&str) -> Answer + Send + 'static) -> String {
             }
             let path = lines[0].split(' ').nth(1).unwrap();
             let (head, body) = match answer(path) {
-                Answer::Location(to) => (format!("302 Found\r\nLocation: {to}"), Vec::new()),
-                Answer::File(file) => fs::read(file)
+                Response::Location(to) => (format!("302 Found\r\nLocation: {to}"), Vec::new()),
+                Response::File(file) => fs::read(file)
                     .map_or(("404 Gone".to_owned(), Vec::new()), |body| {
                         ("200 OK".to_owned(), body)
                     }),
@@ -199,10 +200,10 @@ fn an_input_that_nobody_serves_is_not_fetched() {
     Outcome::of(&flake).assert_failed("DependencyFetchFailed", "404");
 }
 
-/// What is part of the source is not fetched, and recorded as that part.
+/// A part of the source is not fetched, and is recorded as that part.
 #[test]
 #[ignore = "needs nix"]
-fn a_folder_or_a_file_of_the_source_is_an_input() {
+fn a_directory_or_a_file_of_the_source_is_an_input() {
     for (path, read) in [("./sub", "$input/text"), ("./sub/text", "$input")] {
         let flake = with_part(path, read).file("sub/text", "from the source\n");
         let bundle = Outcome::of(&flake).bundle();
@@ -233,7 +234,7 @@ fn a_part_of_the_source_that_is_a_link_or_nothing_is_no_input() {
     }
 }
 
-/// A flake that reads a part of its own source, which is an input.
+/// Returns a flake that reads a part of its own source, which is an input.
 fn with_part(path: &str, read: &str) -> Flake {
     let package = derivation(
         "package",
@@ -247,20 +248,20 @@ fn with_part(path: &str, read: &str) -> Flake {
     .file("flake.lock", lock("input", &part(path, &json!([]))))
 }
 
-/// The node of a relative path.
+/// Returns the node of a relative path.
 fn part(path: &str, parent: &Value) -> Value {
     let reference = json!({ "path": path, "type": "path" });
     json!({ "flake": false, "locked": reference, "original": reference, "parent": parent })
 }
 
-/// A hash of a lockfile as provenance has it.
+/// Converts a hash of a lockfile to the form of provenance.
 fn hex_of(hash: &str) -> String {
     hex::encode(base64::Engine::decode(&STANDARD, hash.strip_prefix("sha256-").unwrap()).unwrap())
 }
 
 #[test]
 #[ignore = "needs nix"]
-fn a_folder_of_an_input_is_recorded_as_a_part_of_it() {
+fn a_directory_of_an_input_is_recorded_as_a_part_of_it() {
     let inner = "{ inputs.part = { url = \"path:./part\"; flake = false; }; outputs = { self, part }: { inherit part; }; }";
     let tarball = Tarball::of(&[("flake.nix", inner), ("part/text", "from a part\n")]);
     let mut lock: Value =
@@ -359,7 +360,7 @@ fn a_git_input_is_fetched_at_its_commit_and_checked() {
         .assert_failed("DependencyFetchFailed", "Unable to find 1111");
 }
 
-/// Git says where it was redirected to in its log only, so that nothing but the scheme can be held to: https.
+/// Git names the target of a redirect only in its log, so only the scheme can be enforced: https.
 #[test]
 #[ignore = "needs nix"]
 fn a_git_input_is_not_redirected_to_plain_http() {

@@ -1,4 +1,4 @@
-//! What is handed out, and what the statement says of it.
+//! Which artifacts are delivered, and what does the statement say about them?
 
 use std::collections::BTreeMap;
 use std::io;
@@ -49,7 +49,7 @@ fn a_flake_without_inputs_is_built_and_reproduced() {
     assert!(tool("nix.conf")["digest"]["sha256"].is_string() && tool("sh")["version"].is_string());
 }
 
-/// Names, sizes, references and hashes are those that nix gives them in a store of its own.
+/// Names, sizes, references and hashes are those of nix in another store.
 #[test]
 #[ignore = "needs nix"]
 fn the_statement_accounts_for_the_store_as_nix_does() {
@@ -141,7 +141,7 @@ fn the_size_of_the_store_and_its_limit_are_in_the_log() {
 
 #[test]
 #[ignore = "needs nix"]
-fn every_output_is_handed_out_under_its_name() {
+fn every_output_is_delivered_under_its_name() {
     let flake = Flake::derivation(
         "outputs = [ \"out\" \"dev\" ];",
         "echo 1 > $out; echo 2 > $dev",
@@ -159,7 +159,7 @@ fn every_output_is_handed_out_under_its_name() {
 
 #[test]
 #[ignore = "needs nix"]
-fn a_tree_is_handed_out_file_by_file_and_a_large_one_as_programs_and_an_archive() {
+fn a_tree_is_delivered_file_by_file_and_a_large_one_as_programs_and_an_archive() {
     let bundle = Outcome::of(&Flake::built_by(&tree(3))).bundle();
     let artifacts = bundle.artifacts();
     assert_eq!(
@@ -186,7 +186,7 @@ fn a_tree_is_handed_out_file_by_file_and_a_large_one_as_programs_and_an_archive(
     );
 }
 
-/// A builder that makes a program and so many other files.
+/// Returns a builder that writes a program and this many other files.
 fn tree(others: u32) -> String {
     format!(
         r##"#include <stdio.h>

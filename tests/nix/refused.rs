@@ -1,4 +1,4 @@
-//! What is not built, and what is said then.
+//! Which flakes are not built, and with which message?
 
 use serde_json::json;
 
@@ -6,14 +6,14 @@ use crate::appliance::Outcome;
 use crate::flake::{Flake, derivation};
 use crate::harness::{Request, Server};
 
-/// A flake whose default package is this expression.
+/// Returns a flake whose default package is this expression.
 fn package(expression: &str) -> Flake {
     Flake::of(&format!(
         "{{ outputs = {{ self }}: {{ packages.x86_64-linux.default = {expression}; }}; }}"
     ))
 }
 
-/// A derivation that has the value of an expression in its output.
+/// Returns a derivation that has the value of an expression in its output.
 fn telling(expression: &str) -> Flake {
     package(&derivation(
         "package",
@@ -62,7 +62,7 @@ fn a_lockfile_that_is_none_is_refused() {
         json!({ "locked": locked, "original": { "type": "path", "path": "/etc" }, "flake": false });
     let lock = json!({ "nodes": { "root": { "inputs": { "a": "a" } }, "a": node }, "root": "root", "version": 7 });
     let flake = Flake::script("echo > $out").file("flake.lock", lock.to_string());
-    Outcome::of(&flake).assert_failed("LockfileMismatch", "\"/etc\" of the machine");
+    Outcome::of(&flake).assert_failed("LockfileMismatch", "\"/etc\" on the machine");
 }
 
 #[test]
@@ -97,10 +97,10 @@ fn a_builder_that_fails_has_its_output_in_the_log() {
     outcome.assert_failed("BuildFailed", "package> this is why");
 }
 
-/// Not a fault of the evaluation, nor one of ours.
+/// The cause is neither the evaluation nor an internal error.
 #[test]
 #[ignore = "needs nix"]
-fn what_cannot_be_built_or_handed_out_says_why() {
+fn a_flake_that_cannot_be_built_or_delivered_says_why() {
     let other =
         package("derivation { name = \"x\"; system = \"aarch64-linux\"; builder = \"/bin/sh\"; }");
     let outcome = Outcome::of(&other);
@@ -122,7 +122,7 @@ fn what_cannot_be_built_or_handed_out_says_why() {
         .assert_failed("BuildFailed", "exceeds maximum NAR directory depth");
 }
 
-/// The daemon keeps a line until it ends.
+/// The daemon keeps a line in memory until the line ends.
 #[test]
 #[ignore = "needs nix"]
 fn a_log_without_lines_has_an_end() {
@@ -131,7 +131,7 @@ fn a_log_without_lines_has_an_end() {
         .assert_failed("BuildFailed", "killed after writing more than");
 }
 
-/// Each would bring something of the machine, or of the moment, into the result.
+/// Each would make the result depend on the machine or on the time.
 #[test]
 #[ignore = "needs nix"]
 fn evaluation_is_pure() {
@@ -200,7 +200,7 @@ fn nothing_is_built_while_a_flake_is_evaluated() {
         .assert_failed("BuildFailed", "allow-import-from-derivation");
 }
 
-/// Another cache, another key, no sandbox, a hook: the flake asks, and is not heard.
+/// The flake requests another cache, another key, no sandbox, a hook: all are ignored.
 #[test]
 #[ignore = "needs nix"]
 fn the_flakes_own_configuration_is_not_accepted() {

@@ -1,4 +1,5 @@
-//! Nix itself, as its user has it: another store, no service of ours. What it says is what ours is compared with.
+//! Nix itself, with another store and without the appliance: the appliance's results are compared
+//! with its own.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,22 +10,22 @@ use tempfile::TempDir;
 
 use super::flake::Flake;
 
-/// The root of the system with nix in it.
+/// Returns the root of the system with nix in it.
 pub fn root() -> PathBuf {
     let root = std::env::var_os("KETTLE_NIX_ROOT")
         .expect("KETTLE_NIX_ROOT names the root of a system with nix");
     PathBuf::from(root).canonicalize().unwrap()
 }
 
-/// The configuration that the image has.
+/// Returns the image's configuration of nix.
 pub fn configuration() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("nix")
 }
 
-/// A store, and a folder that nix sees as `/w`.
+/// A store, and a directory that nix sees as `/w`.
 pub struct Tool {
     root: PathBuf,
-    folder: TempDir,
+    directory: TempDir,
 }
 
 impl Tool {
@@ -32,24 +33,24 @@ impl Tool {
         Self::of(&root())
     }
 
-    /// Of the nix that this root of a system has.
+    /// Creates a store with the nix of this root.
     pub fn of(root: &Path) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().unwrap();
         for name in ["nix", "home"] {
-            fs::create_dir(folder.path().join(name)).unwrap();
+            fs::create_dir(directory.path().join(name)).unwrap();
         }
         Self {
             root: root.to_owned(),
-            folder,
+            directory,
         }
     }
 
-    /// `/w` on this machine.
+    /// Returns the path of `/w` on this machine.
     pub fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
+        self.directory.path().join(name)
     }
 
-    /// Runs a program of the system with nix; its output, trimmed.
+    /// Runs a program of the system with nix; returns its output, trimmed.
     pub fn run(&self, argv: &[&str]) -> String {
         let mut command = Command::new("bwrap");
         command
@@ -61,7 +62,7 @@ impl Tool {
             .arg(self.path("nix"))
             .arg("/nix")
             .arg("--bind")
-            .arg(self.folder.path())
+            .arg(self.directory.path())
             .args(["/w", "--setenv", "HOME", "/w/home", "--setenv", "PATH", "/usr/bin", "--setenv", "NIX_CONFIG"])
             .arg("experimental-features = nix-command flakes\nsandbox = false\nbuild-users-group =\nsubstitute = false\nflake-registry =\n")
             .args(["--chdir", "/w", "--"])
@@ -75,16 +76,16 @@ impl Tool {
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
     }
 
-    /// The hash that a lockfile has of a folder of `/w`.
+    /// Returns the hash of a directory of `/w`, as a lockfile has it.
     pub fn nar_hash(&self, name: &str) -> String {
         self.run(&["nix", "hash", "path", &format!("/w/{name}")])
     }
 
-    /// Builds a flake's default package, all outputs; name to store path.
+    /// Builds a flake's default package with all outputs; returns the store path of each name.
     pub fn build(&self, flake: &Flake, attribute: &str) -> Value {
-        let folder = tempfile::tempdir_in(self.folder.path()).unwrap();
-        flake.write(folder.path());
-        let name = folder.path().file_name().unwrap().to_str().unwrap();
+        let directory = tempfile::tempdir_in(self.directory.path()).unwrap();
+        flake.write(directory.path());
+        let name = directory.path().file_name().unwrap().to_str().unwrap();
         let built = self.run(&[
             "nix",
             "build",
@@ -115,7 +116,7 @@ impl Tool {
         );
     }
 
-    /// What nix says of all that its store holds.
+    /// Returns nix's description of all paths in its store.
     pub fn path_info(&self) -> Value {
         serde_json::from_str(&self.run(&[
             "nix",
@@ -128,7 +129,7 @@ impl Tool {
         .unwrap()
     }
 
-    /// Makes a key; the secret one is in the file of its name, the public one is returned.
+    /// Makes a key pair; the secret key is in the file of its name, the public one is returned.
     pub fn key(&self, name: &str) -> String {
         let secret = self.run(&["nix", "key", "generate-secret", "--key-name", name]);
         fs::write(self.path(name), &secret).unwrap();
@@ -139,7 +140,8 @@ impl Tool {
         ])
     }
 
-    /// Makes a binary cache of `paths` with a key of its own, in the folder `name` of `/w`; the public key.
+    /// Makes a binary cache of `paths` with a new key, in the directory `name` of `/w`; returns the
+    /// public key.
     pub fn cache(&self, name: &str, key_name: &str, paths: &[&str]) -> String {
         let public = self.key(key_name);
         let to = format!("file:///w/{name}?secret-key=/w/{key_name}&compression=none");

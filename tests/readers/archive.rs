@@ -1,5 +1,5 @@
-//! A tar stream from its blocks, and a gzip member around it: everything can be set, nothing is
-//! checked.
+//! Builds a tar stream from its blocks, and a gzip member around it: everything can be set, nothing
+//! is checked.
 
 use std::io::Write as _;
 use std::ops::Range;
@@ -32,18 +32,18 @@ pub const PADDING: Range<usize> = 500..512;
 /// One file of a bundle.
 #[derive(Clone, Debug)]
 pub struct File {
-    /// With the top directory.
+    /// The path with the top directory.
     pub path: String,
     pub executable: bool,
     pub content: Vec<u8>,
 }
 
-/// A header and what follows it.
+/// A header and the content after it.
 #[derive(Clone)]
 pub struct Entry {
     pub header: [u8; BLOCK_BYTES],
     pub content: Vec<u8>,
-    /// What fills the last block of the content.
+    /// The padding of the last block of the content.
     pub padding: u8,
 }
 
@@ -72,7 +72,7 @@ impl Entry {
         entry
     }
 
-    /// Makes the checksum fit.
+    /// Corrects the checksum.
     pub fn sum(&mut self) {
         self.header[CHECKSUM].fill(b' ');
         let sum: u32 = self.header.iter().map(|byte| u32::from(*byte)).sum();
@@ -89,7 +89,7 @@ impl Entry {
         }
     }
 
-    /// The name that the header has by itself.
+    /// Returns the name in the header itself.
     pub fn name(&self) -> String {
         let name = self.header[NAME].split(|byte| *byte == 0).next().unwrap();
         String::from_utf8_lossy(name).into_owned()
@@ -102,7 +102,7 @@ impl Entry {
     }
 }
 
-/// `LENGTH KEY=VALUE` and a line end.
+/// Returns a record: `LENGTH KEY=VALUE` and a line end.
 pub fn record(key: &str, value: &str) -> String {
     let rest = format!(" {key}={value}\n");
     let length = (1..)
@@ -111,7 +111,7 @@ pub fn record(key: &str, value: &str) -> String {
     format!("{length}{rest}")
 }
 
-/// The PAX header of a path.
+/// Returns the PAX header of a path.
 pub fn pax(path: &str, time: u64) -> Entry {
     pax_of(&record("path", path), time)
 }
@@ -126,7 +126,7 @@ pub fn pax_of(records: &str, time: u64) -> Entry {
     )
 }
 
-/// What a bundle has for a file: one entry, or two.
+/// Returns a bundle's entries for a file: one, or two.
 pub fn entries_of(file: &File, time: u64) -> Vec<Entry> {
     let mode = if file.executable { "755" } else { "644" };
     let entry = |name: &str| Entry::new(name.as_bytes(), b'0', mode, file.content.clone(), time);
@@ -136,7 +136,7 @@ pub fn entries_of(file: &File, time: u64) -> Vec<Entry> {
     vec![pax(&file.path, time), entry("pax-path")]
 }
 
-/// Entries, and what comes after them.
+/// Entries, and the bytes after them.
 #[derive(Clone)]
 pub struct Archive {
     pub entries: Vec<Entry>,
@@ -144,7 +144,7 @@ pub struct Archive {
 }
 
 impl Archive {
-    /// The one that a bundle of these files is.
+    /// Returns the archive of a bundle with these files.
     pub fn of(files: &[File], time: u64) -> Self {
         let mut files = files.to_vec();
         files.sort_by(|a, b| a.path.as_bytes().cmp(b.path.as_bytes()));
@@ -172,7 +172,7 @@ pub fn gzip(bytes: &[u8]) -> Vec<u8> {
     member(&GZIP_HEADER, bytes, 6)
 }
 
-/// A gzip member with any header.
+/// Returns a gzip member with any header.
 pub fn member(header: &[u8], bytes: &[u8], level: u32) -> Vec<u8> {
     let mut deflate = DeflateEncoder::new(header.to_vec(), Compression::new(level));
     deflate.write_all(bytes).unwrap();

@@ -21,10 +21,10 @@ const LIMIT: &str = "bundle-limit";
 const UNEXPECTED: &str = "bundle-unexpected-file";
 const MODE_DIFFERS: &str = "subject-mode";
 
-/// Fewer would be no corpus.
+/// The least number of archives in the corpus.
 const LEAST: usize = 500;
 
-/// An archive, and the code that it is rejected with.
+/// An archive, and the code of its rejection.
 pub struct Sample {
     pub what: String,
     pub packed: Vec<u8>,
@@ -58,7 +58,7 @@ fn position(archive: &Archive, name: &str) -> usize {
         .unwrap()
 }
 
-/// The base with one entry changed.
+/// Returns the base with one entry changed.
 fn with(name: &str, change: impl FnOnce(&mut Entry)) -> Archive {
     let mut archive = base_archive();
     let at = position(&archive, name);
@@ -66,7 +66,8 @@ fn with(name: &str, change: impl FnOnce(&mut Entry)) -> Archive {
     archive
 }
 
-/// What the rejected archives are made from, on this thread: it is signed, each time otherwise.
+/// Returns the base of the rejected archives, made once for each thread: signatures differ each
+/// time.
 pub fn base_archive() -> Archive {
     thread_local! {
         // It is signed, and signing takes a moment.
@@ -75,14 +76,14 @@ pub fn base_archive() -> Archive {
     BASE.with(Archive::clone)
 }
 
-/// The base without entries of that name.
+/// Returns the base without entries of that name.
 fn without(name: &str) -> Archive {
     let mut archive = base_archive();
     archive.entries.retain(|entry| entry.name() != name);
     archive
 }
 
-/// The base with entries before that one.
+/// Returns the base with entries before that one.
 fn before(name: &str, entries: Vec<Entry>) -> Archive {
     let mut archive = base_archive();
     let at = position(&archive, name);
@@ -98,8 +99,8 @@ fn file(path: &str) -> File {
     }
 }
 
-/// Every way to write a number of a field that is not the one of a bundle, and means the same to
-/// some.
+/// Returns every way to write a number of a field that differs from a bundle's, and means the same
+/// to some readers.
 fn other_forms(field: &Range<usize>, digits: &str) -> Vec<(&'static str, Vec<u8>)> {
     let width = field.len();
     let value = digits.trim_start_matches('0');
@@ -261,7 +262,7 @@ fn of_fields() -> Vec<Sample> {
                 NOT_CANONICAL,
             );
         }
-        // What is after the end of the name, which most programs do not look at.
+        // Bytes after the end of the name, which most programs do not read.
         let own = name.as_bytes();
         let tail = [own, &vec![0; NAME.len() - own.len() - 1], b"x"].concat();
         add(
@@ -280,14 +281,14 @@ fn of_fields() -> Vec<Sample> {
     samples
 }
 
-/// Each byte of a header, without another checksum: that is how an error in transit looks.
+/// Changes each byte of a header without correcting the checksum, like an error in transit.
 fn of_bytes() -> Vec<Sample> {
     let bytes = ALTERED
         .into_iter()
         .flat_map(|name| (0..BLOCK_BYTES).map(move |at| (name, at)));
     let sample = |(name, at): (&str, usize)| {
         let archive = with(name, |entry| entry.header[at] ^= 1);
-        // One bit makes the record of a PAX header larger than any path.
+        // With one bit the record of a PAX header is larger than any path.
         let is_too_large = name == "pax-header" && (SIZE.start..SIZE.end - 5).contains(&at);
         let code = if is_too_large { LIMIT } else { NOT_CANONICAL };
         Sample::new(format!("{name}: byte {at} of the header"), &archive, code)
@@ -302,7 +303,7 @@ fn of_types() -> Vec<Sample> {
         let program = with("project/artifacts/a-program", |entry| {
             entry.set(TYPE, &[kind])
         });
-        // What a PAX header should be for, the content of the program is not.
+        // The content of the program is no content of a PAX header.
         samples.push(Sample::new(
             format!("a program of {called}"),
             &program,
@@ -317,7 +318,7 @@ fn of_types() -> Vec<Sample> {
             ));
         }
     }
-    // Folders, links and devices as entries of their own.
+    // Directories, links and devices as entries of their own.
     for (kind, link) in [
         (b'5', ""),
         (b'1', "project/artifacts/note"),
@@ -342,12 +343,12 @@ fn of_types() -> Vec<Sample> {
     samples
 }
 
-/// The path of the long file of the base.
+/// Returns the path of the base's file with a long path.
 fn long_path() -> String {
     format!("{TOP}/artifacts/long/{}", "n".repeat(150))
 }
 
-/// The base with other records in its PAX header.
+/// Returns the base with other records in its PAX header.
 fn records(records: &str) -> Archive {
     let mut archive = base_archive();
     let at = position(&archive, "pax-header");
@@ -469,7 +470,7 @@ fn of_pax_headers() -> Vec<Sample> {
         ),
         ("a path outside", format!("../{path}"), PATH),
         (
-            "a path below another folder",
+            "a path below another directory",
             path.replace(TOP, "another"),
             PATH,
         ),
@@ -526,7 +527,7 @@ fn of_pax_headers() -> Vec<Sample> {
         add(&what, renamed(name), NOT_CANONICAL);
     }
     add(
-        "a folder to some",
+        "a directory to some",
         with("pax-path", |entry| {
             entry.set(NAME, b"project/artifacts/");
             entry.set(TYPE, &[0]);
@@ -718,7 +719,7 @@ fn of_paths() -> Vec<Sample> {
     samples
 }
 
-/// The same entries in order; those with a PAX header stay together.
+/// Returns the same entries in order; those with a PAX header stay together.
 fn sorted(archive: Archive) -> Archive {
     let mut groups: BTreeMap<String, Vec<Entry>> = BTreeMap::new();
     let mut waiting = Vec::new();
@@ -811,8 +812,8 @@ fn of_order() -> Vec<Sample> {
     samples
 }
 
-/// The whole file of a changed content has the size and the digest that it has: these are
-/// canonical, and other bundles.
+/// Changed files with the right size and checksum for their content: canonical archives of other
+/// bundles, which the statement rejects.
 fn of_other_bundles() -> Vec<Sample> {
     let program = "project/artifacts/a-program";
     let plain = with(program, |entry| entry.set(MODE, b"0000644"));
@@ -838,7 +839,7 @@ fn of_other_bundles() -> Vec<Sample> {
             MODE_DIFFERS,
         ),
         Sample::new("a program with another byte", &changed, "subject-digest"),
-        Sample::new("a file that nobody speaks of", &more, "artifact-unlisted"),
+        Sample::new("an unlisted file", &more, "artifact-unlisted"),
         Sample::new("a missing program", &without(program), "subject-missing"),
         Sample::new(
             "a missing log",
@@ -1106,7 +1107,7 @@ fn of_gzip_members() -> Vec<Sample> {
     samples
 }
 
-/// Bundles in the one encoding, and signed, with names that no bundle has.
+/// Signed bundles in the one encoding, with names that no bundle has.
 fn of_names() -> Vec<Sample> {
     let bundles = refused_names().into_iter();
     bundles
@@ -1118,8 +1119,8 @@ fn of_names() -> Vec<Sample> {
         .collect()
 }
 
-/// Rejected archives of every group, for programs that take a moment for each. Of groups in which the
-/// same is done to many fields, or with many values, every so many.
+/// Returns rejected archives of every group, for programs that take a moment for each. Of groups in
+/// which the same change is made to many fields, or with many values, only a sample.
 pub fn for_other_programs() -> Vec<Sample> {
     let groups = [
         (of_fields(), 4),

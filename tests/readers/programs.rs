@@ -1,8 +1,8 @@
-//! The programs that unpack, and what they unpacked.
+//! The programs that unpack archives, and the files that they unpack.
 //!
-//! Most of the archives are hostile, and some programs follow whatever they say: each runs in a sandbox
-//! in which it can write the directory of the test only, deep enough below it that what climbs out of
-//! an archive's own directory is found there.
+//! Most of the archives are hostile, and some programs follow whatever they say: each runs in a
+//! sandbox in which it can write the directory of the test only, deep enough below it that what
+//! climbs out of an archive's own directory is found there.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
@@ -18,41 +18,42 @@ use super::encodings::{base_archive, for_other_programs};
 use super::scene::Scene;
 use super::signed::{Signed, TOP, all};
 
-/// Chosen so that a program shows the mode that it gives a file, and nothing is taken away from it.
+/// A umask of zero, so that a file gets exactly the mode that a program chooses.
 const UMASK: &str = "umask 0; exec \"$@\"";
 
-/// Set-user-id, set-group-id, sticky: no folder has them. The other bits of a folder are each
+/// Set-user-id, set-group-id, sticky: no directory has them. The other bits of a directory are each
 /// program's own choice.
 const SPECIAL_BITS: u32 = 0o7000;
 
-/// Where below a directory of its own each archive is unpacked: deeper than any of them climbs.
+/// The path below its own directory where each archive is unpacked: deeper than any of them climbs.
 const DEPTH: &str = "1/2/unpacked";
 
-/// Fewer archives would be no corpus.
+/// The least number of archives in the corpus.
 const LEAST_ARCHIVES: usize = 500;
 
-/// Of how many rejected archives each program unpacks something else than the bundle that they were
-/// made from: fewer, and they were not hostile.
+/// The least number of rejected archives that each program unpacks to other files than the bundle
+/// that they were made from: with fewer, they would not be hostile.
 const LEAST_MISREAD: usize = 20;
 
-/// Of how many rejected archives two of all these programs unpack different files, each without an
-/// error.
+/// The least number of rejected archives of which two of these programs unpack different files,
+/// each without an error.
 const LEAST_DISAGREEMENTS: usize = 50;
 
-/// An archive, and the empty folder that it is unpacked to.
+/// An archive, and the empty directory that it is unpacked to.
 struct Job {
     archive: PathBuf,
-    /// Belongs to this archive alone.
+    /// The directory of this archive alone.
     around: PathBuf,
 }
 
 impl Job {
-    fn folder(&self) -> PathBuf {
+    fn directory(&self) -> PathBuf {
         self.around.join(DEPTH)
     }
 }
 
-/// Name, how to learn its version, and the command that unpacks pairs from its standard input.
+/// The name of a program, the command for its version, and the command that unpacks pairs from its
+/// standard input.
 type Program = (&'static str, &'static str, fn() -> Vec<String>);
 
 const PROGRAMS: [Program; 7] = [
@@ -77,10 +78,10 @@ const PROGRAMS: [Program; 7] = [
 /// is longer than 100.
 const WITHOUT_PAX: [&str; 1] = ["perl"];
 
-/// What such a program calls every file with a long path.
+/// The name that such a program gives every file with a long path.
 const PAX_PATH: &str = "pax-path";
 
-/// The longest path that every program knows.
+/// The length of the longest path that every program knows.
 const MAX_NAME_BYTES: usize = 100;
 
 fn source(name: &str) -> String {
@@ -91,7 +92,7 @@ fn one_at_a_time(program: &str) -> Vec<String> {
     vec!["bash".to_owned(), source("unpack.sh"), program.to_owned()]
 }
 
-/// Lets a program unpack all archives; returns which of them it did not refuse.
+/// Lets a program unpack all archives; returns those that it did not refuse.
 fn unpack(work: &Path, jobs: &[Job], command: &[String]) -> Vec<bool> {
     let mut child = Command::new("bwrap")
         .args([
@@ -127,7 +128,7 @@ fn unpack(work: &Path, jobs: &[Job], command: &[String]) -> Vec<bool> {
     let mut stdin = child.stdin.take().unwrap();
     let pairs: Vec<_> = jobs
         .iter()
-        .map(|job| format!("{}\0{}\0", job.archive.display(), job.folder().display()))
+        .map(|job| format!("{}\0{}\0", job.archive.display(), job.directory().display()))
         .collect();
     let writer = std::thread::spawn(move || {
         pairs
@@ -153,15 +154,15 @@ fn unpack(work: &Path, jobs: &[Job], command: &[String]) -> Vec<bool> {
     unpacked
 }
 
-/// The reader in Go, compiled without network and without anything outside of the standard library.
+/// Compiles the reader in Go, without network and without anything outside the standard library.
 fn compiled() -> String {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("readers");
-    fs::create_dir_all(&folder).unwrap();
-    let program = folder.join("unpack");
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("readers");
+    fs::create_dir_all(&directory).unwrap();
+    let program = directory.join("unpack");
     let output = Command::new("go")
         .args(["build", "-o"])
         .args([&program, &PathBuf::from(source("unpack.go"))])
-        .current_dir(&folder)
+        .current_dir(&directory)
         .envs([
             ("GOPROXY", "off"),
             ("GOTOOLCHAIN", "local"),
@@ -169,8 +170,8 @@ fn compiled() -> String {
             ("GOFLAGS", ""),
         ])
         .envs([
-            ("GOCACHE", folder.join("cache")),
-            ("GOPATH", folder.join("path")),
+            ("GOCACHE", directory.join("cache")),
+            ("GOPATH", directory.join("path")),
         ])
         .output()
         .unwrap();
@@ -182,21 +183,21 @@ fn compiled() -> String {
     program.to_str().unwrap().to_owned()
 }
 
-/// What is there, by its path: of a file its mode and the digest of its bytes, of anything else what
-/// it is.
+/// The unpacked entries by path: of a file its mode and the digest of its bytes, of anything else
+/// what it is.
 type Found = BTreeMap<String, String>;
 
 fn file(mode: u32, sha256: Sha256Digest) -> String {
     format!("file {mode:04o} {sha256}")
 }
 
-/// What the verifier read of a bundle: every file with its whole path.
+/// Returns the files that the verifier read from a bundle, with their whole paths.
 fn read(top: &str, bundle: &Bundle) -> Found {
     let mut found = Found::new();
-    let mut add = |folder: &str, read: &HashedFile| {
+    let mut add = |directory: &str, read: &HashedFile| {
         let mode = if read.executable { 0o755 } else { 0o644 };
         found.insert(
-            format!("{top}/{folder}{}", read.name),
+            format!("{top}/{directory}{}", read.name),
             file(mode, read.sha256),
         );
     };
@@ -224,17 +225,17 @@ fn read(top: &str, bundle: &Bundle) -> Found {
     found
 }
 
-/// Everything that came of an archive, wherever it is. Folders that files are in are there because of
-/// them.
+/// Returns everything that was unpacked from an archive, wherever it is. Parent directories of
+/// files exist because of them.
 fn unpacked(job: &Job) -> Found {
     let mut found = Found::new();
-    let mut folders = vec![job.around.clone()];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(&folder).unwrap() {
+    let mut directories = vec![job.around.clone()];
+    while let Some(directory) = directories.pop() {
+        for entry in fs::read_dir(&directory).unwrap() {
             let path = entry.unwrap().path();
             let (name, description) = (called(job, &path), describe(&path));
             if path.is_dir() && !path.is_symlink() {
-                folders.push(path);
+                directories.push(path);
             }
             found.extend(description.map(|description| (name, description)));
         }
@@ -243,13 +244,13 @@ fn unpacked(job: &Job) -> Found {
     found
 }
 
-/// The path below the folder of an archive, or how it leads out of it.
+/// Returns the path below the directory of an archive, or how it leads out of it.
 fn called(job: &Job, path: &Path) -> String {
-    let folder = job.folder();
+    let directory = job.directory();
     let name = path
-        .strip_prefix(&folder)
+        .strip_prefix(&directory)
         .map(|name| name.to_string_lossy().into_owned());
-    name.unwrap_or_else(|_| match folder.starts_with(path) {
+    name.unwrap_or_else(|_| match directory.starts_with(path) {
         true => String::new(),
         false => format!(
             "outside: {}",
@@ -258,7 +259,7 @@ fn called(job: &Job, path: &Path) -> String {
     })
 }
 
-/// Nothing of an ordinary folder with something in it.
+/// Describes an entry; nothing for an ordinary directory with something in it.
 fn describe(path: &Path) -> Option<String> {
     let metadata = path.symlink_metadata().unwrap();
     let (kind, mode) = (metadata.file_type(), metadata.permissions().mode() & 0o7777);
@@ -270,7 +271,7 @@ fn describe(path: &Path) -> Option<String> {
     }
     if kind.is_dir() {
         let is_empty = fs::read_dir(path).unwrap().next().is_none();
-        return (is_empty || mode & SPECIAL_BITS != 0).then(|| format!("folder {mode:04o}"));
+        return (is_empty || mode & SPECIAL_BITS != 0).then(|| format!("directory {mode:04o}"));
     }
     if !kind.is_file() {
         let what = if kind.is_fifo() { "FIFO" } else { "device" };
@@ -287,7 +288,7 @@ fn describe(path: &Path) -> Option<String> {
     Some(file(mode, Sha256Digest::of(&bytes)) + second)
 }
 
-/// What a program without PAX headers unpacks: the last of all long paths has the one name.
+/// Returns what a program without PAX headers unpacks: the last of all long paths has the one name.
 fn without_pax(files: &Found) -> Found {
     let mut found = Found::new();
     for (path, file) in files {
@@ -301,7 +302,7 @@ fn without_pax(files: &Found) -> Found {
     found
 }
 
-/// The programs that were asked for, by names with blanks between them.
+/// Returns the requested programs, by names with blanks between them.
 fn chosen() -> Vec<Program> {
     let wanted = env::var("KETTLE_READERS").ok();
     let known = PROGRAMS.map(|(name, ..)| name);
@@ -330,12 +331,12 @@ fn print_version(name: &str, line: &str) {
     );
 }
 
-/// All archives: those that are accepted, with what the verifier read of them, and then those that are
-/// rejected.
+/// All archives: the accepted ones, with the files that the verifier read from them, and then those
+/// that are rejected.
 struct Corpus {
     accepted: Vec<(Signed, Found)>,
     rejected: Vec<super::encodings::Sample>,
-    /// What the rejected ones were made from.
+    /// The files of the bundle that the rejected ones were made from.
     base: Found,
 }
 
@@ -354,7 +355,7 @@ impl Corpus {
         };
         let count = corpus.accepted.len() + corpus.rejected.len();
         assert!(count >= LEAST_ARCHIVES, "{count} archives are no corpus");
-        // What is counted here as rejected is, with its reason, what another test asserts of each.
+        // Another test asserts that each of these is rejected, and why.
         for sample in &corpus.rejected {
             let verdict = super::signed::verdict(&sample.packed, &expectations);
             assert!(!verdict.is_accepted(), "{}", sample.what);
@@ -372,7 +373,7 @@ impl Corpus {
             );
             fs::write(&archive, packed).unwrap();
             let job = Job { archive, around };
-            fs::create_dir_all(job.folder()).unwrap();
+            fs::create_dir_all(job.directory()).unwrap();
             job
         };
         packed.enumerate().map(job).collect()
@@ -381,10 +382,10 @@ impl Corpus {
 
 #[test]
 #[ignore = "needs other programs: scripts/test runs it with those that can be installed"]
-fn whatever_is_accepted_is_unpacked_alike() {
+fn accepted_archives_are_unpacked_alike() {
     let corpus = Corpus::new();
     let mut complaints = Vec::new();
-    // Of each rejected archive, what was unpacked of it without an error.
+    // The files that were unpacked without an error, for each rejected archive.
     let mut readings: Vec<BTreeSet<Found>> = vec![BTreeSet::new(); corpus.rejected.len()];
     let chosen = chosen();
     for (name, version, command) in &chosen {
@@ -418,7 +419,8 @@ fn whatever_is_accepted_is_unpacked_alike() {
             }
             let found = unpacked(job);
             misread += usize::from(found != corpus.base && found != without_pax(&corpus.base));
-            // What such a program calls files with long paths is no disagreement about the archive.
+            // The name that such a program gives to files with long paths is no disagreement about
+            // the archive.
             if !WITHOUT_PAX.contains(name) {
                 readings.insert(found);
             }

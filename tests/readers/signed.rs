@@ -1,4 +1,4 @@
-//! Bundles that are accepted: with names, sizes, modes and times of many kinds.
+//! Accepted bundles with names, sizes, modes and times of many kinds.
 
 use kettle::bundle::read::{Bundle, stream};
 use kettle::bundle::{Entry, write};
@@ -8,7 +8,7 @@ use serde_json::json;
 use super::archive::{Archive, BLOCK_BYTES, File, GZIP_HEADER, gzip, member};
 use super::scene::{LOCKFILE, LOG, Scene, digest};
 
-/// The top directory where nothing else is said.
+/// The top directory unless a test names another one.
 pub const TOP: &str = "project";
 
 /// A bundle that is accepted.
@@ -20,10 +20,10 @@ pub struct Signed {
     pub packed: Vec<u8>,
 }
 
-/// An artifact by its name.
+/// An artifact with its name.
 pub type Artifact = (String, bool, Vec<u8>);
 
-/// A file of mode 0644 with a few bytes.
+/// Returns a file of mode 0644 with a few bytes.
 fn plain(name: impl Into<String>) -> Artifact {
     (name.into(), false, b"bytes".to_vec())
 }
@@ -75,7 +75,7 @@ impl Signed {
         Archive::of(&self.files, self.time)
     }
 
-    /// What the verifier reads of it, if it accepts it.
+    /// Returns the bundle as the verifier reads it, if it accepts it.
     pub fn read(&self, expectations: &Expectations) -> Bundle {
         let result = verdict(&self.packed, expectations);
         assert!(result.is_accepted(), "{}: {result:?}", self.what);
@@ -87,7 +87,8 @@ pub fn verdict(packed: &[u8], expectations: &Expectations) -> AttestationResult 
     verify(stream(packed), expectations)
 }
 
-/// Names of artifacts that no bundle has: not everybody reads them alike, or takes them for names.
+/// Returns names of artifacts that no bundle has: not all programs read them alike, or accept them
+/// as names.
 pub fn refused_names() -> Vec<Signed> {
     let names = [
         "-rf",
@@ -105,7 +106,7 @@ pub fn refused_names() -> Vec<Signed> {
         .collect()
 }
 
-/// A path of exactly so many bytes with the top directory, in components of at most 200.
+/// Returns a path of exactly this many bytes with the top directory, in components of at most 200.
 fn name_of_length(length: usize) -> String {
     let rest = length - TOP.len() - "/artifacts/".len();
     let name: String = (1..=rest)
@@ -118,7 +119,7 @@ fn name_of_length(length: usize) -> String {
     }
 }
 
-/// The bundle that the rejected archives are made from.
+/// Returns the bundle that the rejected archives are made from.
 pub fn base() -> Signed {
     Signed::new(
         "the base",
@@ -262,7 +263,7 @@ fn of_contents() -> Vec<Signed> {
     });
     let zeros =
         [512, 1024, 2048, 10_240].map(|size| (format!("zeros-{size:06}"), false, vec![0; size]));
-    // Whoever loses count of the blocks finds other files in here.
+    // A reader that loses count of the blocks finds other files in here.
     let inner = Archive::of(
         &[File {
             path: "project/artifacts/a".to_owned(),
@@ -330,7 +331,7 @@ fn of_shapes() -> Vec<Signed> {
     shapes.into_iter().chain(times).collect()
 }
 
-/// The blocks of the compression are free.
+/// Bundles with other compressed blocks, which are not fixed.
 fn of_compressions() -> Vec<Signed> {
     let base = base();
     let tar = base.archive().tar();

@@ -1,4 +1,4 @@
-// Unpacks archives with Go's archive/tar, as its documentation shows. Reads pairs of archive and folder from standard input,
+// Unpacks archives with Go's archive/tar, as its documentation shows. Reads pairs of archive and directory from standard input,
 // each with a zero after it. Writes a line for each: 0, or 1 if it was refused.
 package main
 
@@ -34,7 +34,7 @@ func fail(err error) {
 	os.Exit(1)
 }
 
-func unpack(archive, folder string) error {
+func unpack(archive, directory string) error {
 	file, err := os.Open(archive)
 	if err != nil {
 		return err
@@ -53,7 +53,7 @@ func unpack(archive, folder string) error {
 		if err != nil {
 			return err
 		}
-		if err := write(filepath.Join(folder, header.Name), header, reader); err != nil {
+		if err := write(filepath.Join(directory, header.Name), header, reader); err != nil {
 			return err
 		}
 	}

@@ -1,4 +1,4 @@
-# Unpacks archives with Perl's Archive::Tar. Reads pairs of archive and folder from standard input, each with a zero after it.
+# Unpacks archives with Perl's Archive::Tar. Reads pairs of archive and directory from standard input, each with a zero after it.
 # Writes a line for each: 0, or 1 if it was refused.
 use strict;
 use warnings;
@@ -8,8 +8,8 @@ $Archive::Tar::WARN = 0;
 $| = 1;
 local $/ = "\0";
 chomp(my @words = <STDIN>);
-while (my ($archive, $folder) = splice(@words, 0, 2)) {
-    chdir $folder or die "$folder: $!";
+while (my ($archive, $directory) = splice(@words, 0, 2)) {
+    chdir $directory or die "$directory: $!";
     my $tar = Archive::Tar->new($archive);
     print $tar && $tar->extract ? "0\n" : "1\n";
 }

@@ -1,5 +1,5 @@
-//! The same bundles as folders: whoever packs them otherwise still has these files, these modes,
-//! and nothing more.
+//! The same bundles as directories: a bundle that is unpacked and packed again still has these
+//! files, these modes, and nothing more.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
@@ -18,27 +18,27 @@ fn set_mode(path: &Path, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
 }
 
-/// Writes the files of a bundle as they are under an umask.
+/// Writes the files of a bundle with their modes under an umask.
 fn unpack(bundle: &Signed, umask: u32) -> tempfile::TempDir {
-    let folder = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     for File {
         path,
         executable,
         content,
     } in &bundle.files
     {
-        let path = folder.path().join(path);
+        let path = directory.path().join(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(&path, content).unwrap();
         let mode = if *executable { 0o755 } else { 0o644 };
         set_mode(&path, mode & !umask);
     }
-    folder
+    directory
 }
 
-/// The code of the first rejection; nothing for an accepted folder.
-fn code(folder: &Path, expectations: &Expectations) -> &'static str {
-    let result = verify(open(folder), expectations);
+/// Returns the code of the first rejection; nothing for an accepted directory.
+fn code(directory: &Path, expectations: &Expectations) -> &'static str {
+    let result = verify(open(directory), expectations);
     let found = result
         .outcomes()
         .find_map(|(_, outcome)| outcome.rejection());
@@ -46,17 +46,18 @@ fn code(folder: &Path, expectations: &Expectations) -> &'static str {
     found.map_or("", |rejection| rejection.code())
 }
 
-/// What is done to the top folder, and the code that it is rejected with; none where it still passes.
+/// A change of the top directory, and the code that it is rejected with; none where it still
+/// passes.
 type Change<'a> = (&'static str, &'a dyn Fn(&Path), &'static str);
 
 #[test]
-fn what_is_accepted_packed_is_accepted_unpacked() {
+fn bundles_accepted_as_archives_are_accepted_as_directories() {
     let expectations = Scene::good().expectations();
     for bundle in all() {
         for umask in [0o022, 0o077, 0] {
-            let folder = unpack(&bundle, umask);
+            let directory = unpack(&bundle, umask);
             assert_eq!(
-                code(folder.path(), &expectations),
+                code(directory.path(), &expectations),
                 "",
                 "{}, umask {umask:03o}",
                 bundle.what
@@ -76,14 +77,14 @@ const RAW_SOCKETS: [u8; 20] = [
     1, 0, 0, 2, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
 ];
 
-/// What gives a file more than its mode says.
+/// Attributes that give a file more rights than its mode.
 fn of_attributes() -> Vec<Change<'static>> {
     vec![
         (
             "a program that another user may read too",
-            &|folder| {
+            &|directory| {
                 give(
-                    &folder.join("artifacts/a-program"),
+                    &directory.join("artifacts/a-program"),
                     "system.posix_acl_access",
                     &list_with_another_user(),
                 )
@@ -92,9 +93,9 @@ fn of_attributes() -> Vec<Change<'static>> {
         ),
         (
             "a directory whose later files another user may read",
-            &|folder| {
+            &|directory| {
                 give(
-                    &folder.join("artifacts"),
+                    &directory.join("artifacts"),
                     "system.posix_acl_default",
                     &list_with_another_user(),
                 )
@@ -103,9 +104,9 @@ fn of_attributes() -> Vec<Change<'static>> {
         ),
         (
             "the top directory likewise",
-            &|folder| {
+            &|directory| {
                 give(
-                    folder,
+                    directory,
                     "system.posix_acl_default",
                     &list_with_another_user(),
                 )
@@ -113,10 +114,10 @@ fn of_attributes() -> Vec<Change<'static>> {
             "bundle-attribute",
         ),
         (
-            "a note with an attribute that nobody gives a meaning",
-            &|folder| {
+            "a note with an attribute without a meaning",
+            &|directory| {
                 give(
-                    &folder.join("artifacts/note"),
+                    &directory.join("artifacts/note"),
                     "user.xdg.origin.url",
                     b"https://example.org/",
                 )
@@ -125,7 +126,13 @@ fn of_attributes() -> Vec<Change<'static>> {
         ),
         (
             "a note that speaks to overlays",
-            &|folder| give(&folder.join("artifacts/note"), "user.overlay.metacopy", b""),
+            &|directory| {
+                give(
+                    &directory.join("artifacts/note"),
+                    "user.overlay.metacopy",
+                    b"",
+                )
+            },
             "bundle-attribute",
         ),
     ]
@@ -135,16 +142,20 @@ fn of_attributes() -> Vec<Change<'static>> {
 fn a_program_with_rights_of_its_own_is_rejected() {
     let expectations = Scene::good().expectations();
     let bundle = base();
-    let folder = unpack(&bundle, 0o022);
-    let program = folder.path().join(&bundle.top).join("artifacts/a-program");
-    assert_eq!(code(folder.path(), &expectations), "");
+    let directory = unpack(&bundle, 0o022);
+    let program = directory
+        .path()
+        .join(&bundle.top)
+        .join("artifacts/a-program");
+    assert_eq!(code(directory.path(), &expectations), "");
     give_rights(&program);
-    assert_eq!(code(folder.path(), &expectations), "bundle-attribute");
+    assert_eq!(code(directory.path(), &expectations), "bundle-attribute");
     rustix::fs::removexattr(&program, "security.capability").unwrap();
-    assert_eq!(code(folder.path(), &expectations), "");
+    assert_eq!(code(directory.path(), &expectations), "");
 }
 
-/// Who is not root does it as the root of a namespace, for which the kernel takes such rights too.
+/// Sets the rights; without root it does so as the root of a namespace, in which the kernel accepts
+/// such rights too.
 fn give_rights(program: &Path) {
     if rustix::process::geteuid().is_root() {
         return give(program, "security.capability", &RAW_SOCKETS);
@@ -161,11 +172,12 @@ fn give_rights(program: &Path) {
 }
 
 #[test]
-fn a_changed_folder_is_rejected() {
+fn a_changed_directory_is_rejected() {
     let expectations = Scene::good().expectations();
     let bundle = base();
-    let mode =
-        |name: &'static str, mode: u32| move |folder: &Path| set_mode(&folder.join(name), mode);
+    let mode = |name: &'static str, mode: u32| {
+        move |directory: &Path| set_mode(&directory.join(name), mode)
+    };
     let (program, note) = ("artifacts/a-program", "artifacts/note");
     let changes: [Change<'_>; 21] = [
         ("nothing", &|_| {}, ""),
@@ -221,29 +233,29 @@ fn a_changed_folder_is_rejected() {
             "bundle-file-mode",
         ),
         (
-            "a folder with the sticky bit",
+            "a directory with the sticky bit",
             &mode("artifacts", 0o1777),
             "",
         ),
         (
             "a link to a file",
-            &|folder| {
-                fs::rename(folder.join(note), folder.join("../note")).unwrap();
-                symlink("../../note", folder.join(note)).unwrap();
+            &|directory| {
+                fs::rename(directory.join(note), directory.join("../note")).unwrap();
+                symlink("../../note", directory.join(note)).unwrap();
             },
             "bundle-entry-kind",
         ),
         (
             "a link beside the files",
-            &|folder| symlink("note", folder.join("artifacts/more")).unwrap(),
+            &|directory| symlink("note", directory.join("artifacts/more")).unwrap(),
             "bundle-entry-kind",
         ),
         (
             "a file with a second name outside",
-            &|folder| {
+            &|directory| {
                 fs::hard_link(
-                    folder.join(note),
-                    folder.parent().unwrap().with_extension("second"),
+                    directory.join(note),
+                    directory.parent().unwrap().with_extension("second"),
                 )
                 .unwrap();
             },
@@ -251,39 +263,39 @@ fn a_changed_folder_is_rejected() {
         ),
         (
             "one more artifact",
-            &|folder| fs::write(folder.join("artifacts/more"), "x").unwrap(),
+            &|directory| fs::write(directory.join("artifacts/more"), "x").unwrap(),
             "artifact-unlisted",
         ),
         (
             "one more file",
-            &|folder| fs::write(folder.join("more"), "x").unwrap(),
+            &|directory| fs::write(directory.join("more"), "x").unwrap(),
             "bundle-unexpected-file",
         ),
         (
-            "an empty folder",
-            &|folder| fs::create_dir(folder.join("artifacts/empty")).unwrap(),
+            "an empty directory",
+            &|directory| fs::create_dir(directory.join("artifacts/empty")).unwrap(),
             "bundle-unexpected-file",
         ),
         (
-            "empty folders",
-            &|folder| fs::create_dir_all(folder.join("a/b/c")).unwrap(),
+            "empty directories",
+            &|directory| fs::create_dir_all(directory.join("a/b/c")).unwrap(),
             "bundle-unexpected-file",
         ),
         (
             "a missing note",
-            &|folder| fs::remove_file(folder.join(note)).unwrap(),
+            &|directory| fs::remove_file(directory.join(note)).unwrap(),
             "subject-missing",
         ),
     ];
     for (what, change, expected) in changes.into_iter().chain(of_attributes()) {
-        let folder = unpack(&bundle, 0o022);
-        change(&folder.path().join(&bundle.top));
-        // The top folder by itself: a change may have put something beside it.
+        let directory = unpack(&bundle, 0o022);
+        change(&directory.path().join(&bundle.top));
+        // The top directory by itself: a change may have put something beside it.
         assert_eq!(
-            code(&folder.path().join(&bundle.top), &expectations),
+            code(&directory.path().join(&bundle.top), &expectations),
             expected,
             "{what}"
         );
-        let _ = fs::remove_file(folder.path().with_extension("second"));
+        let _ = fs::remove_file(directory.path().with_extension("second"));
     }
 }

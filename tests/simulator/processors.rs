@@ -1,4 +1,4 @@
-//! Processors, made once a run and kept in folders.
+//! Simulated processors, created once a run and kept in directories.
 
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -9,10 +9,11 @@ use kettle::snp::tcb::Product;
 
 pub const MEASUREMENT: LaunchMeasurement = LaunchMeasurement::from_bytes([0x5a; 48]);
 
-/// Small, so that a run makes its keys in a moment; one processor has AMD's length.
+/// The length of small keys, so that a run makes its keys in a moment; one processor has AMD's
+/// length.
 const SMALL_RSA_BITS: usize = 2048;
 
-/// One of each product and kind of key.
+/// Returns a processor of each product and kind of key.
 pub fn all() -> &'static [Processor] {
     static ALL: OnceLock<Vec<Processor>> = OnceLock::new();
     ALL.get_or_init(|| {
@@ -27,14 +28,14 @@ pub fn all() -> &'static [Processor] {
     })
 }
 
-/// A folder with a processor of AMD's key length.
-pub struct Folder {
-    folder: tempfile::TempDir,
+/// A directory with a processor of AMD's key length.
+pub struct Directory {
+    directory: tempfile::TempDir,
 }
 
-impl Folder {
+impl Directory {
     pub fn with(faults: Faults) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().unwrap();
         let bits = if faults == Faults::default() {
             RSA_BITS
         } else {
@@ -45,20 +46,20 @@ impl Folder {
             .unwrap()
             .with_faults(faults);
         processor.measurement = MEASUREMENT;
-        processor.save(folder.path()).unwrap();
-        Self { folder }
+        processor.save(directory.path()).unwrap();
+        Self { directory }
     }
 
     pub fn path(&self) -> &Path {
-        self.folder.path()
+        self.directory.path()
     }
 
     pub fn trust_root(&self) -> PathBuf {
-        self.folder.path().join("trust-root.pem")
+        self.directory.path().join("trust-root.pem")
     }
 
-    /// As an option of `kettle-host serve`.
+    /// Returns the directory as an option of `kettle-host serve`.
     pub fn options(&self) -> [&str; 2] {
-        ["--simulator", self.folder.path().to_str().unwrap()]
+        ["--simulator", self.directory.path().to_str().unwrap()]
     }
 }

@@ -12,24 +12,24 @@ use kettle::simulator::{Faults, HandedOver, MARKER};
 use kettle::snp::report::Report;
 use serde_json::Value;
 
-use super::harness::{Answer, Bundle, NONCE, Request, Server, package};
-use super::processors::{Folder, MEASUREMENT};
+use super::harness::{Bundle, NONCE, Request, Response, Server, package};
+use super::processors::{Directory, MEASUREMENT};
 
-/// Of archives without times.
+/// The time of a bundle from an archive without times.
 const EPOCH: u64 = 0;
 
 fn hello() -> Request {
     Request::form(&package(&[("src/main.rs", "fn main() {}")]), "package.tar")
 }
 
-/// The verdict on a bundle, with its document.
-fn verify(bundle: &[u8], folder: &Folder, more: &[&str]) -> Value {
-    let file = folder.path().join("bundle.tar.gz");
+/// Returns the verdict on a bundle, with its document.
+fn verify(bundle: &[u8], directory: &Directory, more: &[&str]) -> Value {
+    let file = directory.path().join("bundle.tar.gz");
     fs::write(&file, bundle).unwrap();
-    kettle(&["verify", file.to_str().unwrap()], folder, more)
+    kettle(&["verify", file.to_str().unwrap()], directory, more)
 }
 
-fn kettle(what: &[&str], folder: &Folder, more: &[&str]) -> Value {
+fn kettle(what: &[&str], directory: &Directory, more: &[&str]) -> Value {
     let output = Command::new(env!("CARGO_BIN_EXE_kettle"))
         .args(what)
         .args([
@@ -40,7 +40,7 @@ fn kettle(what: &[&str], folder: &Folder, more: &[&str]) -> Value {
             &MEASUREMENT.to_string(),
         ])
         .args(more)
-        .current_dir(folder.path())
+        .current_dir(directory.path())
         .output()
         .unwrap();
     serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"))
@@ -54,8 +54,8 @@ fn report(evidence: &Value) -> Report {
 
 #[test]
 fn a_bundle_goes_from_the_service_to_an_accepting_verifier() {
-    let folder = Folder::with(Faults::default());
-    let server = Server::with_options(&folder.options());
+    let directory = Directory::with(Faults::default());
+    let server = Server::with_options(&directory.options());
     let answer = server.run(&hello());
     assert_eq!(
         answer.status,
@@ -74,20 +74,20 @@ fn a_bundle_goes_from_the_service_to_an_accepting_verifier() {
         bundle.statement()["predicate"]["runDetails"]["builder"]["id"],
         BUILDER_SIMULATED
     );
-    let root = folder.trust_root();
+    let root = directory.trust_root();
     let trusting = ["--trust-root", root.to_str().unwrap()];
-    let result = verify(&answer.body, &folder, &trusting);
+    let result = verify(&answer.body, &directory, &trusting);
     assert_eq!(result["verdict"], "accepted", "{result:#}");
     assert_eq!(
-        verify(&answer.body, &folder, &[])["verdict"],
+        verify(&answer.body, &directory, &[])["verdict"],
         "rejected",
         "without its root"
     );
     documents_agree(&server, &answer, &evidence);
 }
 
-/// The same evidence in the events, the job document and as a file of its own.
-fn documents_agree(server: &Server, answer: &Answer, evidence: &Value) {
+/// Asserts that the events, the job document and the file have the same evidence.
+fn documents_agree(server: &Server, answer: &Response, evidence: &Value) {
     let id = answer.header("kettle-job-id");
     let events = server.events(id);
     let kinds: Vec<_> = events
@@ -118,19 +118,19 @@ fn documents_agree(server: &Server, answer: &Answer, evidence: &Value) {
 
 #[test]
 fn a_session_is_verified_before_any_source_is_sent() {
-    let folder = Folder::with(Faults {
+    let directory = Directory::with(Faults {
         handed_over: HandedOver::All,
         reports: Some(9),
         busy: 0,
     });
-    let server = Server::with_options(&folder.options());
+    let server = Server::with_options(&directory.options());
     let path = format!("/attestation?nonce={NONCE}");
     let answer = server.get(&path);
     assert_eq!(
         (answer.status, &answer.json()["state"]),
         (200, &Value::from("idle"))
     );
-    fs::write(folder.path().join("session.json"), &answer.body).unwrap();
+    fs::write(directory.path().join("session.json"), &answer.body).unwrap();
     let openapi: Value = serde_json::from_str(kettle::api::OPENAPI).unwrap();
     let documented = openapi["components"]["schemas"]["Attestation"]["properties"]
         .as_object()
@@ -142,9 +142,13 @@ fn a_session_is_verified_before_any_source_is_sent() {
         session.as_object().unwrap().keys().eq(documented),
         "{session}"
     );
-    let root = folder.trust_root();
+    let root = directory.trust_root();
     let session = ["verify", "--session", "session.json"];
-    let result = kettle(&session, &folder, &["--trust-root", root.to_str().unwrap()]);
+    let result = kettle(
+        &session,
+        &directory,
+        &["--trust-root", root.to_str().unwrap()],
+    );
     assert_eq!(result["verdict"], "accepted", "{result:#}");
     let pin = result["claims"]["pinned_public_key"].as_str().unwrap();
     pinned(&server, pin, true);
@@ -157,7 +161,7 @@ fn a_session_is_verified_before_any_source_is_sent() {
     assert_eq!(server.get(&path).json()["state"], "finished");
 }
 
-/// Whether curl talks to the server with this pin.
+/// Returns whether curl accepts the server with this pin.
 fn pinned(server: &Server, pin: &str, expected: bool) {
     let url = format!("https://127.0.0.1:{}/health", server.tls_port);
     let curl = Command::new("curl")
@@ -169,12 +173,12 @@ fn pinned(server: &Server, pin: &str, expected: bool) {
 
 #[test]
 fn without_evidence_there_is_no_bundle() {
-    // One report is what the service itself wants before it serves.
-    let folder = Folder::with(Faults {
+    // The service itself requests one report before it serves.
+    let directory = Directory::with(Faults {
         reports: Some(1),
         ..Faults::default()
     });
-    let server = Server::with_options(&folder.options());
+    let server = Server::with_options(&directory.options());
     let answer = server.run(&hello());
     assert_eq!(
         (answer.status, &answer.json()["error_type"]),
@@ -205,12 +209,12 @@ fn without_evidence_there_is_no_bundle() {
 }
 
 #[test]
-fn a_host_that_hands_over_nothing_makes_an_empty_chain() {
-    let folder = Folder::with(Faults {
+fn a_host_without_certificates_makes_an_empty_chain() {
+    let directory = Directory::with(Faults {
         handed_over: HandedOver::Nothing,
         ..Faults::default()
     });
-    let server = Server::with_options(&folder.options());
+    let server = Server::with_options(&directory.options());
     let evidence = server.get(&format!("/attestation?nonce={NONCE}")).json();
     assert_eq!(evidence["evidence"]["cert_chain"], Value::Null);
 }
@@ -240,7 +244,7 @@ fn a_processor_that_does_not_work_stops_the_service_before_it_serves() {
             "certificate table is broken",
         ),
     ] {
-        let folder = Folder::with(faults);
+        let directory = Directory::with(faults);
         let work = tempfile::tempdir().unwrap();
         let ended = Command::new(env!("CARGO_BIN_EXE_kettle-host"))
             .args([
@@ -252,7 +256,7 @@ fn a_processor_that_does_not_work_stops_the_service_before_it_serves() {
                 "--work",
             ])
             .arg(work.path())
-            .args(folder.options())
+            .args(directory.options())
             .output()
             .unwrap();
         let errors = String::from_utf8_lossy(&ended.stderr);
@@ -297,11 +301,11 @@ fn a_binary_with_the_simulator_says_so() {
 
 #[test]
 fn the_command_makes_processors_and_signs_reports() {
-    let folder = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     let simulator = |arguments: &[&str]| {
         let made = Command::new(env!("CARGO_BIN_EXE_kettle-simulator"))
             .args(arguments)
-            .current_dir(folder.path())
+            .current_dir(directory.path())
             .output();
         let made = made.unwrap();
         assert!(
@@ -334,7 +338,7 @@ fn the_command_makes_processors_and_signs_reports() {
         "--out",
         "report",
     ]);
-    let report = Report::try_from(&fs::read(folder.path().join("report")).unwrap()[..]).unwrap();
+    let report = Report::try_from(&fs::read(directory.path().join("report")).unwrap()[..]).unwrap();
     assert_eq!(
         (report.version(), report.report_data(), report.measurement()),
         (5, [7; 64], MEASUREMENT)
@@ -342,9 +346,12 @@ fn the_command_makes_processors_and_signs_reports() {
 }
 
 #[test]
-fn the_command_packs_a_folder_as_the_appliance_packs_a_bundle() {
-    let folder = tempfile::tempdir().unwrap();
-    let (unpacked, packed) = (folder.path().join("p"), folder.path().join("p.tar.gz"));
+fn the_command_packs_a_directory_as_the_appliance_packs_a_bundle() {
+    let directory = tempfile::tempdir().unwrap();
+    let (unpacked, packed) = (
+        directory.path().join("p"),
+        directory.path().join("p.tar.gz"),
+    );
     fs::create_dir_all(unpacked.join("artifacts/deep")).unwrap();
     let program = unpacked.join("artifacts/deep").join("n".repeat(150));
     for (path, content) in [
@@ -358,7 +365,7 @@ fn the_command_packs_a_folder_as_the_appliance_packs_a_bundle() {
         .args([
             "bundle", "--folder", "p", "--time", "7", "--out", "p.tar.gz",
         ])
-        .current_dir(folder.path())
+        .current_dir(directory.path())
         .output()
         .unwrap();
     assert!(
@@ -375,13 +382,13 @@ fn the_command_packs_a_folder_as_the_appliance_packs_a_bundle() {
         ),
         (Some(7), 1, true)
     );
-    let folder = kettle::bundle::read::open(&unpacked).unwrap();
+    let directory = kettle::bundle::read::open(&unpacked).unwrap();
     assert_eq!(
         kettle::bundle::read::Bundle {
             time: None,
             project: None,
             ..read
         },
-        folder
+        directory
     );
 }

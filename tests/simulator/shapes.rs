@@ -1,4 +1,5 @@
-//! Every product, kind of key and version of the report, judged by an implementation that is not ours and by ours.
+//! Every product, kind of key and version of the report, verified by another implementation and by
+//! ours.
 
 use kettle::simulator::{Identity, Key, Processor, RSA_BITS};
 use kettle::snp::report::Report;
@@ -12,16 +13,16 @@ use sev::parser::ByteParser as _;
 
 use super::processors::{MEASUREMENT, all};
 
-/// 2026-06-01T00:00:00Z.
+/// The moment of interest: 2026-06-01T00:00:00Z.
 const NOW: u64 = 1_780_272_000;
 const DATA: [u8; 64] = [0x42; 64];
 
-/// The report that firmware of each version would make, by the same key.
+/// Returns the report that firmware of each version would make, by the same key.
 fn reports(processor: &Processor) -> impl Iterator<Item = (u32, Report)> {
     (2..=5).map(|version| {
-        let folder = tempfile::tempdir().unwrap();
-        processor.save(folder.path()).unwrap();
-        let mut same = Processor::open(folder.path()).unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        processor.save(directory.path()).unwrap();
+        let mut same = Processor::open(directory.path()).unwrap();
         (same.report_version, same.measurement) = (version, MEASUREMENT);
         (version, same.report(&DATA, 0))
     })
@@ -40,7 +41,8 @@ fn theirs(processor: &Processor, report: &Report) -> std::io::Result<()> {
     (&chain, &AttestationReport::from_bytes(report.as_bytes())?).verify()
 }
 
-/// They tell the product of a report without CPUID by its chip id, which a VLEK's report does not have.
+/// Returns whether the crate cannot tell the product: without CPUID it uses the chip id, which a
+/// VLEK's report does not have.
 fn is_unknown_to_them(processor: &Processor, version: u32) -> bool {
     version == 2 && processor.identity().key == Key::Vlek
 }

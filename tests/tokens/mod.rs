@@ -1,6 +1,7 @@
 //! Rust source as tokens, as far as rules about it need them.
 
-/// Names, `::`, single characters of punctuation, and string literals with their quotes; comments and characters are dropped.
+/// Returns names, `::`, single characters of punctuation, and string literals with their quotes;
+/// drops comments and characters.
 pub fn tokens(text: &str) -> Vec<String> {
     let mut found = Vec::new();
     let mut rest = text;
@@ -55,7 +56,7 @@ fn block_comment(text: &str) -> usize {
     index
 }
 
-/// The content and the whole length of the string literal at the front of `text`.
+/// Returns the content and the whole length of the string literal at the beginning of `text`.
 fn string_literal(text: &str) -> Option<(&str, usize)> {
     let opening = text
         .find(|c| !"bcr#".contains(c))
@@ -92,7 +93,7 @@ fn unescaped_quote(text: &str) -> Option<usize> {
     None
 }
 
-/// The length of a character literal, or of the quote of a lifetime.
+/// Returns the length of a character literal, or of the quote of a lifetime.
 fn character(text: &str) -> usize {
     let mut chars = text.char_indices().skip(1);
     match (chars.next(), chars.next()) {

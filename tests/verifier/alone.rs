@@ -1,4 +1,4 @@
-//! What the program needs: nothing of the machine, no socket, little memory, whatever a bundle is.
+//! What does the program need? Nothing of the machine, no socket, little memory, for any bundle.
 
 use std::fmt::Write as _;
 use std::fs::{self, File};
@@ -17,11 +17,11 @@ use rustix::pipe::fcntl_setpipe_size;
 use super::command::Files;
 use super::scene::{NONCE, Scene};
 
-/// Most memory of any verification, in KiB.
+/// The most memory of any verification, in KiB.
 const MAX_PEAK_KIB: u64 = 16 << 10;
 
-/// A filter for the kernel (struct sock_filter, seccomp(2)): ends a process that makes a socket, connects, or makes a ring that
-/// could do so for it. Numbers of x86_64.
+/// Returns a filter for the kernel (struct sock_filter, seccomp(2)) that ends a process that makes
+/// a socket, connects, or makes a ring that could do so for it. Numbers of x86_64.
 fn without_sockets() -> Vec<u8> {
     const SYSTEM_CALLS: [u32; 4] = [41, 42, 53, 425];
     const LOAD_NUMBER: (u16, u32) = (0x20, 0);
@@ -46,9 +46,9 @@ fn without_sockets() -> Vec<u8> {
 
 /// Runs under that filter, with these of the machine's files.
 fn run(binds: &[(&Path, &str)], command: &[&str]) -> ExitStatus {
-    let folder = tempfile::tempdir().unwrap();
-    fs::write(folder.path().join("filter"), without_sockets()).unwrap();
-    let filter = File::open(folder.path().join("filter")).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    fs::write(directory.path().join("filter"), without_sockets()).unwrap();
+    let filter = File::open(directory.path().join("filter")).unwrap();
     rustix::io::fcntl_setfd(&filter, FdFlags::empty()).unwrap();
     let mut bwrap = Command::new("bwrap");
     bwrap.args([
@@ -112,7 +112,7 @@ fn a_socket_would_have_been_noticed() {
     assert_eq!(connecting.code(), Some(128 + SIGSYS));
 }
 
-/// The peak of its memory in KiB, and what it printed. It is held at its verdict by a pipe that is full.
+/// Returns the peak of its memory in KiB, and its output. A full pipe stops it at its verdict.
 fn peak(files: &Files, bundle: &str) -> (u64, String) {
     let (mut reader, mut writer) = std::io::pipe().unwrap();
     let size = fcntl_setpipe_size(&writer, 4096).unwrap();
@@ -149,7 +149,7 @@ fn read(reader: &mut PipeReader) -> String {
     text.trim_start().to_owned()
 }
 
-/// A gzip tar of these files, and after them one of so many zeros.
+/// Returns a gzip tar of these files, and after them one of this many zeros.
 fn archive(path: &Path, files: &[(String, &[u8])], zeros: u64) {
     let mut entries: Vec<_> = files
         .iter()
@@ -166,7 +166,7 @@ fn archive(path: &Path, files: &[(String, &[u8])], zeros: u64) {
     write(File::create(path).unwrap(), "project", entries, 0).unwrap();
 }
 
-/// As many paths as are allowed.
+/// Returns as many paths as are allowed.
 fn paths() -> Vec<(String, &'static [u8])> {
     let count = MAX_BUNDLE_ENTRIES - 8;
     let length = MAX_BUNDLE_PATHS_BYTES / count - "artifacts/".len() - 1;
@@ -175,7 +175,8 @@ fn paths() -> Vec<(String, &'static [u8])> {
         .collect()
 }
 
-/// Objects in objects, each with so many keys that are long in memory and short in the document.
+/// Returns objects in objects, each with many keys that are long in memory and short in the
+/// document.
 fn keys(per_object: usize) -> String {
     let digits: Vec<_> = (b'a'..=b'z')
         .chain(b'A'..=b'Z')
@@ -199,7 +200,7 @@ fn keys(per_object: usize) -> String {
     text + "0" + &"}".repeat(depth)
 }
 
-/// The good statement with its lists as long as they can be.
+/// Returns the good statement with its lists as long as they can be.
 fn lists(scene: &Scene) -> String {
     let mut statement = scene.statement.clone();
     let empty = serde_json::json!({"name": "", "digest": {}});
@@ -230,7 +231,7 @@ fn memory_is_small_whatever_a_bundle_is() {
     let mut wide = vec![b' '; MAX_EVIDENCE_BYTES as usize];
     wide[..evidence.1.len()].copy_from_slice(evidence.1);
     let lists = document("provenance.json", leak(lists(&scene).into_bytes()));
-    // A character of one byte that messages show as six.
+    // One-byte characters that messages show as six bytes.
     let long = |pointer: &str, length: usize| {
         let mut statement = scene.statement.clone();
         *statement.pointer_mut(pointer).unwrap() = "\u{7f}".repeat(length).into();

@@ -31,7 +31,7 @@ use super::scene::{NONCE, Scene};
 
 const BUILDER: &str = "/predicate/runDetails/builder/id";
 const PARAMETERS: &str = "/predicate/buildDefinition/internalParameters";
-/// Of the published image.
+/// The kernel's digest in the published image.
 const KERNEL: &str = "1111111111111111111111111111111111111111111111111111111111111111";
 const INITRD: &str = "2222222222222222222222222222222222222222222222222222222222222222";
 const ROOT_HASH: &str = "3333333333333333333333333333333333333333333333333333333333333333";
@@ -39,14 +39,14 @@ const VERSION: &str = "9.9.9";
 
 type Edit<T> = Box<dyn Fn(&mut T)>;
 
-/// What is signed, and what is changed on the way.
+/// The signed parts, and changes to them on the way.
 pub struct AzureScene {
     pub scene: Scene,
     pub edit_claims: Edit<Value>,
-    /// Instead of the claims as they are written.
+    /// Replaces the written claims.
     claims: Option<Vec<u8>>,
     edit_hcl: Edit<Vec<u8>>,
-    /// Instead of the first 48 bytes of the report data.
+    /// Replaces the first 48 bytes of the report data.
     pub extra_data: Option<Vec<u8>>,
     pub registers: [[u8; 32]; 24],
     edit_message: Edit<Vec<u8>>,
@@ -55,7 +55,7 @@ pub struct AzureScene {
     pub references: Value,
 }
 
-/// The attestation key of the good scene.
+/// Returns the attestation key of the good scene.
 fn attestation_key() -> &'static rsa::RsaPrivateKey {
     &keys().other
 }
@@ -64,7 +64,7 @@ fn register(byte: u8) -> String {
     hex::encode([byte; 32])
 }
 
-/// A published file with two ways to boot.
+/// Returns a published file with two ways to boot.
 fn published() -> Value {
     let chain = json!({
         "vcpu_type": "EPYC-v4",
@@ -96,7 +96,7 @@ fn published() -> Value {
     })
 }
 
-/// What the appliance says of its image; the command line is the one of the boot, not the
+/// Returns the appliance's claim about its image; the command line is the one of the boot, not the
 /// published one.
 fn image() -> Value {
     let file = |name: &str, sha256: &str| json!({"name": name, "digest": {"sha256": sha256}});
@@ -110,7 +110,7 @@ fn image() -> Value {
 }
 
 impl AzureScene {
-    /// A bundle that is accepted.
+    /// Returns a scene whose bundle is accepted.
     pub fn good() -> Self {
         let mut scene = Scene::good();
         scene.statement.pointer_mut(PARAMETERS).unwrap()["image"] = image();
@@ -200,7 +200,7 @@ impl AzureScene {
         message
     }
 
-    /// Evidence about some bytes.
+    /// Returns evidence about some bytes.
     pub fn document(&self, extra_data: &[u8]) -> Value {
         let message = self.message(extra_data);
         let der = self.signer.to_pkcs8_der().unwrap();
@@ -270,7 +270,7 @@ impl AzureScene {
     }
 }
 
-/// A report as Microsoft's paravisor has it.
+/// Returns a report like that of Microsoft's paravisor.
 fn of_microsoft(report: &mut [u8; 1184]) {
     report[4] = 11;
     report[8..16].copy_from_slice(&0x3_001f_u64.to_le_bytes());
@@ -287,7 +287,7 @@ fn case(code: &'static str, check: Check, change: impl FnOnce(&mut AzureScene)) 
     Case(code, check, changed(change))
 }
 
-/// A byte of the report, before it is signed.
+/// Changes a byte of the report, before it is signed.
 fn report(code: &'static str, check: Check, offset: usize, value: u8) -> Case {
     case(code, check, |scene| {
         scene.scene.edit_report = Box::new(move |report| {
@@ -297,7 +297,7 @@ fn report(code: &'static str, check: Check, offset: usize, value: u8) -> Case {
     })
 }
 
-/// A byte of the quote, before it is signed.
+/// Changes a byte of the quote, before it is signed.
 fn quoted(code: &'static str, offset: usize, value: u8) -> Case {
     case(code, Check::Quote, |scene| {
         scene.edit_message = Box::new(move |message| message[offset] = value)
@@ -318,7 +318,7 @@ fn document(code: &'static str, check: Check, pointer: &'static str, value: Valu
     })
 }
 
-/// The outcomes by the name of their check.
+/// Returns the outcomes by the name of their check.
 fn outcomes(result: &AttestationResult) -> BTreeMap<&'static str, &'static str> {
     result
         .outcomes()
@@ -333,7 +333,7 @@ fn codes(result: &AttestationResult) -> Vec<&'static str> {
         .collect()
 }
 
-/// One case for each rejection that only this platform has.
+/// Returns a case for each rejection that only this platform has.
 pub fn cases() -> Vec<Case> {
     let mut cases = cases_of_evidence();
     cases.extend(cases_of_boot());
@@ -392,7 +392,7 @@ fn cases_of_evidence() -> Vec<Case> {
             "/keys/0/n",
             json!(URL_SAFE_NO_PAD.encode([0xff; 255])),
         ),
-        // Whatever is waived of the guest's policy: another level is not the paravisor's.
+        // Even with the guest's policy waived: another level is not the paravisor's.
         case("paravisor-vmpl", ROOM, |scene| {
             scene.scene.edit_report = Box::new(|report| {
                 of_microsoft(report);
@@ -490,7 +490,7 @@ fn cases_of_boot() -> Vec<Case> {
     cases
 }
 
-/// A bundle whose evidence has the form of an earlier server.
+/// Returns a bundle whose evidence has the form of an earlier server.
 fn foreign_bundle() -> AttestationResult {
     let path = concat!(
         env!("CARGO_MANIFEST_DIR"),
@@ -573,7 +573,7 @@ fn the_checks_of_this_platform_stand_in_their_order() {
 }
 
 #[test]
-fn what_builds_on_a_rejection_is_not_reached() {
+fn checks_that_build_on_a_rejection_are_not_reached() {
     const AFTER: [&str; 4] = ["quote", "boot-measurement", "report-data", "nonce"];
     let rejecting = |offset: usize, value: u8| {
         changed(|scene| {
@@ -706,7 +706,7 @@ fn every_published_boot_is_one_and_no_mixture_of_two() {
 
 #[test]
 fn a_launch_measurement_says_nothing_about_a_machine_with_a_paravisor() {
-    // What the reader gave as a launch measurement is the paravisor's own: no boot is known by it.
+    // The reader's launch measurement is the paravisor's own: it identifies no boot.
     let mut scene = AzureScene::good();
     scene.references = Value::Null;
     let mut expectations = scene.expectations();
@@ -728,7 +728,7 @@ fn a_bundle_of_one_platform_is_not_accepted_by_the_checks_of_the_other() {
         *scene.scene.statement.pointer_mut(BUILDER).unwrap() = json!(BUILDER_SEV_SNP)
     });
     assert_eq!(codes(&claiming), ["builder-unknown"]);
-    // The report of a paravisor as if a guest of ours had asked for it, with the paravisor's
+    // The report of a paravisor as if an ordinary guest had requested it, with the paravisor's
     // measurement believed.
     let hcl = URL_SAFE_NO_PAD
         .decode(
@@ -885,7 +885,7 @@ fn evidence_that_another_machine_made_does_not_fit_together() {
         });
     });
     assert_eq!(codes(&other), ["runtime-data-binding"]);
-    // Anybody's own guest on AMD's silicon, with all that a paravisor would say.
+    // Anybody's own guest on AMD's silicon, with everything that a paravisor would claim.
     let own_guest = changed(|scene| scene.scene.edit_report = Box::new(|report| report[4] = 11));
     assert_eq!(codes(&own_guest), ["paravisor-id-key"]);
 }
@@ -899,7 +899,7 @@ fn the_simulated_machine_is_believed_under_its_own_root_only() {
     assert_eq!(codes(&result), ["issuer-unknown"]);
 }
 
-/// A folder with the bundle, the reference file and the trust root.
+/// A directory with the bundle, the reference file and the trust root.
 fn files(scene: &AzureScene) -> Files {
     let files = Files::new(&scene.scene);
     fs::write(

@@ -1,4 +1,4 @@
-//! `kettle verify` as people run it.
+//! Runs of `kettle verify`, as people run it.
 
 use std::fs;
 use std::io::Write as _;
@@ -18,12 +18,12 @@ use super::signed;
 
 const ENVELOPE: &str = "provenance.sigstore.json";
 
-/// A folder with the bundle, packed and unpacked, and the trust root.
+/// A directory with the bundle, packed and unpacked, and the trust root.
 pub struct Files(tempfile::TempDir);
 
 impl Files {
     pub fn new(scene: &Scene) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().unwrap();
         let bundle = scene.bundle();
         let evidence = bundle.evidence.unwrap();
         let mut files: Vec<(&str, &[u8])> = vec![
@@ -39,19 +39,19 @@ impl Files {
             .map(|(path, bytes)| Entry::of_bytes(*path, bytes))
             .collect();
         fs::write(
-            folder.path().join("p.tar.gz"),
+            directory.path().join("p.tar.gz"),
             write(Vec::new(), "project", entries, 0).unwrap(),
         )
         .unwrap();
         for (path, bytes) in files {
-            let path = folder.path().join("p").join(path);
+            let path = directory.path().join("p").join(path);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, bytes).unwrap();
         }
         let root = pem("CERTIFICATE", &scene.ark.signed(&keys().ark))
             + &pem("CERTIFICATE", &scene.ask.signed(&keys().ark));
-        fs::write(folder.path().join("root.pem"), root).unwrap();
-        Self(folder)
+        fs::write(directory.path().join("root.pem"), root).unwrap();
+        Self(directory)
     }
 
     pub fn path(&self) -> &Path {
@@ -67,7 +67,7 @@ impl Files {
             .unwrap()
     }
 
-    /// Not run yet, with everything that a good bundle needs, and JSON.
+    /// Prepares a run with everything that a good bundle needs, and JSON.
     pub fn command(&self, bundle: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_kettle"));
         command
@@ -85,7 +85,7 @@ impl Files {
         command
     }
 
-    /// What people read of the unpacked bundle.
+    /// Returns the text output about the unpacked bundle.
     fn text(&self, given: &[&str]) -> String {
         let fixed = [
             "p",
@@ -97,7 +97,7 @@ impl Files {
         String::from_utf8(self.run(&[&fixed[..], given].concat()).stdout).unwrap()
     }
 
-    /// With everything that a good bundle needs.
+    /// Runs it with everything that a good bundle needs.
     fn verify(&self, bundle: &str, more: &[&str]) -> Output {
         let measurement = "5a".repeat(48);
         let fixed = [
@@ -118,7 +118,7 @@ fn json(output: &Output) -> Value {
 }
 
 #[test]
-fn archive_and_folder_are_accepted_and_what_is_not_established_is_said() {
+fn archive_and_directory_are_accepted_and_what_is_not_established_is_said() {
     let files = Files::new(&Scene::good());
     for bundle in ["p.tar.gz", "p"] {
         let output = files.verify(bundle, &[]);
@@ -245,7 +245,7 @@ fn wrong_usage_is_no_verdict() {
 }
 
 #[test]
-fn what_a_bundle_is_wrong_in_is_a_rejection() {
+fn a_fault_of_a_bundle_is_a_rejection() {
     let files = Files::new(&Scene::good());
     let evidence = fs::read_to_string(files.path().join("p/evidence.json")).unwrap();
     let report = |edit: &dyn Fn(&mut Vec<u8>)| {
@@ -430,7 +430,8 @@ fn a_policy_says_all_of_it_with_paths_of_its_own() {
     assert_eq!(json(&added)["checks"][10]["code"], "artifact-not-a-subject");
 }
 
-/// A file of reference values whose only measurement is that of the scene; with further members.
+/// Returns a file of reference values whose only measurement is that of the scene, with further
+/// members.
 fn reference_file(members: &Value) -> Value {
     let digest = "ab".repeat(32);
     let mut file = serde_json::json!({
@@ -500,7 +501,8 @@ fn the_result_names_who_said_that_the_measurement_is_to_be_believed() {
     assert_eq!(other["checks"][6]["actual"], "aa".repeat(32));
 }
 
-/// A scene with the measurement of the newest release, whose statement claims that image with `kernel` as its kernel.
+/// Returns a scene with the measurement of the newest release, whose statement claims that image
+/// with `kernel` as its kernel.
 fn of_a_release(kernel: Option<&str>) -> Scene {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("measurements/0.2.0.json");
     let file: Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
@@ -709,7 +711,7 @@ fn a_revoked_measurement_is_refused_however_it_is_given_and_waived() {
         format!("measurements = {published:?}"),
     )
     .unwrap();
-    // As it was published at first: without a word of its own.
+    // As it was first published: without `withdrawn`.
     let mut old: Value = serde_json::from_slice(&fs::read(&published).unwrap()).unwrap();
     old.as_object_mut().unwrap().remove("withdrawn").unwrap();
     fs::write(files.path().join("old.json"), old.to_string()).unwrap();

@@ -1,4 +1,5 @@
-//! The settled corners, sentence by sentence: for each, what is still accepted and what no longer is.
+//! Where exactly does each rule end? For each sentence: what is still accepted, and what is
+//! rejected.
 
 use std::io;
 
@@ -20,7 +21,7 @@ use serde_json::{Value, json};
 use super::hierarchy::{keys, pem, tlv};
 use super::scene::{ALIAS_CHECK_COMPLETE, MEASUREMENT, MICROCODE, SNP, Scene, digest, evidence};
 
-/// The code of the one check that rejects; nothing for an accepted bundle.
+/// Returns the code of the only check that rejects; nothing for an accepted bundle.
 fn code(result: &AttestationResult) -> &'static str {
     let codes: Vec<_> = result
         .outcomes()
@@ -166,7 +167,7 @@ fn tcb_versions_are_compared_by_component() {
     }
 }
 
-/// A Genoa of this processor with these reported versions, and the minimum that the reader gave.
+/// Returns a Genoa with these reported versions, and the minimum that the reader gave.
 fn versions(processor: [u8; 2], snp: u8, microcode: u8, minimum: &str) -> AttestationResult {
     let minimum = if minimum.is_empty() {
         MinimumTcb::default()
@@ -210,14 +211,14 @@ fn old_firmware_is_refused_unless_the_reader_takes_it() {
         (GENOA_X, SNP, 80, "", "tcb-below-floor"),
         (BERGAMO, SNP, 27, "", ""),
         (BERGAMO, SNP, 26, "", "tcb-below-floor"),
-        // Nobody knows what this one needs, so it needs the most of its product.
+        // The needs of this one are unknown, so it needs the most of its product.
         (UNHEARD_OF, SNP, MICROCODE, "", ""),
         (UNHEARD_OF, SNP, MICROCODE - 1, "", "tcb-below-floor"),
         (UNHEARD_OF, SNP, 81, "", "tcb-below-floor"),
         (UNHEARD_OF, SNP, 0, "", "tcb-below-floor"),
         (UNHEARD_OF, SNP, 0, "microcode=0", ""),
         (UNHEARD_OF, SNP - 1, 0xff, "", "tcb-below-floor"),
-        // What is given stands in for the floor of its component, and of no other.
+        // A given version replaces the floor of its component, and of no other.
         (GENOA, SNP - 1, MICROCODE, "snp=26", ""),
         (GENOA, SNP - 2, MICROCODE, "snp=26", "tcb-below-minimum"),
         (GENOA, SNP - 1, MICROCODE - 1, "snp=26", "tcb-below-floor"),
@@ -322,7 +323,7 @@ fn firmware_that_looks_for_aliases_has_to_have_found_none() {
         (SNP, SNP, 0, "alias-check-incomplete"),
         (SNP, SNP, !ALIAS_CHECK_COMPLETE, "alias-check-incomplete"),
         (SINCE, SINCE, 0, "alias-check-incomplete"),
-        // Reported as older than it is: what runs decides.
+        // Reported as older than it is: the running firmware decides.
         (SINCE, SINCE - 1, 0, "alias-check-incomplete"),
         (SINCE - 1, SINCE - 1, 0, ""),
     ] {
@@ -335,7 +336,7 @@ fn firmware_that_looks_for_aliases_has_to_have_found_none() {
                 report[offset + 6] = current;
             }
         });
-        // Old firmware is let through: the check is of its own.
+        // Old firmware is accepted here: this check is separate.
         scene.edit_expectations = Box::new(|expected| expected.minimum_tcb = MinimumTcb::none());
         assert_eq!(
             code(&scene.verify()),
@@ -377,7 +378,7 @@ fn a_certificate_has_one_role_and_its_issuer_the_role_that_goes_with_it() {
         (false, "SEV-Test", "SEV-VCEK2", "certificate-subject"),
         (false, "SEV-Test", "sev-vcek", "certificate-subject"),
         (false, "SEV-Test", "", "certificate-subject"),
-        // An intermediate that does not say which it is.
+        // An intermediate certificate that does not name its kind.
         (false, "Test", "SEV-VCEK", "certificate-issuer-role"),
         (true, "VLEK-Test", "SEV-VLEK", "certificate-issuer-role"),
         (false, "SEV-VCEK", "SEV-VCEK", "certificate-issuer-role"),
@@ -688,7 +689,7 @@ fn json_is_read_as_one_document_that_everybody_reads_alike() {
 #[test]
 fn evidence_is_standard_base64_with_its_padding() {
     let scene = Scene::good();
-    // A report that needs all of the alphabet.
+    // A report whose base64 has every character of the alphabet.
     let (report, leaf) = ([0xfb; 1184], scene.leaf_der());
     let good = STANDARD.encode(report);
     assert!(good.ends_with('=') && good.contains('+') && good.contains('/'));
@@ -713,7 +714,7 @@ fn evidence_is_standard_base64_with_its_padding() {
     }
 }
 
-/// Changes names of subjects and files alike.
+/// Renames subjects and files alike.
 fn named(name: &str) -> &'static str {
     let name = name.to_owned();
     changed(|scene| {
@@ -876,7 +877,7 @@ fn the_top_directory_of_an_archive_is_called_like_the_repository_of_the_statemen
             Some("project"),
             "project-mismatch",
         ),
-        // A folder has no name of its own, and no statement names the folder in an archive.
+        // A directory has no name of its own, and no statement names the directory in an archive.
         (repository("https://example.org/other.git"), None, ""),
         (archive, Some("anything"), ""),
     ] {
@@ -933,7 +934,7 @@ fn the_top_directory_of_an_archive_has_a_name_that_projects_have() {
             "{top}: {refusal}"
         );
     }
-    // These are no names of files either.
+    // These are not valid file names either.
     for top in ["", ".", "..", "-p", "--", "p\\q", "\u{e9}", "p\n"] {
         let refusal = called(top).unwrap_err();
         assert!(
@@ -958,7 +959,7 @@ fn attributes_that_nobody_could_list_are_said_to_be_unknown() {
 }
 
 #[test]
-fn what_a_statement_says_of_its_files_has_a_type() {
+fn records_of_files_in_a_statement_have_a_type() {
     let internal = "/predicate/buildDefinition/internalParameters";
     for (pointer, name, value) in [
         ("/subject/0", "annotations", json!({"executable": "true"})),
@@ -980,7 +981,7 @@ fn what_a_statement_says_of_its_files_has_a_type() {
     }
 }
 
-/// A bundle of a statement and this.
+/// Returns a bundle of a statement and this file.
 fn beside(path: &str, content: &[u8]) -> Vec<u8> {
     let entries = [("provenance.json", &b"{}"[..]), (path, content)];
     write(
@@ -994,7 +995,7 @@ fn beside(path: &str, content: &[u8]) -> Vec<u8> {
     .unwrap()
 }
 
-/// The first header of an archive, and nothing else.
+/// Returns the first header of an archive, and nothing else.
 fn pax_header_of(size: u64) -> Vec<u8> {
     let mut header = tar::Header::new_ustar();
     header.set_path("pax-header").unwrap();

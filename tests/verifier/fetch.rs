@@ -1,5 +1,6 @@
-//! `kettle verify --fetch` and `kettle complete` with a key service of ours, on reports of real hardware. The service is
-//! reached as in a network with a proxy, and shows a certificate of an authority that only these runs know.
+//! `kettle verify --fetch` and `kettle complete` with a test's key service, on reports of real
+//! hardware. The service is reached through a proxy, and shows a certificate of an authority that
+//! only these runs know.
 
 use std::fs;
 use std::io::{BufReader, Write as _};
@@ -23,30 +24,30 @@ const TURIN: &str = "turin-v5-vcek-85da705e";
 const VLEK: &str = "milan-v3-vlek-decdab94";
 const HOST: &str = "kdsintf.amd.com";
 
-/// What the service does with a path.
+/// The service's action for a path.
 type Service = Box<dyn Fn(&str) -> Reply + Send>;
 
-/// What the service answers.
+/// The response of the service.
 enum Reply {
     /// Status and body.
     Whole(u16, Vec<u8>),
-    /// The length of the body, and less of it.
+    /// The length of the body, and fewer bytes.
     Short(usize),
     /// A body without an end.
     Endless,
-    /// Nothing.
+    /// No response.
     Cut,
 }
 
-/// A folder with the evidence of a real report, a key service, and a cache.
+/// A directory with the evidence of a real report, a key service, and a cache.
 struct Desk {
-    folder: tempfile::TempDir,
+    directory: tempfile::TempDir,
     port: u16,
     asked: Arc<Mutex<Vec<String>>>,
     service: Arc<Mutex<Service>>,
 }
 
-/// An authority that nobody knows, and the service's certificate from it.
+/// Returns an unknown authority, and the service's certificate from it.
 fn authority() -> &'static (String, Arc<ServerConfig>) {
     static AUTHORITY: OnceLock<(String, Arc<ServerConfig>)> = OnceLock::new();
     AUTHORITY.get_or_init(|| {
@@ -73,7 +74,8 @@ fn authority() -> &'static (String, Arc<ServerConfig>) {
     })
 }
 
-/// A proxy that sends everybody to the service. Those who go away early are part of the tests.
+/// Starts a proxy that connects every client to the service. Clients that go away early are part of
+/// the tests.
 fn start(asked: &Arc<Mutex<Vec<String>>>, service: &Arc<Mutex<Service>>) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -131,7 +133,7 @@ fn serve(
     stream.flush()
 }
 
-/// The first line of a header block, which is read to its end.
+/// Reads a header block to its end, and returns its first line.
 fn header_block(stream: &mut impl std::io::BufRead) -> std::io::Result<String> {
     let mut first = String::new();
     stream.read_line(&mut first)?;
@@ -153,7 +155,7 @@ fn file(report: &str, name: &str) -> Vec<u8> {
     .unwrap()
 }
 
-/// Evidence with a certificate, or without.
+/// Returns evidence with a certificate, or without.
 fn document(report: &[u8], certificate: Option<&[u8]>) -> Value {
     let mut document = evidence(report, certificate.unwrap_or_default());
     if certificate.is_none() {
@@ -165,14 +167,14 @@ fn document(report: &[u8], certificate: Option<&[u8]>) -> Value {
 
 impl Desk {
     fn with(evidence: &Value) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().unwrap();
         let (asked, service) = (
             Arc::default(),
             Arc::new(Mutex::new(Box::new(|_: &str| Reply::Cut) as Service)),
         );
         let port = start(&asked, &service);
         let desk = Self {
-            folder,
+            directory,
             port,
             asked,
             service,
@@ -182,16 +184,16 @@ impl Desk {
         desk
     }
 
-    /// Of a report whose host handed over nothing.
+    /// Creates a desk with a report whose host passed no certificate.
     fn of(report: &str) -> Self {
         Self::with(&document(&file(report, "report.bin"), None))
     }
 
     fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
+        self.directory.path().join(name)
     }
 
-    /// What the service does from now on.
+    /// Sets the service's action from now on.
     fn serves(&self, service: impl Fn(&str) -> Reply + Send + 'static) {
         *self.service.lock().unwrap() = Box::new(service);
     }
@@ -216,7 +218,7 @@ impl Desk {
     fn kettle(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_kettle"));
         command
-            .current_dir(self.folder.path())
+            .current_dir(self.directory.path())
             .env("PATH", self.path("nothing"))
             .env("HTTPS_PROXY", format!("http://127.0.0.1:{}", self.port))
             .env_remove("https_proxy")
@@ -244,7 +246,7 @@ impl Desk {
             .unwrap()
     }
 
-    /// Outcomes or codes of the three checks that the certificate decides.
+    /// Returns outcomes or codes of the three checks that depend on the certificate.
     fn fetch(&self, more: &[&str]) -> [String; 3] {
         let output = self.run(&[&["--fetch", "--cache", "cache"], more].concat());
         assert_eq!(output.status.code(), Some(1), "{output:?}");
@@ -260,7 +262,7 @@ impl Desk {
         })
     }
 
-    /// The error of a run that verified nothing.
+    /// Returns the error of a run that verified nothing.
     fn error(&self, more: &[&str]) -> String {
         let output = self.run(more);
         assert_eq!(output.status.code(), Some(2), "{output:?}");
@@ -274,7 +276,7 @@ impl Desk {
 }
 
 #[test]
-fn what_is_fetched_is_verified_and_kept_and_not_fetched_again() {
+fn a_fetched_certificate_is_verified_and_kept_and_not_fetched_again() {
     for report in [GENOA, TURIN] {
         let desk = Desk::of(report).answering(&file(report, "vek.der"), 200);
         assert_eq!(desk.fetch(&[]), ["pass", "pass", "pass"], "{report}");
@@ -304,7 +306,7 @@ fn what_is_fetched_is_verified_and_kept_and_not_fetched_again() {
 }
 
 #[test]
-fn a_report_without_a_product_is_asked_for_as_each() {
+fn a_certificate_is_requested_for_each_product_where_the_report_names_none() {
     let desk = Desk::of(GENOA_V2);
     desk.serves(|path| match path.contains("/Genoa/") {
         true => Reply::Whole(200, file(GENOA_V2, "vek.der")),
@@ -326,7 +328,7 @@ fn a_refusal_is_no_verdict_and_says_what_to_do() {
         let body = body.to_vec();
         Box::new(move |_| Reply::Whole(status, body.clone()))
     };
-    let long = vec![b'0'; kettle::kds::MAX_ANSWER_BYTES + 1];
+    let long = vec![b'0'; kettle::kds::MAX_RESPONSE_BYTES + 1];
     let behind = [&file(GENOA, "vek.der")[..], &[0]].concat();
     let cases: Vec<(Service, &str)> = vec![
         (whole(429, b"Too many"), "status 429"),
@@ -338,8 +340,8 @@ fn a_refusal_is_no_verdict_and_says_what_to_do() {
         (whole(200, b""), "no DER"),
         (whole(200, b"<html>Sign in</html>"), "no DER"),
         (whole(200, &behind), "no DER"),
-        (whole(200, &long), "MAX_ANSWER_BYTES"),
-        (Box::new(|_| Reply::Endless), "MAX_ANSWER_BYTES"),
+        (whole(200, &long), "MAX_RESPONSE_BYTES"),
+        (Box::new(|_| Reply::Endless), "MAX_RESPONSE_BYTES"),
     ];
     for (service, says) in cases {
         let desk = Desk::of(GENOA);
@@ -433,7 +435,7 @@ fn another_certificate_is_rejected_and_not_kept() {
 }
 
 #[test]
-fn a_spoiled_cache_is_asked_past_and_mended() {
+fn a_spoiled_cache_is_bypassed_and_repaired() {
     let desk = Desk::of(GENOA).answering(&file(GENOA, "vek.der"), 200);
     desk.fetch(&[]);
     let kept = desk.path("cache").join(&desk.kept()[0]);
@@ -441,7 +443,7 @@ fn a_spoiled_cache_is_asked_past_and_mended() {
         &b""[..],
         b"nothing",
         &file(TURIN, "vek.der"),
-        &vec![0; kettle::kds::MAX_ANSWER_BYTES + 1],
+        &vec![0; kettle::kds::MAX_RESPONSE_BYTES + 1],
     ] {
         fs::write(&kept, spoiled).unwrap();
         assert_eq!(desk.fetch(&[]), ["pass", "pass", "pass"]);
@@ -451,7 +453,7 @@ fn a_spoiled_cache_is_asked_past_and_mended() {
 }
 
 #[test]
-fn nobody_is_asked_unless_something_is_missing_and_fetch_was_said() {
+fn no_request_is_sent_unless_a_certificate_is_missing_and_fetch_was_given() {
     let missing = "certificate-missing";
     let never = |desk: &Desk, more: &[&str], expected: &str| {
         let output = desk.run(more);
@@ -479,7 +481,7 @@ fn nobody_is_asked_unless_something_is_missing_and_fetch_was_said() {
 }
 
 #[test]
-fn what_a_report_says_is_only_ever_digits_to_the_service() {
+fn values_of_a_report_reach_the_service_only_as_digits() {
     let mut hostile = file(GENOA, "report.bin");
     hostile[0x1a0..0x1e0]
         .copy_from_slice(&b"/../;`$(x)`&--output=x \n@127.0.0.1#?%00".repeat(2)[..64]);
@@ -504,7 +506,7 @@ fn what_a_report_says_is_only_ever_digits_to_the_service() {
 }
 
 #[test]
-fn a_list_is_fetched_only_when_asked_for_and_judged() {
+fn a_revocation_list_is_fetched_only_on_request_and_used() {
     let by_nobody = Crl::default().signed(&keys().ark);
     let desk = Desk::of(GENOA);
     desk.serves(move |path| match path.ends_with("crl") {
@@ -513,7 +515,7 @@ fn a_list_is_fetched_only_when_asked_for_and_judged() {
     });
     assert_eq!(desk.fetch(&["--fetch-crl"])[0], "crl-issuer");
     assert_eq!(desk.asked()[1], "https://kdsintf.amd.com/vcek/v1/Genoa/crl");
-    assert_eq!(desk.kept().len(), 1, "the list is nobody's");
+    assert_eq!(desk.kept().len(), 1, "a list of another issuer is kept");
     assert_eq!(desk.fetch(&[])[0], "pass");
     assert_eq!(desk.asked().len(), 2);
 }
@@ -567,11 +569,11 @@ fn the_default_cache_is_below_the_users() {
         1
     );
     fs::remove_dir_all(desk.path("default")).unwrap();
-    fs::write(desk.path("default"), b"no folder").unwrap();
+    fs::write(desk.path("default"), b"no directory").unwrap();
     assert!(desk.error(&["--fetch"]).contains("the cache: "));
 }
 
-/// A bundle around the evidence of a real report, as `kettle-init` packs it.
+/// Returns a bundle around the evidence of a real report, as `kettle-init` packs it.
 fn bundle(desk: &Desk, evidence: &Value) -> PathBuf {
     let mut evidence = evidence.clone();
     evidence.as_object_mut().unwrap().remove("tls_public_key");
@@ -625,7 +627,7 @@ fn a_bundle_gets_the_certificate_that_its_host_did_not_give_and_nothing_else() {
             },
             before
         );
-        // It is what the appliance would have packed with that certificate.
+        // The appliance would have packed the same bytes with that certificate.
         let packed = fs::read(&path).unwrap();
         bundle(
             &desk,
@@ -704,7 +706,7 @@ fn a_certificate_that_somebody_has_goes_into_another_file() {
 }
 
 #[test]
-fn a_complete_bundle_is_written_where_it_was_asked_for_too() {
+fn a_complete_bundle_is_also_written_where_that_was_requested() {
     let desk = Desk::of(GENOA);
     let path = bundle(
         &desk,

@@ -1,4 +1,4 @@
-//! No single bit of a good bundle can change.
+//! Does the verifier reject every single flipped bit of a good bundle?
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -93,7 +93,7 @@ fn no_flipped_bit_of_a_file_is_accepted() {
             ("evidence.json", bundle.evidence.as_ref().unwrap()),
         ];
         let entries = entries.chain(documents.map(|(path, bytes)| Entry::of_bytes(path, bytes)));
-        // As the repository of the statement is called.
+        // The name of the repository in the statement.
         write(Vec::new(), "project", entries.collect(), 0).unwrap()
     };
     for (changed, (path, bytes)) in files.iter().enumerate() {

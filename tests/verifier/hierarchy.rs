@@ -1,4 +1,4 @@
-//! A certificate hierarchy in AMD's shape under keys of this test run.
+//! A certificate hierarchy like AMD's, under keys of this test run.
 
 use std::sync::OnceLock;
 
@@ -13,7 +13,7 @@ use sha2::{Sha256, Sha384};
 /// The moment of interest in all tests: 2026-06-01T00:00:00Z.
 pub const NOW: u64 = 1_780_272_000;
 
-/// Small, so that a test run makes its keys in a moment; AMD's have 4096.
+/// The length of RSA keys: small, so that a test run makes its keys in a moment; AMD's have 4096.
 const RSA_BITS: usize = 2048;
 
 /// The keys of this run.
@@ -66,7 +66,7 @@ fn moment(year: u32) -> Vec<u8> {
     tlv(0x18, format!("{year}0101000000Z").as_bytes())
 }
 
-/// RSASSA-PSS as AMD has it, or with another digest.
+/// Returns the algorithm RSASSA-PSS as AMD uses it, or with another digest.
 fn algorithm(digest: &str, salt: u8) -> Vec<u8> {
     let hash = sequence(&[&oid(digest), &[5, 0]]);
     let mask = sequence(&[&oid("1.2.840.113549.1.1.8"), &hash]);
@@ -78,7 +78,7 @@ fn algorithm(digest: &str, salt: u8) -> Vec<u8> {
     sequence(&[&oid("1.2.840.113549.1.1.10"), &parameters])
 }
 
-/// How a structure is signed.
+/// The digest that a structure is signed with.
 #[derive(Clone, Copy)]
 pub enum Digest {
     Sha256,
@@ -169,7 +169,7 @@ pub fn extension(id: &str, is_critical: bool, value: &[u8]) -> Vec<u8> {
     sequence(&[&oid(id), critical, &tlv(4, value)])
 }
 
-/// A point on a curve of SEC 2 as SubjectPublicKeyInfo.
+/// Returns a point on a curve of SEC 2 as SubjectPublicKeyInfo.
 pub fn point(curve: &str, bytes: &[u8]) -> Vec<u8> {
     let algorithm = sequence(&[&oid("1.2.840.10045.2.1"), &oid(curve)]);
     sequence(&[&algorithm, &tlv(3, &[&[0], bytes].concat())])
@@ -186,7 +186,7 @@ pub fn vcek_point() -> Vec<u8> {
     )
 }
 
-/// R and S, each 48 bytes, big-endian.
+/// Signs a report; returns R and S, each 48 bytes, big-endian.
 pub fn sign_report(bytes: &[u8]) -> [u8; 96] {
     let signature: p384::ecdsa::Signature = keys().vcek.sign(bytes);
     signature.to_bytes().as_slice().try_into().unwrap()

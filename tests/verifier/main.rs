@@ -1,4 +1,4 @@
-//! Does the verifier accept a good bundle, and nothing that was made from it by breaking one rule?
+//! Does the verifier accept a good bundle, and reject everything that breaks one rule of it?
 #![cfg(feature = "cli")]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 

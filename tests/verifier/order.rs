@@ -1,4 +1,4 @@
-//! What runs after a rejection, what a waiver does, and what does not matter.
+//! Which checks run after a rejection, what does a waiver do, and what does not matter?
 
 use kettle::verifier::{AttestationResult, Check, NOT_ESTABLISHED, Outcome, Waivable};
 

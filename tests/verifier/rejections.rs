@@ -5,7 +5,7 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
 use std::{fs, io};
 
-use kettle::bundle::read::{MAX_EVIDENCE_BYTES, ReadError, folder as folder_of, stream};
+use kettle::bundle::read::{MAX_EVIDENCE_BYTES, ReadError, directory as directory_of, stream};
 use kettle::bundle::{Entry, write};
 use kettle::digest::Sha256Digest;
 use kettle::name::project::ProjectName;
@@ -25,7 +25,8 @@ use super::scene::{SNP, Scene, list_with_another_user};
 use super::session;
 use super::signed;
 
-/// Lists the codes, and matches all rejections: one that is new has to be put here, and needs a case then.
+/// Lists the codes, and matches all rejections: a new one has to be added here, and then needs a
+/// case.
 macro_rules! codes {
     ($($pattern:pat => $code:literal,)*) => {
         const CODES: &[&str] = &[$($code),*];
@@ -178,7 +179,7 @@ codes! {
     Rejection::RecordContradiction { .. } => "record-contradiction",
 }
 
-/// What was broken, where and as what it has to come out.
+/// A case: the expected code, the check that reports it, and the result.
 pub struct Case(pub &'static str, pub Check, pub AttestationResult);
 
 fn scene(code: &'static str, check: Check, change: impl FnOnce(&mut Scene)) -> Case {
@@ -187,14 +188,14 @@ fn scene(code: &'static str, check: Check, change: impl FnOnce(&mut Scene)) -> C
     Case(code, check, scene.verify())
 }
 
-/// A byte of the report, before it is signed.
+/// Changes a byte of the report, before it is signed.
 fn report(code: &'static str, check: Check, offset: usize, value: u8) -> Case {
     scene(code, check, |scene| {
         scene.edit_report = Box::new(move |report| report[offset] = value)
     })
 }
 
-/// A value in the statement.
+/// Changes a value in the statement.
 fn stated(code: &'static str, pointer: &str, value: serde_json::Value) -> Case {
     scene(code, Check::Statement, |scene| {
         *scene.statement.pointer_mut(pointer).expect(pointer) = value
@@ -285,22 +286,22 @@ fn of_bundles() -> Vec<Case> {
     let mut named_by_gzip = good.clone();
     named_by_gzip[3] |= 8;
     let unpacked = |change: &dyn Fn(&Path)| {
-        let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join("provenance.json"), "{}").unwrap();
-        change(folder.path());
-        folder_of(folder.path())
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join("provenance.json"), "{}").unwrap();
+        change(directory.path());
+        directory_of(directory.path())
     };
     let link =
-        unpacked(&|folder| symlink("provenance.json", folder.join("evidence.json")).unwrap());
-    let set_user_id = unpacked(&|folder| {
+        unpacked(&|directory| symlink("provenance.json", directory.join("evidence.json")).unwrap());
+    let set_user_id = unpacked(&|directory| {
         fs::set_permissions(
-            folder.join("provenance.json"),
+            directory.join("provenance.json"),
             fs::Permissions::from_mode(0o4644),
         )
         .unwrap();
     });
-    let shared = unpacked(&|folder| {
-        let file = folder.join("provenance.json");
+    let shared = unpacked(&|directory| {
+        let file = directory.join("provenance.json");
         setxattr(
             file,
             "system.posix_acl_access",
@@ -552,7 +553,7 @@ fn of_binding() -> Vec<Case> {
     ]
 }
 
-/// A published file with the measurement of the scene and further members.
+/// Returns a published file with the measurement of the scene and further members.
 fn published(members: &serde_json::Value) -> ReferenceValues {
     let entry = json!({"measurement": "5a".repeat(48), "vcpu_type": "EPYC", "vcpus": 1});
     let mut file = json!({"version": "1", "measurements": [entry]});
@@ -564,7 +565,8 @@ fn published(members: &serde_json::Value) -> ReferenceValues {
     references
 }
 
-/// The statement claims an image with `claimed` as its root hash; the measurement was published with `aa…`.
+/// Returns a scene whose statement claims an image with `claimed` as its root hash; the measurement
+/// was published with `aa…`.
 fn claiming(claimed: Option<&'static str>) -> Case {
     scene("image-claim-mismatch", Check::LaunchMeasurement, |scene| {
         let parameters = scene
@@ -592,7 +594,7 @@ fn of_measurements() -> Vec<Case> {
         expecting("measurement-revoked", CHECK, |expectations| {
             expectations.references = published(&json!({"withdrawn": "bad"}));
         }),
-        // Given alone, which says nothing of a file: the verifier knows the list itself.
+        // A measurement that was given alone, without a file: the verifier knows the list itself.
         scene("measurement-revoked", CHECK, |scene| {
             scene.edit_report =
                 Box::new(|report| report[0x90..0xc0].copy_from_slice(revoked().as_bytes()));
@@ -602,7 +604,7 @@ fn of_measurements() -> Vec<Case> {
     ]
 }
 
-/// A measurement of an image that is revoked.
+/// Returns a measurement of a revoked image.
 pub fn revoked() -> LaunchMeasurement {
     let file: serde_json::Value =
         serde_json::from_str(include_str!("../../measurements/0.1.0.json")).unwrap();
@@ -667,7 +669,7 @@ fn of_reports() -> Vec<Case> {
         expecting("nonce-not-in-report", Check::Nonce, |expectations| {
             expectations.nonce = Some(kettle::provenance::Nonce::parse("00").unwrap())
         }),
-        // Padding makes both alike in the report.
+        // With the padding both are the same in the report.
         expecting("nonce-not-in-provenance", Check::Nonce, |expectations| {
             expectations.nonce = Some(kettle::provenance::Nonce::parse("00c0ffee00").unwrap())
         }),
@@ -780,7 +782,7 @@ fn of_statements() -> Vec<Case> {
     ]
 }
 
-/// The client chose `options`.
+/// Returns a scene in which the client chose `options`.
 fn optioned(
     code: &'static str,
     options: serde_json::Value,

@@ -1,4 +1,5 @@
-//! A good bundle under this run's hierarchy, and everything that can be changed about it before it is signed.
+//! A good bundle under this run's hierarchy, and everything that a test can change in it before it
+//! is signed.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -27,7 +28,7 @@ const SPL: &str = "1.3.6.1.4.1.3704.1.3";
 /// Extensions of a VCEK in the layout before Turin, by id and value.
 pub type Extensions = Vec<(String, Vec<u8>)>;
 
-/// A change that is made on the way.
+/// A change of bytes before or after signing.
 type Edit<T> = Box<dyn Fn(&mut T)>;
 
 pub struct Scene {
@@ -37,7 +38,7 @@ pub struct Scene {
     pub leaf_extensions: Extensions,
     pub leaf_signer: &'static rsa::RsaPrivateKey,
     pub statement: Value,
-    /// Instead of the statement.
+    /// Replaces the statement.
     pub provenance: Option<Vec<u8>>,
     /// Makes `provenance.sigstore.json` of the statement's bytes.
     pub envelope: Option<Box<dyn Fn(&[u8]) -> Vec<u8>>>,
@@ -105,7 +106,7 @@ fn extensions() -> Extensions {
 }
 
 impl Scene {
-    /// A bundle that is accepted.
+    /// Returns a scene whose bundle is accepted.
     pub fn good() -> Self {
         let leaf = Template {
             issuer: "SEV-Test",
@@ -134,14 +135,14 @@ impl Scene {
 }
 
 impl Scene {
-    /// Changes a TCB component of the certificate or any other extension; none takes it away.
+    /// Changes a TCB component of the certificate or any other extension; none removes it.
     pub fn set_extension(&mut self, id: &str, value: Option<Vec<u8>>) {
         self.leaf_extensions.retain(|(found, _)| found != id);
         self.leaf_extensions
             .extend(value.map(|value| (id.to_owned(), value)));
     }
 
-    /// Signed by a cloud's key instead of the chip's, under an ASVK.
+    /// Returns a scene that is signed by a cloud's key instead of the chip's, under an ASVK.
     pub fn of_a_cloud(&mut self) {
         self.ask.subject = "SEV-VLEK-Test";
         (self.leaf.issuer, self.leaf.subject) = ("SEV-VLEK-Test", "SEV-VLEK");
@@ -179,7 +180,7 @@ impl Scene {
             .unwrap()
     }
 
-    /// A signed report about `data`.
+    /// Returns a signed report about `data`.
     pub fn report(&self, data: [u8; 64]) -> [u8; 1184] {
         const TCB: [u8; 8] = [4, 0, 0, 0, 0, 0, SNP, MICROCODE];
         let mut report = [0; 1184];
@@ -251,8 +252,8 @@ pub fn evidence(report: &[u8], leaf: &[u8]) -> Value {
     json!({"platform": "snp", "evidence": {"attestation_report": STANDARD.encode(report), "cert_chain": chain}})
 }
 
-/// An access control list that lets one more user read, as the kernel takes it (`posix_acl_xattr.h`):
-/// a version, then tag, permissions and id of each entry.
+/// Returns an access control list that lets one more user read, in the kernel's format
+/// (`posix_acl_xattr.h`): a version, then tag, permissions and id of each entry.
 pub fn list_with_another_user() -> Vec<u8> {
     const VERSION: u32 = 2;
     const NOBODY: u32 = u32::MAX;

@@ -10,7 +10,7 @@ use super::hierarchy::{pem, vcek_point};
 use super::rejections::Case;
 use super::scene::{NONCE, Scene, evidence};
 
-/// Any public key will do as the TLS key.
+/// Returns a TLS key; any public key will do.
 fn key() -> Vec<u8> {
     vcek_point()
 }

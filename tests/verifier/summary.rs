@@ -1,4 +1,5 @@
-//! `--vsa-out` and `kettle verify-summary`: is a summary what the verdict was, and is it believed for nothing else?
+//! `--vsa-out` and `kettle verify-summary`: does a summary state the verdict, and is it believed
+//! for nothing else?
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -19,14 +20,14 @@ use super::scene::{ARTIFACT, Scene};
 const RESOURCE: &str = "pkg:cargo/program@1.0.0";
 
 /// Writes `NAME.pem` and `NAME.pub.pem` with a new key.
-fn make_key(folder: &Path, name: &str) -> PublicKey {
+fn make_key(directory: &Path, name: &str) -> PublicKey {
     let random = SystemRandom::new();
     let algorithm = &ECDSA_P256_SHA256_ASN1_SIGNING;
     let pkcs8 = EcdsaKeyPair::generate_pkcs8(algorithm, &random).unwrap();
     let pair = EcdsaKeyPair::from_pkcs8(algorithm, pkcs8.as_ref(), &random).unwrap();
     let public = PublicKey::from_point(pair.public_key().as_ref()).unwrap();
     let write = |ending: &str, label: &str, der: &[u8]| {
-        fs::write(folder.join(format!("{name}{ending}")), pem(label, der)).unwrap();
+        fs::write(directory.join(format!("{name}{ending}")), pem(label, der)).unwrap();
     };
     write(".pem", "PRIVATE KEY", pkcs8.as_ref());
     write(".pub.pem", "PUBLIC KEY", &public.to_spki());
@@ -222,7 +223,7 @@ fn a_program_signs_for_a_key_that_cannot_be_read() {
 }
 
 #[test]
-fn what_cannot_be_signed_is_wrong_usage_before_anything_is_verified() {
+fn a_summary_that_cannot_be_signed_is_wrong_usage_before_anything_is_verified() {
     let files = Files::new(&Scene::good());
     make_key(files.path(), "org");
     fs::write(files.path().join("text.pem"), "no key").unwrap();
@@ -251,7 +252,7 @@ fn every_flipped_bit_of_a_summary_is_refused() {
     let container: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
     let payload = container["dsseEnvelope"]["payload"].as_str().unwrap();
     let payload = STANDARD.decode(payload).unwrap();
-    // Each tenth byte: a process for each.
+    // Only each tenth byte: each takes a process.
     for index in (0..payload.len()).step_by(payload.len() / 10) {
         let mut flipped = payload.clone();
         flipped[index] ^= 1;

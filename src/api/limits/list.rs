@@ -1,30 +1,33 @@
-//! Every limit that a client can meet, for people: for the help of `kettle-host`. Comes in: the limits. Goes out: a line
-//! for each. Never: a limit that is repeated or left out.
+//! Lists every limit that a client can meet, for the help of `kettle-host`.
+//!
+//! * In: the constants.
+//! * Out: one row for each.
+//! * Never: a limit that is repeated or left out.
 
 use std::fmt::Display;
 use std::time::Duration;
 
 use crate::api::submission;
 
-/// Makes limits from constants of other rooms: what each counts, the constant, what it limits.
+/// Builds rows from constants of other rooms: what each counts, the constant, what it limits.
 macro_rules! rows {
     ($($unit:ident, $name:ident, $meaning:literal;)*) => {
         vec![$(Limit::$unit(stringify!($name), $name, $meaning)),*]
     };
 }
 
-/// One limit, for people.
+/// One limit, as the help shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limit {
-    /// The constant's name.
+    /// The name of the constant.
     pub name: &'static str,
-    /// With its unit.
+    /// The value with its unit.
     pub value: String,
-    /// What it limits.
+    /// The thing that is limited, for instance "one unpacked file".
     pub meaning: &'static str,
 }
 
-/// Every limit that a client can meet, for `--help`.
+/// Returns every limit that a client can meet.
 pub fn all() -> Vec<Limit> {
     super::list()
         .into_iter()
@@ -35,7 +38,7 @@ pub fn all() -> Vec<Limit> {
 }
 
 impl Limit {
-    /// Returns a limit of a number of things.
+    /// Returns a limit for a number of things.
     pub(in crate::api) fn count(
         name: &'static str,
         value: impl Display,
@@ -48,7 +51,7 @@ impl Limit {
         }
     }
 
-    /// Returns a limit of bytes, in the largest binary unit that divides it.
+    /// Returns a limit in bytes, shown in the largest binary unit that divides it.
     pub(in crate::api) fn bytes(
         name: &'static str,
         value: impl TryInto<u64>,
@@ -72,7 +75,7 @@ impl Limit {
         }
     }
 
-    /// Returns a limit of time, in seconds.
+    /// Returns a limit for a time, shown in seconds.
     pub(in crate::api) fn time(name: &'static str, value: Duration, meaning: &'static str) -> Self {
         Self {
             name,
@@ -119,8 +122,8 @@ fn builds() -> Vec<Limit> {
 mod tests {
     use super::*;
 
-    /// A file of another room that declares limits a client can meet; what cannot be reached from outside its room is not for
-    /// clients.
+    /// A file of another room that declares limits that a client can meet. Constants that cannot be
+    /// reached from outside their room are not for clients.
     const JOB_LOG: &str = include_str!("../../job/log.rs");
 
     #[test]

@@ -1,9 +1,9 @@
-//! The service as a process of an ordinary host, for development.
+//! Runs the service as a process of an ordinary host, for development.
 //!
-//! - Comes in: a command line, and what the host has of a toolchain and of means for a sandbox.
-//! - Goes out: the same service as in the image, which says in every statement that a host ran it, and what the
-//!   sandbox lacks there.
-//! - Never: the image's claims, or evidence of a secure processor that anybody trusts.
+//! * In: a command line, and the toolchain and sandboxing means that the host has.
+//! * Out: the same service as in the image. Each of its statements says that a host ran it, and
+//!   what the sandbox lacks there.
+//! * Never: the image's claims, or evidence of a secure processor that anybody trusts.
 
 use std::error::Error;
 use std::fs;
@@ -25,7 +25,7 @@ use options::{CommandLine, Serve};
 
 mod options;
 
-/// Our files are readable by all, writable by us.
+/// Files are readable by all users and writable by this one.
 const UMASK: u32 = 0o022;
 
 fn main() -> ExitCode {
@@ -40,7 +40,8 @@ fn main() -> ExitCode {
     }
 }
 
-/// Starts the service's own log. Records quote what tools and clients say: each is one line, in which nothing is hidden.
+/// Starts the service's own log. Records quote tools and clients, so each is printed as one line in
+/// which nothing is hidden.
 fn log_to_standard_error() {
     let mut builder =
         env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info"));
@@ -57,9 +58,10 @@ fn log_to_standard_error() {
     builder.init();
 }
 
-/// Sets everything up that can fail, in the order in which threads, mounts and users allow it, and serves.
+/// Sets up everything that can fail, in the order that threads, mounts and users require, and
+/// serves.
 fn run(serve: &Serve) -> Result<(), Box<dyn Error>> {
-    // Sandboxes under another uid read what we make for them.
+    // Sandboxes under another uid read files that this process creates for them.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(UMASK));
     let toolchain = match &serve.toolchain {
         Some(sysroot) => Toolchain::find(sysroot)?,
@@ -78,7 +80,8 @@ fn run(serve: &Serve) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Gives this process mounts of its own, and returns toolchain, nix included, and working directory as they are seen there.
+/// Gives this process its own mounts. Returns the toolchain, nix included, and the working
+/// directory with the paths that they have there.
 fn enter_mounts(
     toolchain: Toolchain,
     nix: Option<Nix>,
@@ -86,9 +89,9 @@ fn enter_mounts(
 ) -> Result<(Toolchain, PathBuf), Box<dyn Error>> {
     let of_rust = toolchain.mount().map(|mount| mount.source);
     let of_nix = nix.iter().flat_map(Nix::places);
-    let folders: Vec<_> = of_rust.as_deref().into_iter().chain(of_nix).collect();
-    let entered = sandbox::enter_private_mounts(work, &folders)?;
-    let mut seen = entered.folders.into_iter();
+    let directories: Vec<_> = of_rust.as_deref().into_iter().chain(of_nix).collect();
+    let entered = sandbox::enter_private_mounts(work, &directories)?;
+    let mut seen = entered.directories.into_iter();
     let toolchain = match of_rust.and_then(|_| seen.next()) {
         Some(path) => toolchain.seen_at(path),
         None => toolchain,
@@ -102,18 +105,18 @@ fn enter_mounts(
     Ok((toolchain, entered.work))
 }
 
-/// Returns what a host may say of itself.
+/// Returns what a host may claim about itself.
 #[cfg(not(feature = "simulator"))]
 fn standing(_: &Serve) -> Result<Standing, Box<dyn Error>> {
     Ok(Standing::unattested(Platform::HOST))
 }
 
-/// Returns what a host may say of itself, beside a simulated secure processor where that is wanted.
+/// Returns what a host may claim about itself, with a simulated secure processor if that is wanted.
 #[cfg(feature = "simulator")]
 fn standing(serve: &Serve) -> Result<Standing, Box<dyn Error>> {
     Ok(match &serve.simulator {
         None => Standing::unattested(Platform::HOST),
-        Some(folder) => Standing::attested(Platform::SIMULATED, Processor::open(folder)?)?,
+        Some(directory) => Standing::attested(Platform::SIMULATED, Processor::open(directory)?)?,
     })
 }
 
@@ -124,12 +127,12 @@ fn find_nix(serve: &Serve) -> Result<Option<Nix>, Box<dyn Error>> {
     };
     if !rustix::process::geteuid().is_root() {
         return Err(
-            "--nix-root needs root: nobody else can give a namespace more than one user".into(),
+            "--nix-root needs root: no other user can create a namespace with several users".into(),
         );
     }
     let root = root.canonicalize()?;
     let configuration = match &serve.nix_conf {
-        Some(folder) => folder.canonicalize()?,
+        Some(directory) => directory.canonicalize()?,
         None => root.join(nix::CONFIGURATION_DIRECTORY),
     };
     Ok(Some(Nix::find(&root, &configuration)?))

@@ -1,5 +1,8 @@
-//! The command line of `kettle-host`. Comes in: its words. Goes out: what the service is told. Never: a guess at what was
-//! meant.
+//! Parses the command line of `kettle-host`.
+//!
+//! * In: its words.
+//! * Out: the settings of the service.
+//! * Never: a guess at what was meant.
 
 use std::net::SocketAddr;
 use std::num::NonZeroU64;
@@ -36,60 +39,62 @@ enum Command {
     Serve(Box<Serve>),
 }
 
-/// `serve`, understood.
+/// The options of `serve`.
 #[derive(Args)]
 pub struct Serve {
-    /// HTTP in plaintext, on a loopback address; port 0 takes a free port.
+    /// Address for plaintext HTTP, a loopback address; port 0 takes a free port.
     #[arg(long, value_name = "ADDR:PORT")]
     listen: SocketAddr,
-    /// Lets --listen have an address that other machines reach: whoever is on the way reads sources and results, and
-    /// changes them.
+    /// Allows --listen to have an address that other machines reach. Everybody on the network can
+    /// then read and change sources and results.
     #[arg(long)]
     expose_plaintext: bool,
-    /// HTTPS, with a key made at start; port 0 takes a free port.
+    /// Address for HTTPS, with a key that is made at start; port 0 takes a free port.
     #[arg(long, value_name = "ADDR:PORT")]
     tls_listen: SocketAddr,
-    /// A DNS name that clients reach it by, beside addresses and localhost; can be repeated.
+    /// A DNS name that clients use, besides addresses and localhost. Repeatable.
     #[arg(long = "host", value_name = "NAME", value_parser = host_name)]
     hosts: Vec<HostName>,
-    /// Directory for uploads, the build and its results; made if it is missing.
+    /// The directory for uploads, the build and its results. Created if it is missing.
     #[arg(long, value_name = "DIR")]
     pub work: PathBuf,
-    /// Rust sysroot to build with; without it, the one that rustc of PATH belongs to.
+    /// The Rust sysroot to build with. Default: that of the rustc in PATH.
     #[arg(long, value_name = "DIR")]
     pub toolchain: Option<PathBuf>,
-    /// Root of a system with nix 2.34.8 or newer, for flakes; without it there are none; needs root.
+    /// The root of a system with nix 2.34.8 or newer, to build flakes. Default: no flakes. Needs
+    /// root.
     #[arg(long, value_name = "DIR")]
     pub nix_root: Option<PathBuf>,
-    /// nix.conf, passwd and group for it (default: etc/nix of that system).
+    /// The directory with its nix.conf, passwd and group. Default: etc/nix of that system.
     #[arg(long, value_name = "DIR", requires = "nix_root")]
     pub nix_conf: Option<PathBuf>,
-    /// A range of addresses that phases which fetch may reach although it is not public, a loopback registry's for instance
-    /// (127.0.0.0/8); can be repeated; every statement names it.
+    /// A range of addresses that fetch phases may reach although it is not public, for instance
+    /// that of a registry on loopback (127.0.0.0/8). Repeatable. Every statement names it.
     #[arg(long = "allow-network", value_name = "CIDR")]
     pub allowed: Vec<Cidr>,
-    /// Limit of the build's wall-clock time.
+    /// Limit of the build's wall-clock time, in seconds.
     #[arg(long, value_name = "N")]
     build_seconds: Option<NonZeroU64>,
-    /// Limit of the wall-clock time for fetching dependencies.
+    /// Limit of the wall-clock time for fetching dependencies, in seconds.
     #[arg(long, value_name = "N")]
     fetch_seconds: Option<NonZeroU64>,
-    /// Signs with the processor that `kettle-simulator keys --out DIR` made: simulated, and trusted by nobody.
+    /// Signs with the processor that `kettle-simulator keys --out DIR` created. It is simulated,
+    /// and nobody trusts it.
     #[cfg(feature = "simulator")]
     #[arg(long, value_name = "DIR")]
     pub simulator: Option<PathBuf>,
 }
 
 impl CommandLine {
-    /// Reads the command line of this process. Ends it after `--help` and `--version`, and with exit status 2 where it is
-    /// not understood.
+    /// Parses the command line of this process. Ends the process after `--help` and `--version`,
+    /// and with exit status 2 after wrong usage.
     pub fn read() -> Serve {
         Self::try_parse()
             .and_then(Self::checked)
             .unwrap_or_else(|error| error.exit())
     }
 
-    /// What one option alone cannot tell.
+    /// Checks the rules that concern several options.
     fn checked(self) -> Result<Serve, clap::Error> {
         let Command::Serve(serve) = self.command;
         let listen = serve.listen;
@@ -97,15 +102,15 @@ impl CommandLine {
             return Ok(*serve);
         }
         let message = format!(
-            "--listen {listen} is reached by other machines, in plaintext: take a loopback \
-             address, or say --expose-plaintext too"
+            "--listen {listen} is reached by other machines, in plaintext: use a loopback \
+             address, or add --expose-plaintext"
         );
         Err(Self::command().error(ErrorKind::ValueValidation, message))
     }
 }
 
 impl Serve {
-    /// Returns what the service itself is told.
+    /// Returns the settings of the service.
     pub fn settings(&self) -> Settings {
         let defaults = Limits::default();
         Settings {
@@ -134,7 +139,7 @@ fn after_help() -> String {
     format!("{}\n{AFTER_HELP}", limits())
 }
 
-/// Every limit, for the help.
+/// Returns every limit, for the help.
 fn limits() -> String {
     let line = |Limit {
                     name,

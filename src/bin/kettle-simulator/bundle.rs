@@ -1,8 +1,8 @@
-//! A bundle for benchmarks: what the appliance would make of a folder.
+//! Packs a bundle for benchmarks, as the appliance would pack a directory.
 //!
-//! - Comes in: a folder with the files of a bundle.
-//! - Goes out: the archive, in the one encoding that a verifier accepts.
-//! - Never: evidence about it; `report` makes that.
+//! * In: a directory with the files of a bundle.
+//! * Out: the archive, in the one encoding that a verifier accepts.
+//! * Never: evidence about it, which `report` makes.
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Read, Write as _};
@@ -11,21 +11,20 @@ use std::path::{Path, PathBuf};
 
 use kettle::bundle::{Entry, write};
 
-/// Packs every file below `folder`, whose name is the top directory, with one time in seconds.
-pub fn pack(folder: &Path, time: u64, out: &Path) -> io::Result<()> {
-    let top = folder
-        .file_name()
-        .and_then(|name| name.to_str())
-        .ok_or_else(|| no_text(folder))?;
+/// Packs every file below `directory`, whose name becomes that of the top directory. All files get
+/// the time `time`, in seconds since 1970.
+pub fn pack(directory: &Path, time: u64, out: &Path) -> io::Result<()> {
+    let top = directory.file_name().and_then(|name| name.to_str());
+    let top = top.ok_or_else(|| not_text(directory))?;
     let mut entries = Vec::new();
-    let mut folders = vec![folder.to_owned()];
-    while let Some(inner) = folders.pop() {
+    let mut directories = vec![directory.to_owned()];
+    while let Some(inner) = directories.pop() {
         for found in fs::read_dir(&inner)? {
             let path = found?.path();
             if path.is_dir() {
-                folders.push(path);
+                directories.push(path);
             } else {
-                entries.push(entry(folder, path)?);
+                entries.push(entry(directory, path)?);
             }
         }
     }
@@ -33,13 +32,13 @@ pub fn pack(folder: &Path, time: u64, out: &Path) -> io::Result<()> {
     write(out, top, entries, time)?.flush()
 }
 
-fn entry(folder: &Path, path: PathBuf) -> io::Result<Entry<'static>> {
+fn entry(directory: &Path, path: PathBuf) -> io::Result<Entry<'static>> {
     let found = path.metadata()?;
     let name = path
-        .strip_prefix(folder)
+        .strip_prefix(directory)
         .ok()
         .and_then(Path::to_str)
-        .ok_or_else(|| no_text(&path))?;
+        .ok_or_else(|| not_text(&path))?;
     Ok(Entry {
         path: name.to_owned(),
         executable: found.permissions().mode() & 0o111 != 0,
@@ -49,14 +48,12 @@ fn entry(folder: &Path, path: PathBuf) -> io::Result<Entry<'static>> {
     })
 }
 
-fn no_text(path: &Path) -> io::Error {
-    io::Error::new(
-        io::ErrorKind::InvalidInput,
-        format!("{}: a bundle's names are text", path.display()),
-    )
+fn not_text(path: &Path) -> io::Error {
+    let message = format!("{}: names in a bundle must be UTF-8", path.display());
+    io::Error::new(io::ErrorKind::InvalidInput, message)
 }
 
-/// Opens its file when it is read: there are more files than a process may have open.
+/// A file that is opened when it is read, because there may be more files than a process may open.
 struct Unopened {
     path: PathBuf,
     file: Option<File>,

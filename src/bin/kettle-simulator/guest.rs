@@ -1,6 +1,9 @@
-//! PID 1 of a test machine, for a moment. Comes in: an initrd with our segment. Goes out: the image's own PID 1, in our
-//! place, in a machine whose `/dev/sev-guest` a child of it answers for. Never: a change to the image's program, its root, or
-//! the command line.
+//! Runs as PID 1 of a test machine for a moment.
+//!
+//! * In: an initrd with the simulator's segment.
+//! * Out: the image's own PID 1, in this process, in a machine whose `/dev/sev-guest` is served by
+//!   a child of it.
+//! * Never: a change to the image's program, its root, or the command line.
 
 use std::error::Error;
 use std::fs::File;
@@ -13,16 +16,20 @@ use std::time::{Duration, Instant};
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use rustix::system::finit_module;
 
-/// Where the segment has everything.
-pub const FOLDER: &str = "/simulator";
-/// The kernel makes the device as soon as it is asked; a busy machine may take a while to get there.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// The directory of the segment's files.
+pub const DIRECTORY: &str = "/simulator";
+/// How long the device may take to appear. The kernel creates it at once, but a busy machine may
+/// take a while.
+const DEVICE_TIMEOUT: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// Makes the device, then becomes the image's PID 1. Anything that fails ends the machine: the kernel panics without a PID 1.
+/// Creates the device, then becomes the image's PID 1. A failure ends the machine, because the
+/// kernel panics without a PID 1.
 pub fn become_init() -> ! {
     let error = match prepare() {
-        Ok(()) => Command::new(Path::new(FOLDER).join("init")).exec().into(),
+        Ok(()) => Command::new(Path::new(DIRECTORY).join("init"))
+            .exec()
+            .into(),
         Err(error) => error,
     };
     eprintln!("kettle-simulator: {error}");
@@ -30,8 +37,8 @@ pub fn become_init() -> ! {
 }
 
 fn prepare() -> Result<(), Box<dyn Error>> {
-    let folder = Path::new(FOLDER);
-    let devices = folder.join("dev");
+    let directory = Path::new(DIRECTORY);
+    let devices = directory.join("dev");
     mount(
         "devtmpfs",
         &devices,
@@ -39,19 +46,21 @@ fn prepare() -> Result<(), Box<dyn Error>> {
         MountFlags::NOSUID,
         c"mode=0755",
     )?;
-    let module =
-        |number: usize| Some(folder.join(format!("{number}.ko"))).filter(|path| path.exists());
+    let module = |number: usize| {
+        let path = directory.join(format!("{number}.ko"));
+        path.exists().then_some(path)
+    };
     for path in (0..).map_while(module) {
         finit_module(File::open(path)?, c"", 0)?;
     }
     serve(&devices)?;
-    // The child has what it needs open; the image mounts its own.
+    // The child has its files open, and the image has its own mounts.
     Ok(unmount(&devices, UnmountFlags::DETACH)?)
 }
 
-/// Starts the child, which answers as long as the machine lives.
+/// Starts the child that serves the device as long as the machine runs.
 fn serve(devices: &Path) -> Result<(), Box<dyn Error>> {
-    let keys: PathBuf = Path::new(FOLDER).join("keys");
+    let keys: PathBuf = Path::new(DIRECTORY).join("keys");
     let device = devices.join("cuse");
     let mut child = Command::new("/init");
     child
@@ -63,8 +72,8 @@ fn serve(devices: &Path) -> Result<(), Box<dyn Error>> {
         .spawn()?;
     let start = Instant::now();
     while !devices.join("sev-guest").exists() {
-        if start.elapsed() > PATIENCE {
-            return Err("there is no sev-guest".into());
+        if start.elapsed() > DEVICE_TIMEOUT {
+            return Err("the kernel created no sev-guest device".into());
         }
         sleep(PAUSE);
     }

@@ -1,4 +1,5 @@
-//! A simulated secure processor on the command line, and inside a test machine. See `kettle::simulator`.
+//! A simulated secure processor, on the command line and inside a test machine. See
+//! `kettle::simulator`.
 
 use std::error::Error;
 use std::fs;
@@ -28,95 +29,101 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Makes a processor: a root of its own, certificates in AMD's shape, a key, a description.
+    /// Creates a processor: its own root, certificates in AMD's format, a key, a description.
     Keys(Keys),
-    /// Prints a signed report, 1184 bytes, to a file.
+    /// Writes a signed report, 1184 bytes, to a file.
     Report(ReportArguments),
-    /// Packs a folder as the appliance packs a bundle.
+    /// Packs a directory as the appliance packs a bundle.
     Bundle(BundleArguments),
-    /// Makes what a test machine's initrd gets appended, so that its `/dev/sev-guest` is the processor.
+    /// Writes a segment to append to a test machine's initrd, so that its `/dev/sev-guest` is the
+    /// processor.
     Segment(Segment),
-    /// Offers a processor as `sev-guest` through the kernel's `cuse` device.
+    /// Serves a processor as `sev-guest` through the kernel's `cuse` device.
     Cuse(Cuse),
 }
 
 #[derive(Args)]
 struct Keys {
-    /// Folder to make.
+    /// The directory to create.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// Line of processors.
+    /// The line of processors.
     #[arg(long, value_enum, default_value = "milan")]
     product: ProductName,
-    /// Kind of the signing key.
+    /// The kind of the signing key.
     #[arg(long, value_enum, default_value = "vcek")]
     key: KeyName,
-    /// Version of the reports, 2 to 5.
-    #[arg(long, value_name = "N", default_value = "3", value_parser = clap::value_parser!(u32).range(2..=5))]
+    /// The version of the reports, 2 to 5.
+    #[arg(
+        long,
+        value_name = "N",
+        default_value = "3",
+        value_parser = clap::value_parser!(u32).range(2..=5)
+    )]
     report_version: u32,
-    /// Launch measurement that the reports say, 96 hexadecimal digits; zeros without it.
+    /// The launch measurement in the reports, 96 hexadecimal digits. Default: zeros.
     #[arg(long, value_name = "HEX")]
     measurement: Option<LaunchMeasurement>,
-    /// So many requests are answered with "busy" first.
+    /// How many requests are refused with "busy" at first.
     #[arg(long, value_name = "N", default_value = "0")]
     busy: u32,
-    /// After so many reports, every request is refused.
+    /// After how many reports every request is refused. Default: never.
     #[arg(long, value_name = "N")]
     reports: Option<u32>,
-    /// What the host hands over with a report.
+    /// The certificates that the host provides with a report.
     #[arg(long, value_enum, default_value = "all")]
     certificates: CertificateName,
 }
 
 #[derive(Args)]
 struct ReportArguments {
-    /// Folder of the processor.
+    /// The directory of the processor.
     #[arg(long, value_name = "DIR")]
     keys: PathBuf,
-    /// 64 bytes, hexadecimal.
+    /// The report data: 64 bytes, hexadecimal.
     #[arg(long, value_name = "HEX")]
     report_data: String,
-    /// Launch measurement, instead of the processor's.
+    /// The launch measurement, instead of the processor's.
     #[arg(long, value_name = "HEX")]
     measurement: Option<LaunchMeasurement>,
-    /// File to write.
+    /// The file to write.
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
 }
 
 #[derive(Args)]
 struct BundleArguments {
-    /// Folder with the files of the bundle; its name is that of the top folder.
-    #[arg(long, value_name = "DIR")]
-    folder: PathBuf,
-    /// Time of every file, in seconds: the statement's `sourceDateEpoch`.
+    /// The directory with the files of the bundle. Its name becomes that of the top directory.
+    #[arg(long = "folder", value_name = "DIR")]
+    directory: PathBuf,
+    /// The time of every file, in seconds: the statement's `sourceDateEpoch`.
     #[arg(long, value_name = "SECONDS", default_value = "0")]
     time: u64,
-    /// File to write.
+    /// The file to write.
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
 }
 
 #[derive(Args)]
 struct Segment {
-    /// Folder of the processor.
+    /// The directory of the processor.
     #[arg(long, value_name = "DIR")]
     keys: PathBuf,
     /// The image's own `/init`, which stays PID 1.
     #[arg(long, value_name = "FILE")]
     init: PathBuf,
-    /// A kernel module that the machine needs for CUSE, decompressed; repeated in the order in which they are loaded. Not needed
-    /// where the kernel has CUSE built in.
+    /// A kernel module that the machine needs for CUSE, decompressed. Repeatable, in the order of
+    /// loading. Not needed if the kernel has CUSE built in.
     #[arg(long, value_name = "FILE")]
     module: Vec<PathBuf>,
-    /// File to write: an uncompressed cpio archive.
+    /// The file to write: an uncompressed cpio archive.
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
 }
 
 #[derive(Args)]
 struct Cuse {
-    /// Folder of the processor.
+    /// The directory of the processor.
     #[arg(long, value_name = "DIR")]
     keys: PathBuf,
     /// The kernel's device.
@@ -162,9 +169,11 @@ fn run(command: Command) -> Result<(), Box<dyn Error>> {
     match command {
         Command::Keys(arguments) => keys(&arguments),
         Command::Report(arguments) => report(&arguments),
-        Command::Bundle(BundleArguments { folder, time, out }) => {
-            Ok(bundle::pack(&folder, time, &out)?)
-        }
+        Command::Bundle(BundleArguments {
+            directory,
+            time,
+            out,
+        }) => Ok(bundle::pack(&directory, time, &out)?),
         Command::Segment(arguments) => append(&arguments),
         Command::Cuse(Cuse { keys, device }) => Ok(cuse::serve(
             &device,
@@ -194,8 +203,8 @@ fn keys(arguments: &Keys) -> Result<(), Box<dyn Error>> {
         reports: arguments.reports,
         handed_over,
     };
-    let mut processor =
-        Processor::generate(Identity::draw(product, key)?, RSA_BITS)?.with_faults(faults);
+    let identity = Identity::draw(product, key)?;
+    let mut processor = Processor::generate(identity, RSA_BITS)?.with_faults(faults);
     processor.report_version = arguments.report_version;
     processor.measurement = arguments.measurement.unwrap_or(processor.measurement);
     Ok(processor.save(&arguments.out)?)
@@ -206,32 +215,30 @@ fn report(arguments: &ReportArguments) -> Result<(), Box<dyn Error>> {
     processor.measurement = arguments.measurement.unwrap_or(processor.measurement);
     let mut report_data: ReportData = [0; 64];
     hex::decode_to_slice(&arguments.report_data, &mut report_data)?;
-    Ok(fs::write(
-        &arguments.out,
-        processor.report(&report_data, 0).as_bytes(),
-    )?)
+    let report = processor.report(&report_data, 0);
+    Ok(fs::write(&arguments.out, report.as_bytes())?)
 }
 
 fn append(arguments: &Segment) -> Result<(), Box<dyn Error>> {
-    let folder = guest::FOLDER.trim_start_matches('/');
+    let directory = guest::DIRECTORY.trim_start_matches('/');
     let mut entries = vec![
         Entry::file("init", fs::read(std::env::current_exe()?)?),
-        Entry::folder(folder),
-        Entry::folder(&format!("{folder}/dev")),
-        Entry::folder(&format!("{folder}/keys")),
-        Entry::file(&format!("{folder}/init"), fs::read(&arguments.init)?),
+        Entry::directory(directory),
+        Entry::directory(&format!("{directory}/dev")),
+        Entry::directory(&format!("{directory}/keys")),
+        Entry::file(&format!("{directory}/init"), fs::read(&arguments.init)?),
     ];
     for (number, module) in arguments.module.iter().enumerate() {
         entries.push(Entry::file(
-            &format!("{folder}/{number}.ko"),
+            &format!("{directory}/{number}.ko"),
             fs::read(module)?,
         ));
     }
     for entry in fs::read_dir(&arguments.keys)? {
         let entry = entry?;
-        let name = format!("{folder}/keys/{}", entry.file_name().to_string_lossy());
+        let name = format!("{directory}/keys/{}", entry.file_name().to_string_lossy());
         entries.push(Entry::file(&name, fs::read(entry.path())?));
     }
-    // What follows an initrd begins at a multiple of four bytes: `cat` of the two has to be enough.
+    // A segment after an initrd begins at a multiple of four bytes, so that `cat` can append it.
     Ok(fs::write(&arguments.out, segment::write(&entries))?)
 }

@@ -1,8 +1,8 @@
-//! `kettle complete`: a bundle with the VCEK that its host did not hand over.
+//! `kettle complete`: adds the VCEK that a bundle's host did not provide.
 //!
-//! - Comes in: a bundle as downloaded, and a certificate: from AMD's key service, or a file.
-//! - Goes out: the same bundle with the certificate in its evidence, in the one encoding again.
-//! - Never: a certificate that is not the report's, a change to anything else, or half a file.
+//! * In: a bundle as downloaded, and a certificate: from AMD's key service, or a file.
+//! * Out: the same bundle with the certificate in its evidence, in the canonical encoding.
+//! * Never: a certificate that is not the report's, another change, or half a file.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -19,15 +19,15 @@ use kettle::verifier::{Evidence, Platform, Rejection};
 use super::build::{Unpacked, unpack};
 use super::verify::{Fetching, Options, UsageError};
 
-/// What `--help` says at its end.
+/// The end of `--help`.
 pub const AFTER_HELP: &str = "\
-Nothing else of the bundle changes: statement, artifacts and report stay what the secure processor \
-signed. The certificate has to be the one of the report's chip and TCB version, under AMD's roots; \
-the bundle is not verified beyond that.
+Nothing else in the bundle changes: statement, artifacts and report stay as the secure processor \
+signed them. The certificate must be the one for the report's chip and TCB version, under AMD's \
+roots; the bundle is not verified beyond that.
 
 Exit status: 0 the bundle has its certificate, 2 it does not.";
 
-/// Which bundle, and from where.
+/// The arguments of `kettle complete`.
 #[derive(Args)]
 pub struct Arguments {
     /// The bundle as downloaded (`.tar.gz`).
@@ -38,10 +38,10 @@ pub struct Arguments {
     /// The VCEK, DER or PEM, instead of asking AMD's key service.
     #[arg(long, value_name = "FILE")]
     vcek: Option<PathBuf>,
-    /// Where what was fetched is kept. Default: kettle below $XDG_CACHE_HOME or ~/.cache.
+    /// The directory for fetched files. Default: kettle below $XDG_CACHE_HOME or ~/.cache.
     #[arg(long, value_name = "DIR", conflicts_with = "vcek")]
     cache: Option<PathBuf>,
-    /// A test hierarchy to believe instead of AMD: PEM, its ARK then its ASK.
+    /// A test hierarchy to trust instead of AMD: PEM, its ARK then its ASK.
     #[arg(long, value_name = "FILE", requires = "vcek")]
     trust_root: Option<PathBuf>,
 }
@@ -71,7 +71,7 @@ pub enum CompleteError {
     NoCertificate,
     #[error("the certificate is not that of the key that signed the report")]
     AnotherCertificate,
-    #[error("AMD's key service")]
+    #[error("AMD's key service failed")]
     Fetch(#[source] Box<KdsError>),
     #[error("{path} cannot be written")]
     Write { path: PathBuf, source: io::Error },
@@ -91,26 +91,25 @@ impl From<Rejection> for CompleteError {
     }
 }
 
-/// Completes a bundle, and returns what is to be said.
+/// Completes a bundle, and returns the output.
 ///
 /// # Errors
-/// There is no complete bundle.
+/// The bundle cannot be completed.
 pub fn run(arguments: &Arguments) -> Result<String, CompleteError> {
     let path = &arguments.bundle;
     if path.is_dir() {
         return Err(CompleteError::Directory { path: path.clone() });
     }
     let bundle = open(path)?;
-    let evidence = bundle
-        .evidence
-        .as_deref()
-        .ok_or(CompleteError::NoEvidence)?;
-    let read = Evidence::read(evidence)?;
-    if read.platform() != Platform::Snp {
+    let Some(document) = bundle.evidence.as_deref() else {
+        return Err(CompleteError::NoEvidence);
+    };
+    let evidence = Evidence::read(document)?;
+    if evidence.platform() != Platform::Snp {
         return Err(CompleteError::OtherPlatform);
     }
     let out = arguments.out.as_ref().unwrap_or(path);
-    if read.certificate.is_some() && arguments.vcek.is_none() {
+    if evidence.certificate.is_some() && arguments.vcek.is_none() {
         if arguments.out.is_some() {
             fs::copy(path, out).map_err(|source| CompleteError::Write {
                 path: out.clone(),
@@ -119,8 +118,8 @@ pub fn run(arguments: &Arguments) -> Result<String, CompleteError> {
         }
         return Ok(format!("{} has its certificate already\n", out.display()));
     }
-    let certificate = arguments.certificate(&read)?;
-    let completed = with_certificate(evidence, &certificate)?;
+    let certificate = arguments.certificate(&evidence)?;
+    let completed = with_certificate(document, &certificate)?;
     write(path, out, &bundle, &completed)?;
     Ok(format!("{} has its certificate now\n", out.display()))
 }
@@ -133,7 +132,7 @@ fn open(path: &Path) -> Result<Bundle, CompleteError> {
 }
 
 impl Arguments {
-    /// The certificate, DER, which is the report's.
+    /// Returns the certificate of the report's key, DER.
     fn certificate(&self, evidence: &Evidence) -> Result<Vec<u8>, CompleteError> {
         let options = Options {
             vcek: self.vcek.clone(),
@@ -142,7 +141,7 @@ impl Arguments {
         };
         let mut expectations = options.expectations()?;
         if self.vcek.is_none() {
-            let evidence = Evidence {
+            let without_certificate = Evidence {
                 certificate: None,
                 ..evidence.clone()
             };
@@ -150,8 +149,9 @@ impl Arguments {
                 list: false,
                 cache: self.cache.clone(),
             };
-            let fetched = fetching.complete(&mut expectations, &evidence);
-            fetched.map_err(|error| CompleteError::Fetch(Box::new(error)))?;
+            fetching
+                .complete(&mut expectations, &without_certificate)
+                .map_err(|error| CompleteError::Fetch(Box::new(error)))?;
         }
         let Some(certificate) = expectations.certificate else {
             return Err(CompleteError::NoCertificate);
@@ -164,21 +164,21 @@ impl Arguments {
     }
 }
 
-/// The evidence with a chain of one certificate: ASK and ARK are AMD's, and every verifier has them.
+/// Returns the evidence with a chain of one certificate: every verifier has AMD's ASK and ARK.
 fn with_certificate(evidence: &[u8], certificate: &[u8]) -> Result<Vec<u8>, CompleteError> {
     let report = Evidence::read(evidence)?.report;
     let [report, vcek] = [&report.as_bytes()[..], certificate].map(|it| STANDARD.encode(it));
-    // The members in the order of the appliance's own.
+    // The members are in the order in which the appliance writes them.
     let text = format!(
         "{{\"platform\":\"snp\",\"evidence\":{{\"attestation_report\":\"{report}\",\
          \"cert_chain\":{{\"vcek\":\"{vcek}\"}}}}}}\n"
     );
-    // What is read back is what a verifier will read.
+    // A verifier must be able to read it.
     Evidence::read(text.as_bytes())?;
     Ok(text.into_bytes())
 }
 
-/// Writes the bundle beside its place, reads it back, and puts it there.
+/// Writes the bundle to a temporary file beside `out`, reads it back, and renames it.
 fn write(from: &Path, out: &Path, before: &Bundle, evidence: &[u8]) -> Result<(), CompleteError> {
     let name = out.file_name().unwrap_or_default().to_string_lossy();
     let beside =
@@ -208,7 +208,7 @@ fn write(from: &Path, out: &Path, before: &Bundle, evidence: &[u8]) -> Result<()
 }
 
 fn entries<'a>(
-    folder: &Path,
+    directory: &Path,
     unpacked: &Unpacked,
     before: &Bundle,
     evidence: &'a [u8],
@@ -220,13 +220,11 @@ fn entries<'a>(
             entries.push(Entry::of_bytes(path, evidence));
             continue;
         }
-        let on_disk = folder.join(&unpacked.top).join(file);
+        let on_disk = directory.join(&unpacked.top).join(file);
         let name = names::artifact_name(&path);
         let is_executable = |name| {
-            let found = before
-                .artifacts
-                .iter()
-                .find(|artifact| artifact.name == name);
+            let mut artifacts = before.artifacts.iter();
+            let found = artifacts.find(|artifact| artifact.name == name);
             found.is_some_and(|artifact| artifact.executable)
         };
         entries.push(Entry {
@@ -243,7 +241,8 @@ fn entries<'a>(
     Ok(entries)
 }
 
-/// A file that is opened when it is read: a bundle may have more files than a process may open.
+/// A file that is opened when it is read, because a bundle may have more files than a process may
+/// open.
 struct Lazy {
     path: PathBuf,
     file: Option<File>,
@@ -253,13 +252,13 @@ impl Read for Lazy {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let file = match &mut self.file {
             Some(file) => file,
-            none => none.insert(File::open(&self.path)?),
+            closed => closed.insert(File::open(&self.path)?),
         };
         file.read(buffer)
     }
 }
 
-/// What is removed in any case.
+/// Temporary files that are removed in any case.
 struct Unfinished {
     files: PathBuf,
     bundle: PathBuf,
@@ -267,7 +266,7 @@ struct Unfinished {
 
 impl Drop for Unfinished {
     fn drop(&mut self) {
-        // The bundle is in its place, or is not wanted.
+        // The bundle was renamed, or is not wanted.
         let _ = fs::remove_file(&self.bundle);
         let _ = fs::remove_dir_all(&self.files);
     }

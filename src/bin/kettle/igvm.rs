@@ -1,5 +1,8 @@
-//! `kettle igvm`. Comes in: files to boot and the shape of a virtual machine. Goes out: an IGVM file, and the measurement that
-//! it leads to. Never: a file that was not read again before it was named as written.
+//! `kettle igvm`: writes the launch of a guest as an IGVM file.
+//!
+//! * In: files to boot and the shape of a virtual machine.
+//! * Out: an IGVM file, and the measurement that it leads to.
+//! * Never: a file that was not read back before it was written.
 
 use std::fs;
 use std::io;
@@ -11,14 +14,17 @@ use kettle::snp::measurement::{Launch, LaunchError, LaunchMeasurement, Vmm};
 
 use super::launch::{Contents, Cpu, InputError, Inputs, hex_u64, named_cpu};
 
-/// What to write.
+/// The end of `--help`.
+const AFTER_HELP: &str = "\
+The file launches the same guest as the given files do under QEMU with kernel-hashes=on, and leads \
+to the same measurement, which is printed. It contains kernel, initrd and command line as hashes \
+only: the host still has to provide the files themselves. It has not been tried on a host that \
+takes such files: it is only known that the igvm crate reads the file and that its pages lead to \
+this measurement.";
+
+/// The arguments of `kettle igvm`.
 #[derive(Args)]
-#[command(
-    after_help = "The file launches the same guest as the given files do under QEMU with kernel-hashes=on, and leads to \
-    the same measurement, which is printed. Kernel, initrd and command line are in it as hashes: the host still has to hand \
-    them over. No host that takes such files has been at hand: what is shown is that the igvm crate reads the file and that \
-    its pages give this measurement."
-)]
+#[command(after_help = AFTER_HELP)]
 pub struct Arguments {
     #[command(flatten)]
     inputs: Inputs,
@@ -26,7 +32,11 @@ pub struct Arguments {
     #[arg(long, value_name = "NAME", value_parser = named_cpu)]
     vcpu_type: Cpu,
     /// Number of vCPUs.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=i64::from(igvm::MAX_IGVM_VCPUS)))]
+    #[arg(
+        long,
+        value_name = "N",
+        value_parser = clap::value_parser!(u16).range(1..=i64::from(igvm::MAX_IGVM_VCPUS))
+    )]
     vcpus: u16,
     /// Guest policy, hex. It is not measured.
     #[arg(long, value_name = "HEX", default_value = "0x30000", value_parser = hex_u64)]
@@ -43,9 +53,9 @@ pub enum WriteError {
     Input(#[from] InputError),
     #[error("the firmware cannot boot this kernel measured")]
     Launch(#[from] LaunchError),
-    #[error("the file that was made cannot be read again")]
+    #[error("the IGVM file cannot be read back")]
     Unreadable(#[from] IgvmError),
-    #[error("the file that was made leads to {actual}, which is not the measurement of its launch")]
+    #[error("the IGVM file leads to {actual}, which is not the measurement of its launch")]
     Differs { actual: LaunchMeasurement },
     #[error("{path} cannot be written")]
     Write { path: PathBuf, source: io::Error },

@@ -1,5 +1,8 @@
-//! `kettle kernel-hashes`. Comes in: a firmware and what it is to boot. Goes out: the page of hashes that a launch would have
-//! measured, and its address. Never: a page for a firmware that would not look at it.
+//! `kettle kernel-hashes`: writes the page of hashes that a launch would have measured.
+//!
+//! * In: a firmware and the files that it boots.
+//! * Out: the page, and its guest address.
+//! * Never: a page for a firmware that would not read it.
 
 use std::fs;
 use std::io;
@@ -10,7 +13,7 @@ use kettle::snp::measurement::{KernelHashesPage, LaunchError};
 
 use super::launch::{Contents, InputError, Inputs};
 
-/// What to boot, and where the page goes.
+/// The arguments of `kettle kernel-hashes`.
 #[derive(Args)]
 pub struct Arguments {
     #[command(flatten)]
@@ -25,7 +28,7 @@ pub struct Arguments {
 pub enum PageError {
     #[error(transparent)]
     Input(#[from] InputError),
-    #[error("no kernel: give --kernel, and --initrd and --command-line-file where there are such")]
+    #[error("no kernel: give --kernel, and --initrd and --command-line-file if there are such")]
     NoKernel,
     #[error("{path} cannot boot this kernel measured")]
     Launch { path: PathBuf, source: LaunchError },
@@ -33,15 +36,14 @@ pub enum PageError {
     Write { path: PathBuf, source: io::Error },
 }
 
-/// Writes the page; returns its guest address, as QEMU's `-device loader` takes it.
+/// Writes the page and returns its guest address, in the form that QEMU's `-device loader` takes.
 ///
 /// # Errors
 /// A file cannot be read or written, or the firmware does not measure a kernel.
 pub fn run(arguments: &Arguments) -> Result<String, PageError> {
     let Contents { firmware, boot, .. } = arguments.inputs.read()?;
     let boot = boot.ok_or(PageError::NoKernel)?;
-    let page = KernelHashesPage::new(&firmware, &boot);
-    let page = page.map_err(|source| PageError::Launch {
+    let page = KernelHashesPage::new(&firmware, &boot).map_err(|source| PageError::Launch {
         path: arguments.inputs.path(),
         source,
     })?;

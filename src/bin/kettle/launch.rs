@@ -1,5 +1,8 @@
-//! What a guest is launched with. Comes in: the files that the options of `kettle measure`, `kettle igvm` and `kettle kernel-hashes` name. Goes out:
-//! the firmware, the hashes of what it boots, and the digest of each file. Never: a file over its limit.
+//! Reads the files with which a guest is launched.
+//!
+//! * In: the options of `kettle measure`, `kettle igvm` and `kettle kernel-hashes` that name files.
+//! * Out: the firmware, the hashes of the files that it boots, and the digest of each file.
+//! * Never: a file over its limit.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -25,13 +28,14 @@ pub struct Inputs {
     /// The firmware's image, as QEMU loads it.
     #[arg(long, value_name = "FILE")]
     pub firmware: Option<PathBuf>,
-    /// The kernel that the firmware boots; without it, it boots from a disk that is not measured.
+    /// The kernel that the firmware boots. Without a kernel it boots from a disk that is not
+    /// measured.
     #[arg(long, value_name = "FILE", requires = "firmware")]
     kernel: Option<PathBuf>,
-    /// The initrd.
+    /// The initrd of the kernel.
     #[arg(long, value_name = "FILE", requires = "kernel")]
     initrd: Option<PathBuf>,
-    /// The kernel's command line, exactly.
+    /// The kernel's command line, exactly as it is.
     #[arg(
         long,
         value_name = "TEXT",
@@ -39,7 +43,7 @@ pub struct Inputs {
         allow_hyphen_values = true
     )]
     command_line: Option<String>,
-    /// The file with the kernel's command line: every byte of it, a newline at its end too.
+    /// A file with the kernel's command line. Every byte counts, also a newline at the end.
     #[arg(
         long,
         value_name = "FILE",
@@ -52,26 +56,34 @@ pub struct Inputs {
     pub guest_features: u64,
 }
 
-/// The files as they were read.
+/// The files of a launch as they were read.
 pub struct Contents {
+    /// The bytes of the firmware's image.
     pub image: Vec<u8>,
+    /// The same image, parsed.
     pub firmware: Firmware,
+    /// The hashes of kernel, initrd and command line; `None` without a kernel.
     pub boot: Option<BootHashes>,
+    /// The digests of all files.
     pub digests: Digests,
 }
 
-/// Of the bytes as they were given: the command line's has no NUL.
+/// The digests of the bytes as they were given: that of the command line is without a NUL.
 pub struct Digests {
+    /// The digest of the firmware's image.
     pub firmware: Sha256Digest,
+    /// The digest of the kernel, if one was given.
     pub kernel: Option<Sha256Digest>,
+    /// The digest of the initrd, if one was given.
     pub initrd: Option<Sha256Digest>,
+    /// The digest of the command line, if one was given.
     pub command_line: Option<Sha256Digest>,
 }
 
 /// Why a launch cannot be read. Each is a usage error.
 #[derive(Debug, thiserror::Error)]
 pub enum InputError {
-    #[error("no firmware: --firmware FILE names it")]
+    #[error("no firmware: give --firmware FILE")]
     NoFirmware,
     #[error("{path} cannot be read")]
     Read { path: PathBuf, source: io::Error },
@@ -91,7 +103,7 @@ pub enum InputError {
 }
 
 impl Inputs {
-    /// Reads all of them.
+    /// Reads the files, and warns if the firmware is revoked.
     ///
     /// # Errors
     /// A file cannot be read or is over its limit, or the firmware cannot be measured.
@@ -106,19 +118,18 @@ impl Inputs {
         let initrd = hash(self.initrd.as_deref(), MAX_INITRD_BYTES, "MAX_INITRD_BYTES")?;
         let command_line = self.command_line()?;
         let boot = match kernel {
-            Some(kernel) => Some(BootHashes::new(
-                *kernel.as_bytes(),
-                initrd.map(|initrd| *initrd.as_bytes()),
+            Some(digest) => Some(BootHashes::new(
+                *digest.as_bytes(),
+                initrd.map(|digest| *digest.as_bytes()),
                 command_line.as_deref().unwrap_or_default(),
             )?),
             None => None,
         };
-        let command_line = command_line.as_deref().map(Sha256Digest::of);
         let digests = Digests {
             firmware: Sha256Digest::of(&image),
             kernel,
             initrd,
-            command_line,
+            command_line: command_line.as_deref().map(Sha256Digest::of),
         };
         warn_if_revoked(Revocations::compiled_in().of_firmware(digests.firmware));
         Ok(Contents {
@@ -150,7 +161,34 @@ impl Inputs {
     }
 }
 
-/// Says on standard error that a launch proves nothing, and `kettle verify` may not know it by its value.
+/// Reads a firmware, and hashes what it boots: the kernel, the initrd and the command line in these
+/// files.
+///
+/// # Errors
+/// A file cannot be read or is over its limit, or the firmware cannot be measured.
+pub fn of_files(
+    firmware: &Path,
+    kernel: &Path,
+    initrd: &Path,
+    command_line: &Path,
+) -> Result<(Firmware, BootHashes), InputError> {
+    let inputs = Inputs {
+        firmware: Some(firmware.to_owned()),
+        kernel: Some(kernel.to_owned()),
+        initrd: Some(initrd.to_owned()),
+        command_line: None,
+        command_line_file: Some(command_line.to_owned()),
+        guest_features: 0,
+    };
+    let Contents { firmware, boot, .. } = inputs.read()?;
+    match boot {
+        Some(boot) => Ok((firmware, boot)),
+        None => Err(InputError::NoFirmware),
+    }
+}
+
+/// Warns on standard error if a launch is of a revoked image: it proves nothing, and
+/// `kettle verify` may not recognise it by its value.
 pub fn warn_if_revoked(revocation: Option<&Revocation>) {
     if let Some(found) = revocation {
         eprintln!(
@@ -182,14 +220,15 @@ fn within(path: &Path, size: u64, limit: u64, name: &'static str) -> Result<(), 
 /// Returns the bytes of a file.
 ///
 /// # Errors
-/// It cannot be read, or is over the limit of that name.
+/// The file cannot be read, or is over the limit, which has the name `name`.
 pub fn read(path: &Path, limit: u64, name: &'static str) -> Result<Vec<u8>, InputError> {
     let mut bytes = Vec::new();
-    let read = open(path, limit)?.read_to_end(&mut bytes);
-    let size = read.map_err(|source| InputError::Read {
-        path: path.to_owned(),
-        source,
-    })?;
+    let size = open(path, limit)?
+        .read_to_end(&mut bytes)
+        .map_err(|source| InputError::Read {
+            path: path.to_owned(),
+            source,
+        })?;
     within(path, size as u64, limit, name)?;
     Ok(bytes)
 }
@@ -209,10 +248,12 @@ fn hash(
     Ok(Some(digest))
 }
 
-/// A vCPU type as it was asked for.
+/// A vCPU type as it was requested.
 #[derive(Clone)]
 pub struct Cpu {
+    /// The name that QEMU gives it; `None` if only the signature was given.
     pub name: Option<String>,
+    /// The CPUID signature of the type.
     pub signature: CpuSignature,
 }
 
@@ -230,7 +271,7 @@ pub fn named_cpu(name: &str) -> Result<Cpu, UnknownCpu> {
 /// Reads a number in hexadecimal digits, with or without `0x`.
 ///
 /// # Errors
-/// It is none, or has more than 64 bits.
+/// The text is not such a number, or the number has more than 64 bits.
 pub fn hex_u64(text: &str) -> Result<u64, std::num::ParseIntError> {
     u64::from_str_radix(text.strip_prefix("0x").unwrap_or(text), 16)
 }

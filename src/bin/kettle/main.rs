@@ -1,6 +1,29 @@
-//! `kettle`: whether to believe a bundle, what it says, what a guest measures. Comes in: a bundle, as downloaded or unpacked;
-//! files to boot. Goes out: text or JSON, and an exit status. Never: a word outside of `verify` that could be taken for a
-//! verification.
+//! `kettle`: the command of people who use or verify builds of the appliance.
+//!
+//! * In: a bundle, as downloaded or unpacked; a source; files to boot.
+//! * Out: text or JSON, and an exit status.
+//! * Never: output outside of `verify`, `verify-summary` and `build` that could be taken for a
+//!   verification.
+//!
+//! # The commands
+//!
+//! | command | module | network |
+//! |---|---|---|
+//! | `build` | `build` | the appliance; with --fetch AMD's key service |
+//! | `verify` | `verify` | with --fetch AMD's key service |
+//! | `verify-summary` | `verify_summary` | none |
+//! | `complete` | `complete` | AMD's key service, without --vcek |
+//! | `inspect` | here | none |
+//! | `measure`, `igvm`, `kernel-hashes` | `measure`, `igvm`, `kernel_hashes`, `launch` | none |
+//!
+//! A command returns its whole output as text, and this file prints it: a verdict that could not be
+//! printed must not end with the status of success. Only `build` prints while it works. Commands
+//! decide nothing about bundles themselves. `verify` turns its options into `Expectations` and
+//! passes them, with the bundle, to the library's verifier; `build` does the same twice, for the
+//! machine before anything is sent to it and for the bundle in the end.
+//!
+//! Text from bundles, machines and files is escaped before it is printed (`inspect::shown`),
+//! because it may come from an attacker and go to a terminal.
 
 mod build;
 mod complete;
@@ -22,12 +45,13 @@ use kettle::causes::Chain;
 use kettle::inspect;
 use kettle::snp::report::{REPORT_BYTES, Report};
 
-/// Verifies and reads what the attested-build appliance hands out.
+/// Verifies and reads the results of the attested-build appliance.
 #[derive(Parser)]
 #[command(
     name = "kettle",
     version,
-    after_help = "Exit status: 0 accepted or done, 1 rejected or damaged, 2 wrong usage or a fault of ours, 3 a build failed, 4 no free machine."
+    after_help = "Exit status: 0 accepted or done, 1 rejected or damaged, 2 wrong usage or an \
+        internal error, 3 a build failed, 4 no free machine."
 )]
 struct Arguments {
     #[command(subcommand)]
@@ -36,24 +60,28 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Builds a source on an appliance that is verified before it gets a byte, and verifies what comes out.
+    /// Builds a source on an appliance that is verified before it gets a byte, and verifies the
+    /// bundle.
     #[command(after_help = build::AFTER_HELP)]
     Build(Box<build::Arguments>),
-    /// Says whether to believe a bundle, or an appliance's TLS key, and why. Opens no connection without --fetch.
+    /// Decides whether to trust a bundle, or an appliance's TLS key, and prints why. Opens no
+    /// connection without --fetch.
     #[command(
-        after_help = "Exit status: 0 accepted, 1 rejected, whatever is wrong with the bundle, 2 nothing was verified."
+        after_help = "Exit status: 0 accepted, 1 rejected, whatever is wrong with the bundle, \
+            2 nothing was verified."
     )]
     Verify(Box<verify::Arguments>),
-    /// Says whether to believe the summary of a verification that somebody else made and signed.
+    /// Decides whether to trust the summary of a verification that somebody else made and signed.
     #[command(after_help = verify_summary::AFTER_HELP)]
     VerifySummary(verify_summary::Arguments),
-    /// Adds the VCEK that the host of a bundle did not hand over, from AMD's key service.
+    /// Adds the VCEK that the host of a bundle did not provide, from AMD's key service.
     #[command(after_help = complete::AFTER_HELP)]
     Complete(complete::Arguments),
-    /// Says what a bundle, evidence or an attestation report claims. Nothing is verified.
+    /// Prints the claims of a bundle, evidence or an attestation report. Nothing is verified.
     Inspect {
-        /// The bundle as downloaded (`.tar.gz`), the folder it was unpacked to, an `evidence.json`, also in the form of other
-        /// attested builders, or the bytes of a report or of an HCL report.
+        /// The bundle as downloaded (`.tar.gz`), the directory it was unpacked to, an
+        /// `evidence.json`, also in the form of other attested builders, or the bytes of a report
+        /// or of an HCL report.
         bundle: PathBuf,
         /// Prints one JSON document: the provenance, and what the files really hash to.
         #[arg(long)]
@@ -63,14 +91,14 @@ enum Command {
     Measure(Box<measure::Arguments>),
     /// Writes the launch of an SEV-SNP guest as an IGVM file, and prints its measurement.
     Igvm(Box<igvm::Arguments>),
-    /// Writes the page of kernel hashes that a launch measures, and prints its guest address: what a machine without a secure
-    /// processor needs to start the same firmware.
+    /// Writes the page of kernel hashes that a launch measures, and prints its guest address. A
+    /// machine without a secure processor needs both to start the same firmware.
     KernelHashes(Box<kernel_hashes::Arguments>),
 }
 
-/// A damaged bundle.
+/// Exit status: the bundle is damaged.
 const REJECTED: u8 = 1;
-/// A path that cannot be read; wrong usage, as clap has it.
+/// Exit status: a path cannot be read, or wrong usage, for which clap has the same status.
 const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
@@ -78,28 +106,21 @@ fn main() -> ExitCode {
         Ok(arguments) => arguments,
         Err(error) => return refused(&error),
     };
-    let done = |text| (text, ExitCode::SUCCESS);
     let output = match arguments.command {
-        Command::Build(arguments) => Err(build::run(&arguments)),
-        Command::Complete(arguments) => complete::run(&arguments)
-            .map(done)
-            .map_err(|error| unusable(&error)),
+        Command::Build(arguments) => return build::run(&arguments),
         Command::Verify(arguments) => {
             verify::run(&arguments).map_err(|error| faulty(&error, arguments.json))
         }
         Command::VerifySummary(arguments) => {
             verify_summary::run(&arguments).map_err(|error| unusable(&error))
         }
-        Command::Inspect { bundle, json } => inspected(&bundle, json).map(done),
-        Command::Measure(arguments) => measure::run(&arguments)
-            .map(done)
-            .map_err(|error| unusable(&error)),
-        Command::Igvm(arguments) => igvm::run(&arguments)
-            .map(done)
-            .map_err(|error| unusable(&error)),
-        Command::KernelHashes(arguments) => kernel_hashes::run(&arguments)
-            .map(done)
-            .map_err(|error| unusable(&error)),
+        Command::Inspect { bundle, json } => {
+            inspected(&bundle, json).map(|text| (text, ExitCode::SUCCESS))
+        }
+        Command::Complete(arguments) => done(complete::run(&arguments)),
+        Command::Measure(arguments) => done(measure::run(&arguments)),
+        Command::Igvm(arguments) => done(igvm::run(&arguments)),
+        Command::KernelHashes(arguments) => done(kernel_hashes::run(&arguments)),
     };
     match output {
         Err(code) => code,
@@ -107,7 +128,17 @@ fn main() -> ExitCode {
     }
 }
 
-/// A verdict that did not reach its reader is none.
+/// Returns the text and the exit status of a command that succeeds with a text or is used wrongly.
+fn done<E: std::error::Error + 'static>(
+    result: Result<String, E>,
+) -> Result<(String, ExitCode), ExitCode> {
+    match result {
+        Ok(text) => Ok((text, ExitCode::SUCCESS)),
+        Err(error) => Err(unusable(&error)),
+    }
+}
+
+/// Prints the output. A verdict that could not be printed does not count.
 fn printed(text: &str, code: ExitCode) -> ExitCode {
     match io::stdout().write_all(text.as_bytes()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => ExitCode::from(USAGE),
@@ -115,19 +146,16 @@ fn printed(text: &str, code: ExitCode) -> ExitCode {
     }
 }
 
-/// Arguments that clap refuses, or its help.
+/// Reports arguments that clap refuses, or prints its help.
 fn refused(error: &clap::Error) -> ExitCode {
     let is_json = || std::env::args_os().any(|argument| argument == "--json");
-    let is_verify = std::env::args_os()
-        .nth(1)
-        .is_some_and(|command| command == "verify" || command == "build");
-    if error.use_stderr() && is_verify && is_json() {
-        return printed(
-            &verify::error_document(error.to_string().trim_end()),
-            ExitCode::from(USAGE),
-        );
+    let command = std::env::args_os().nth(1).unwrap_or_default();
+    let has_json = command == "verify" || command == "build";
+    if error.use_stderr() && has_json && is_json() {
+        let document = verify::error_document(error.to_string().trim_end());
+        return printed(&document, ExitCode::from(USAGE));
     }
-    // Nothing better can be done where even this cannot be printed.
+    // If even this cannot be printed, nothing better can be done.
     let _ = error.print();
     if error.use_stderr() {
         ExitCode::from(USAGE)
@@ -136,18 +164,17 @@ fn refused(error: &clap::Error) -> ExitCode {
     }
 }
 
+/// Reports why nothing was verified.
 fn faulty(error: &(dyn std::error::Error + 'static), is_json: bool) -> ExitCode {
     if is_json {
-        printed(
-            &verify::error_document(&Chain(error).to_string()),
-            ExitCode::from(USAGE),
-        )
+        let document = verify::error_document(&Chain(error).to_string());
+        printed(&document, ExitCode::from(USAGE))
     } else {
-        complain(&Chain(error).to_string(), USAGE)
+        unusable(error)
     }
 }
 
-/// Inputs that nothing can be made of.
+/// Reports inputs that cannot be used.
 fn unusable(error: &(dyn std::error::Error + 'static)) -> ExitCode {
     complain(&Chain(error).to_string(), USAGE)
 }
@@ -163,40 +190,43 @@ fn inspected(path: &Path, json: bool) -> Result<String, ExitCode> {
         Ok(bundle) if json => Ok(inspect::escaped(&inspect::json(&bundle))),
         Ok(bundle) => Ok(inspect::text(&bundle)),
         Err(error) => {
-            let code = if matches!(error, ReadError::Open(_)) {
-                USAGE
-            } else {
-                REJECTED
+            let message = format!("{}: {}", path.display(), Chain(&error));
+            let code = match error {
+                ReadError::Open(_) => USAGE,
+                _ => REJECTED,
             };
-            Err(complain(
-                &inspect::shown(&format!("{}: {}", path.display(), Chain(&error))),
-                code,
-            ))
+            Err(complain(&inspect::shown(&message), code))
         }
     }
 }
 
-/// A file of exactly a report's length is one: a bundle of that length would begin like gzip.
+/// Reads a report. A file is one if it has exactly a report's length and does not begin like gzip,
+/// as a bundle of that length would.
 fn bare_report(path: &Path) -> Option<Report> {
     const GZIP: &[u8] = &[0x1f, 0x8b];
-    let is_of_its_length =
-        fs::metadata(path).is_ok_and(|found| found.is_file() && found.len() == REPORT_BYTES as u64);
-    let bytes = is_of_its_length.then(|| fs::read(path).ok()).flatten()?;
-    Report::try_from(&bytes[..])
-        .ok()
-        .filter(|report| !report.as_bytes().starts_with(GZIP))
+    let found = fs::metadata(path).ok()?;
+    if !found.is_file() || found.len() != REPORT_BYTES as u64 {
+        return None;
+    }
+    let bytes = fs::read(path).ok()?;
+    if bytes.starts_with(GZIP) {
+        return None;
+    }
+    Report::try_from(&bytes[..]).ok()
 }
 
-/// A small file that is evidence by itself: a JSON document, or what a paravisor keeps in its TPM.
+/// Returns the claims of a small file that is evidence by itself: a JSON document, or the HCL
+/// report of a paravisor.
 fn bare_evidence(path: &Path, json: bool) -> Option<String> {
-    let is_small = |found: fs::Metadata| found.is_file() && found.len() <= MAX_EVIDENCE_BYTES;
-    let bytes = fs::metadata(path)
-        .is_ok_and(is_small)
-        .then(|| fs::read(path).ok())
-        .flatten()?;
+    let found = fs::metadata(path).ok()?;
+    if !found.is_file() || found.len() > MAX_EVIDENCE_BYTES {
+        return None;
+    }
+    let bytes = fs::read(path).ok()?;
     inspect::bare_hcl_report(&bytes, json).or_else(|| inspect::bare_evidence(&bytes, json))
 }
 
+/// Prints a message in which nothing is hidden, and returns the exit status.
 fn complain(text: &str, code: u8) -> ExitCode {
     let lines: Vec<_> = text.lines().map(inspect::shown).collect();
     eprintln!("kettle: {}", lines.join("\n"));

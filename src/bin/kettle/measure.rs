@@ -1,5 +1,9 @@
-//! `kettle measure`. Comes in: files and the shape of a virtual machine, a file of published measurements, or an IGVM file.
-//! Goes out: launch measurements as text or JSON. Never: a measurement of less than what was asked for.
+//! `kettle measure`: calculates launch measurements.
+//!
+//! * In: files and the shape of a virtual machine, a file of published measurements, or an IGVM
+//!   file.
+//! * Out: launch measurements as text or JSON.
+//! * Never: fewer measurements than were requested.
 
 use std::error::Error;
 use std::ops::RangeInclusive;
@@ -18,27 +22,37 @@ use super::launch::{self, Contents, Cpu, Digests, InputError, Inputs, hex_u64, n
 /// Most vCPUs: what QEMU's q35 machine takes.
 const MAX_VCPUS: u32 = 4096;
 
-/// What to measure.
+/// The end of `--help`.
+const AFTER_HELP: &str = "\
+A single measurement is printed alone, several are printed one a line after vCPU type and count. \
+--chain prints, for each type, the digest before the first vCPU (launch-digest) and the digests of \
+the pages with which the first and every other vCPU start (bsp-vmsa, ap-vmsa). These are in \
+measurements/VERSION.json, and the measurement for every count follows from them.";
+
+/// The arguments of `kettle measure`.
 #[derive(Args)]
-#[command(
-    after_help = "One measurement is printed alone, several one a line after vCPU type and count. --chain prints, for \
-    each type, the digest before the first vCPU (launch-digest) and the digests of the pages with which the first and every \
-    other vCPU start (bsp-vmsa, ap-vmsa): what measurements/VERSION.json has, and the measurement for every count follows from."
-)]
+#[command(after_help = AFTER_HELP)]
 pub struct Arguments {
     #[command(flatten)]
     inputs: Inputs,
-    /// Takes the measurements from a published file, such as measurements/VERSION.json, instead of files to boot.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["firmware", "chain", "json", "vcpu_signature", "guest_features", "vmm"])]
+    /// Takes the measurements from a published file, such as measurements/VERSION.json, instead of
+    /// files to boot.
+    #[arg(long, value_name = "FILE", conflicts_with_all = NOT_WITH_PUBLISHED)]
     published: Option<PathBuf>,
     /// With --published: the variant of the image, by its name. Default: the image itself.
     #[arg(long, value_name = "NAME", requires = "published")]
     variant: Option<String>,
-    /// Calculates the measurement that an IGVM file leads to under QEMU and KVM; it says the number and type of vCPUs itself.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["firmware", "published", "chain", "json", "vcpus", "vcpu_type", "vcpu_signature", "guest_features", "vmm"])]
+    /// Calculates the measurement that an IGVM file leads to under QEMU and KVM. The file contains
+    /// the number and type of vCPUs.
+    #[arg(long, value_name = "FILE", conflicts_with_all = NOT_WITH_IGVM)]
     igvm: Option<PathBuf>,
     /// Number of vCPUs, or a range such as 1-64. Repeatable.
-    #[arg(long, value_name = "N", required_unless_present_any = ["chain", "igvm"], value_parser = vcpus)]
+    #[arg(
+        long,
+        value_name = "N",
+        required_unless_present_any = ["chain", "igvm"],
+        value_parser = vcpus
+    )]
     vcpus: Vec<RangeInclusive<u32>>,
     /// vCPU type as QEMU names it, such as EPYC-Milan. Repeatable.
     #[arg(long, value_name = "NAME", value_parser = named_cpu)]
@@ -46,10 +60,11 @@ pub struct Arguments {
     /// CPUID signature of a vCPU, hex. Repeatable.
     #[arg(long, value_name = "HEX", value_parser = raw_cpu)]
     vcpu_signature: Vec<Cpu>,
-    /// The hypervisor.
+    /// The hypervisor that launches the guest.
     #[arg(long, value_enum, default_value = "qemu")]
     vmm: VmmName,
-    /// Prints what the measurements for all numbers of vCPUs are calculated from, instead of measurements.
+    /// Prints the digests from which the measurements for all numbers of vCPUs are calculated,
+    /// instead of measurements.
     #[arg(long, conflicts_with = "vcpus")]
     chain: bool,
     /// Prints one JSON document: the digests of all inputs, and the measurements or chains.
@@ -66,6 +81,29 @@ enum VmmName {
     Ec2ZeroRdx,
     Gce,
 }
+
+/// Options that have no meaning with --published.
+const NOT_WITH_PUBLISHED: [&str; 6] = [
+    "firmware",
+    "chain",
+    "json",
+    "vcpu_signature",
+    "guest_features",
+    "vmm",
+];
+
+/// Options that have no meaning with --igvm.
+const NOT_WITH_IGVM: [&str; 9] = [
+    "firmware",
+    "published",
+    "chain",
+    "json",
+    "vcpus",
+    "vcpu_type",
+    "vcpu_signature",
+    "guest_features",
+    "vmm",
+];
 
 /// Why nothing can be measured. Each is a usage error.
 #[derive(Debug, thiserror::Error)]
@@ -87,7 +125,8 @@ pub enum MeasureError {
     NotPublished { path: PathBuf, wanted: String },
 }
 
-/// The JSON document. Digests are of the bytes as they were given: the command line's has no NUL.
+/// The JSON document. Digests are of the bytes as they were given: that of the command line is
+/// without a NUL.
 #[derive(Serialize)]
 struct Document<'a> {
     firmware_sha256: String,
@@ -124,10 +163,11 @@ struct Chained {
     ap_vmsa: String,
 }
 
-/// Returns the whole output.
+/// Measures, and returns the whole output.
 ///
 /// # Errors
-/// A file cannot be read or is over its limit, or the firmware cannot be measured with what it should boot.
+/// A file cannot be read or is over its limit, or the firmware cannot be measured with what it
+/// should boot.
 pub fn run(arguments: &Arguments) -> Result<String, MeasureError> {
     if let Some(path) = &arguments.published {
         return published(arguments, path);
@@ -138,7 +178,7 @@ pub fn run(arguments: &Arguments) -> Result<String, MeasureError> {
     of_files(arguments)
 }
 
-/// The measurement that an IGVM file leads to.
+/// Returns the measurement that an IGVM file leads to.
 fn of_igvm(path: &Path) -> Result<String, MeasureError> {
     let file = read(path, MAX_IGVM_BYTES as u64, "MAX_IGVM_BYTES")?;
     let measured = igvm::measure(&file).map_err(|source| MeasureError::Igvm {
@@ -149,7 +189,7 @@ fn of_igvm(path: &Path) -> Result<String, MeasureError> {
     Ok(format!("{}\n", measured.measurement))
 }
 
-/// The measurements, or their chains, of a firmware and what it boots.
+/// Returns the measurements, or their chains, of a firmware and the files that it boots.
 fn of_files(arguments: &Arguments) -> Result<String, MeasureError> {
     let cpus = cpus(arguments)?;
     let Contents {
@@ -158,22 +198,25 @@ fn of_files(arguments: &Arguments) -> Result<String, MeasureError> {
         digests,
         ..
     } = arguments.inputs.read()?;
-    let launch = Launch::new(&firmware, boot.as_ref(), arguments.vmm.into());
-    let launch = launch.map_err(|source| MeasureError::Launch {
-        path: arguments.inputs.path(),
-        source,
+    let vmm = arguments.vmm.into();
+    let launch = Launch::new(&firmware, boot.as_ref(), vmm).map_err(|source| {
+        let path = arguments.inputs.path();
+        MeasureError::Launch { path, source }
     })?;
     let features = arguments.inputs.guest_features;
-    let chains = cpus
-        .iter()
-        .map(|cpu| (cpu, launch.chain(cpu.signature, features)));
+    let (mut chains, mut measurements) = (Vec::new(), Vec::new());
+    for cpu in &cpus {
+        let chain = launch.chain(cpu.signature, features);
+        if arguments.chain {
+            chains.push(Chained::of(cpu, &chain));
+        } else {
+            measurements.extend(counted(&arguments.vcpus, cpu, &chain));
+        }
+    }
     let found = if arguments.chain {
-        let chains = chains.map(|(cpu, chain)| Chained::of(cpu, &chain));
-        Found::Chains(chains.collect())
+        Found::Chains(chains)
     } else {
-        let counts = &arguments.vcpus;
-        let measured = chains.flat_map(|(cpu, chain)| counted(counts, cpu, &chain));
-        Found::Measurements(measured.collect())
+        Found::Measurements(measurements)
     };
     Ok(if arguments.json {
         json(arguments, &digests, found)
@@ -182,7 +225,7 @@ fn of_files(arguments: &Arguments) -> Result<String, MeasureError> {
     })
 }
 
-/// The measurements that a published file has for what was asked for, in that order.
+/// Returns the measurements of a published file for the requested shapes, in their order.
 fn published(arguments: &Arguments, path: &Path) -> Result<String, MeasureError> {
     let bytes = read(path, MAX_REFERENCE_BYTES as u64, "MAX_REFERENCE_BYTES")?;
     let mut references = ReferenceValues::default();
@@ -204,31 +247,27 @@ fn published(arguments: &Arguments, path: &Path) -> Result<String, MeasureError>
                     && shape.vcpu_type == name
                     && shape.variant == arguments.variant.as_deref()
             };
-            let shape = references.shapes().find(is_wanted).ok_or_else(|| {
-                let variant = arguments
-                    .variant
-                    .as_ref()
-                    .map(|name| format!(" of variant {name}"))
-                    .unwrap_or_default();
-                let wanted = format!("{vcpus} vCPUs of type {name}{variant}");
-                MeasureError::NotPublished {
+            let Some(shape) = references.shapes().find(is_wanted) else {
+                let variant = match &arguments.variant {
+                    Some(variant) => format!(" of variant {variant}"),
+                    None => String::new(),
+                };
+                return Err(MeasureError::NotPublished {
                     path: path.to_owned(),
-                    wanted,
-                }
-            })?;
+                    wanted: format!("{vcpus} vCPUs of type {name}{variant}"),
+                });
+            };
             found.push(Measured::of(cpu, vcpus, shape.measurement.to_string()));
         }
     }
     Ok(Found::Measurements(found).text())
 }
 
+/// Returns the vCPU types to measure. QEMU needs one; for other hypervisors the signature is 0 if
+/// no type was given.
 fn cpus(arguments: &Arguments) -> Result<Vec<Cpu>, MeasureError> {
-    let cpus: Vec<_> = arguments
-        .vcpu_type
-        .iter()
-        .chain(&arguments.vcpu_signature)
-        .cloned()
-        .collect();
+    let mut cpus = arguments.vcpu_type.clone();
+    cpus.extend_from_slice(&arguments.vcpu_signature);
     match (cpus.is_empty(), arguments.vmm) {
         (false, _) => Ok(cpus),
         (true, VmmName::Qemu) => Err(MeasureError::NoCpu),
@@ -239,20 +278,17 @@ fn cpus(arguments: &Arguments) -> Result<Vec<Cpu>, MeasureError> {
     }
 }
 
-/// The counts that were asked for, in their order.
+/// Returns the measurements for the requested numbers of vCPUs, in their order.
 fn counted(wanted: &[RangeInclusive<u32>], cpu: &Cpu, chain: &Chain) -> Vec<Measured> {
     let most = wanted.iter().map(|range| *range.end()).max().unwrap_or(0) as usize;
     let all: Vec<_> = chain.by_vcpus().take(most).collect();
-    let measured = |vcpus: u32| {
-        let measurement = all.get(vcpus as usize - 1)?;
-        Some(Measured::of(cpu, vcpus, measurement.to_string()))
-    };
-    wanted
-        .iter()
-        .cloned()
-        .flatten()
-        .filter_map(measured)
-        .collect()
+    let mut measured = Vec::new();
+    for vcpus in wanted.iter().cloned().flatten() {
+        if let Some(measurement) = all.get(vcpus as usize - 1) {
+            measured.push(Measured::of(cpu, vcpus, measurement.to_string()));
+        }
+    }
+    measured
 }
 
 impl Measured {
@@ -298,7 +334,8 @@ impl Chained {
 }
 
 impl Found {
-    /// One measurement alone, or one a line after its type and count; the digests of a chain one a line.
+    /// Returns a single measurement alone, several one a line after type and count, and the digests
+    /// of a chain one a line.
     fn text(&self) -> String {
         match self {
             Self::Measurements(found) => match &found[..] {

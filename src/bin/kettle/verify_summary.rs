@@ -1,8 +1,8 @@
-//! `kettle verify-summary`: whether to believe a verification summary.
+//! `kettle verify-summary`: decides whether to trust a verification summary.
 //!
-//! - Comes in: a summary, the public key of who should have signed it, and what it should say.
-//! - Goes out: one line a check, and an exit status.
-//! - Never: a success without a signature of that key, or for another resource than the reader named.
+//! * In: a summary, the public key of its signer, and what it has to say.
+//! * Out: the verdict and the level, and an exit status.
+//! * Never: a success without a signature of that key, or for another resource than the user named.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -17,31 +17,31 @@ use serde_json::json;
 use super::launch::{InputError, read};
 use super::verify::{SummaryError, UsageError, artifact, public_key};
 
-/// What `--help` says at its end.
+/// The end of `--help`.
 pub const AFTER_HELP: &str = "\
-A summary says what somebody found about a bundle; nothing of the bundle is looked at here. Trust it as far as the owner of the \
-key is trusted.
+A summary says what somebody found about a bundle; the bundle itself is not read here. Trust the \
+summary as far as you trust the owner of the key.
 
 Exit status: 0 accepted, 1 rejected, 2 nothing was verified.";
 
-/// Which summary, and what it has to say.
+/// The arguments of `kettle verify-summary`.
 #[derive(Args)]
 pub struct Arguments {
     /// The file that `kettle verify --vsa-out` wrote.
     summary: PathBuf,
-    /// The public key of who has to have signed it: P-256, PEM or DER.
+    /// The public key of its signer: P-256, PEM or DER.
     #[arg(long, value_name = "FILE")]
     public_key: PathBuf,
-    /// What it has to be about, as a URI.
+    /// The resource that it has to be about, as a URI.
     #[arg(long, value_name = "URI")]
     resource_uri: String,
-    /// Who has to have verified, as a URI.
+    /// The verifier that it has to name, as a URI.
     #[arg(long, value_name = "URI", default_value = VERIFIER_ID)]
     verifier_id: String,
     /// A file that has to be one of its subjects. Repeatable.
     #[arg(long, value_name = "FILE", required = true)]
     artifact: Vec<PathBuf>,
-    /// The lowest level of SLSA's build track.
+    /// The lowest level of SLSA's build track that is accepted.
     #[arg(long, value_name = "LEVEL", default_value = "SLSA_BUILD_LEVEL_3", value_parser = level)]
     level: Level,
     /// Prints one JSON document.
@@ -63,13 +63,13 @@ pub enum VerifySummaryError {
 
 fn level(text: &str) -> Result<Level, String> {
     let names = Level::ALL.map(Level::name).join(", ");
-    Level::named(text).ok_or(format!("no level of the build track; there are {names}"))
+    Level::named(text).ok_or(format!("not a level of the build track; there are {names}"))
 }
 
-/// Returns the output with the exit status.
+/// Appraises the summary, and returns the output and the exit status.
 ///
 /// # Errors
-/// A file cannot be read, or the key is none.
+/// A file cannot be read, or the key cannot be used.
 pub fn run(arguments: &Arguments) -> Result<(String, ExitCode), VerifySummaryError> {
     let key = public_key(&arguments.public_key)?;
     let container = read(
@@ -77,11 +77,10 @@ pub fn run(arguments: &Arguments) -> Result<(String, ExitCode), VerifySummaryErr
         MAX_CONTAINER_BYTES,
         "MAX_CONTAINER_BYTES",
     )?;
-    let artifacts: Vec<_> = arguments
-        .artifact
-        .iter()
-        .map(|path| artifact(path).map_err(Box::new))
-        .collect::<Result<_, _>>()?;
+    let mut artifacts = Vec::new();
+    for path in &arguments.artifact {
+        artifacts.push(artifact(path).map_err(Box::new)?);
+    }
     let wanted = Wanted {
         verifier_id: &arguments.verifier_id,
         resource_uri: &arguments.resource_uri,

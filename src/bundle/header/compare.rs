@@ -1,8 +1,8 @@
-//! Where header blocks differ from those that a bundle has. For the reader alone.
+//! Where header blocks differ from those that a bundle has. Only the reader uses this.
 //!
-//! - Comes in: blocks that anybody may have made.
-//! - Goes out: what they say, and the first field in which they are not what the writer makes of it.
-//! - Never: a difference that is passed over.
+//! * In: blocks from anybody.
+//! * Out: the values in them, and the first field in which they differ from the writer's.
+//! * Never: a difference that is passed over.
 
 use std::ops::Range;
 
@@ -14,8 +14,8 @@ use crate::tar_header::{
 pub(in crate::bundle) const NAME: Range<usize> = 0..100;
 
 /// The fields of a header block with their offsets (POSIX.1, `pax`, ustar Interchange Format). The
-/// checksum depends on all of the others, so it is looked at last: what is named is the field that
-/// was changed.
+/// checksum depends on all of the others, so it is compared last: the field that is named is the
+/// one that was changed.
 const FIELDS: [(&str, Range<usize>); 17] = [
     ("name", NAME),
     ("mode", MODE),
@@ -36,15 +36,14 @@ const FIELDS: [(&str, Range<usize>); 17] = [
     ("checksum", CHECKSUM),
 ];
 
-/// What a block that belongs to no header is called.
+/// The name of a block that belongs to no header.
 const RECORD: &str = "record";
 
 /// Most bytes of a field that are shown: the longest field of a header fits.
 const MAX_SHOWN_BYTES: usize = 155;
 
 impl Number {
-    /// Reads a field as the writer of headers has it; nothing for any other form of the same
-    /// number.
+    /// Reads a field in the writer's form; none for any other form of the same number.
     pub(in crate::bundle) fn read(field: &[u8]) -> Option<Self> {
         let (end, digits) = field.split_last()?;
         let is_octal = digits.iter().all(|digit| matches!(digit, b'0'..=b'7'));
@@ -58,8 +57,8 @@ impl Number {
     }
 }
 
-/// Reads the path of such a record, leniently: whether the record is the one encoding of it,
-/// [`difference`] tells.
+/// Reads the path in a PAX record, leniently: [`difference`] compares the record with its one
+/// encoding.
 pub(in crate::bundle) fn path_of_record(record: &[u8]) -> Option<&str> {
     let text = std::str::from_utf8(record).ok()?;
     let (_length, path) = text.strip_suffix('\n')?.split_once(" path=")?;
@@ -71,37 +70,36 @@ pub(in crate::bundle) fn path_of_record(record: &[u8]) -> Option<&str> {
 pub(in crate::bundle) struct Difference {
     /// Whether the field belongs to the PAX header before the file's own.
     pub in_pax_header: bool,
-    /// The name of the field, as POSIX.1 or we call it.
+    /// The name of the field, by POSIX.1 or the table above.
     pub field: &'static str,
-    /// What a bundle has there, printable.
+    /// The value that a bundle has there, printable.
     pub expected: String,
-    /// What was there, printable.
+    /// The value that was found, printable.
     pub actual: String,
 }
 
-/// Compares the headers of a file with those that were found; nothing when they are the same, byte
-/// for byte.
+/// Compares the headers of a file with those that were found; none if they are the same, byte for
+/// byte.
 pub(in crate::bundle) fn difference(expected: &[u8], actual: &[u8]) -> Option<Difference> {
     if expected == actual {
         return None;
     }
     let own_header = expected.len().saturating_sub(BLOCK_BYTES);
     let pairs = expected.chunks(BLOCK_BYTES).zip(actual.chunks(BLOCK_BYTES));
-    for (start, (expected, actual)) in (0..).step_by(BLOCK_BYTES).zip(pairs) {
+    for (start, (expected_block, actual_block)) in (0..).step_by(BLOCK_BYTES).zip(pairs) {
         let in_pax_header = start < own_header;
         let is_record = in_pax_header && start > 0;
         let found = if is_record {
-            record_difference(expected, actual)
+            record_difference(expected_block, actual_block)
         } else {
-            field_difference(expected, actual)
+            field_difference(expected_block, actual_block)
         };
-        if let Some((field, expected, actual)) = found {
-            let (expected, actual) = (printable(expected), printable(actual));
+        if let Some((field, expected_bytes, actual_bytes)) = found {
             return Some(Difference {
                 in_pax_header,
                 field,
-                expected,
-                actual,
+                expected: printable(expected_bytes),
+                actual: printable(actual_bytes),
             });
         }
     }
@@ -115,7 +113,7 @@ pub(in crate::bundle) fn difference(expected: &[u8], actual: &[u8]) -> Option<Di
     })
 }
 
-/// The name of a field, and both sides.
+/// The name of a field, and both sides of the comparison.
 type Sides<'a> = (&'static str, &'a [u8], &'a [u8]);
 
 fn record_difference<'a>(expected: &'a [u8], actual: &'a [u8]) -> Option<Sides<'a>> {
@@ -133,7 +131,7 @@ fn field_difference<'a>(expected: &'a [u8], actual: &'a [u8]) -> Option<Sides<'a
     Some((field, &expected[range.clone()], &actual[range]))
 }
 
-/// Bytes for a message: escaped, without the zeros that fill a field, and not too many of them.
+/// Returns bytes for a message: escaped, without the zeros that fill a field, and cut to a limit.
 pub(in crate::bundle) fn printable(bytes: &[u8]) -> String {
     let end = bytes
         .iter()
@@ -154,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn the_path_of_a_record_is_the_one_it_was_made_of() {
+    fn the_path_of_a_record_is_the_one_that_was_written() {
         for length in 1..2000 {
             let path = "n".repeat(length);
             assert_eq!(

@@ -1,21 +1,20 @@
-//! What stands before the bytes of a file in a bundle. The writer and the reader use the same
+//! The header blocks before the bytes of a file in a bundle. The writer and the reader use the same
 //! function, so that there is one encoding of each file.
 //!
-//! - Comes in: path, executable bit, size and time of a file.
-//! - Goes out: the only header blocks that a bundle has for it, and where other blocks differ from
-//!   them.
-//! - Never: a second encoding of the same file.
+//! * In: path, executable bit, size and time of a file.
+//! * Out: the only header blocks that a bundle has for it, and where other blocks differ from them.
+//! * Never: a second encoding of the same file.
 
 #[cfg(feature = "appraisal")]
 mod compare;
 
 #[cfg(feature = "appraisal")]
-pub(super) use compare::{Difference, NAME, difference, path_of_record, printable};
+pub(super) use compare::{NAME, difference, path_of_record, printable};
 
 use crate::tar_header::writer::Style;
 
-/// How a bundle writes a path that a header has no room for. Some programs stop at a header without
-/// a name.
+/// The names in the headers of a path that is too long for one header. Some programs stop at a
+/// header without a name.
 pub(super) const STYLE: Style = Style {
     placeholder: b"pax-path",
     pax_name: Some(b"pax-header"),

@@ -1,14 +1,15 @@
-//! Which addresses fetch phases may reach.
+//! Lists the addresses that fetch phases may not reach.
 //!
-//! - Comes in: nothing but the text of a range that an operator allows.
-//! - Goes out: the ranges that are not public, as data for the rules of the kernel.
-//! - Never: a range left out because nobody is expected to use it.
+//! * In: only the text of a range that an operator allows.
+//! * Out: the ranges that are not public, as data for the rules of the kernel.
+//! * Never: a range that is missing because no one is expected to use it.
 //!
-//! The ranges are all those of IANA's special-purpose registries (RFC 6890 and its updates; the one of
-//! IPv4 as of 2020-09-04 and the one of IPv6 as of 2025-10-09, `tests/data/special-purpose.txt`).
-//! Some of them are globally reachable by the registry: whoever is nearest answers there, which may be
-//! a machine of the network that we are in. Beside them are what clouds serve to their machines under
-//! a number that looks public, and forms of IPv6 addresses that hide one of IPv4.
+//! The ranges are all those of IANA's special-purpose registries (RFC 6890 and its updates; the one
+//! of IPv4 as of 2020-09-04 and the one of IPv6 as of 2025-10-09,
+//! `tests/data/special-purpose.txt`). According to the registry, some of them are globally
+//! reachable: the nearest machine replies there, which may be one of the network that we are in. In
+//! addition, there are the services of clouds for their own machines at addresses that look public,
+//! and forms of IPv6 addresses that hide one of IPv4.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -19,36 +20,25 @@ use serde::{Serialize, Serializer};
 
 use crate::netlink::octets;
 
-/// A range of addresses: `ADDRESS/LENGTH`, without bits after the prefix.
+/// A range of addresses, `ADDRESS/LENGTH`, without bits after the prefix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cidr {
     address: IpAddr,
     length: u8,
 }
 
-/// Why a text is no range that fetch phases can be allowed to reach.
+/// Why fetch phases cannot be allowed to reach the range that a text names.
 #[cfg(any(test, feature = "host"))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs)] // Each sentence is the documentation.
 pub enum ParseCidrError {
-    /// It is not written as an address and a length.
     #[error("a range is written ADDRESS/LENGTH")]
     Format,
-    /// The length is longer than the address.
     #[error("the prefix has {length} bits, the address has {limit}")]
-    Length {
-        /// As written.
-        length: u8,
-        /// Of the address.
-        limit: u8,
-    },
-    /// The address has bits after the prefix.
+    Length { length: u8, limit: u8 },
+    /// `range` is the range without those bits.
     #[error("the address has bits after its prefix of {length} bits: the range is {range}")]
-    Bits {
-        /// Of the prefix.
-        length: u8,
-        /// The range without those bits.
-        range: Cidr,
-    },
+    Bits { length: u8, range: Cidr },
     /// IPv6 has no way from a namespace to the loopback of the machine.
     #[error("the loopback of IPv6 cannot be reached from another namespace: allow 127.0.0.0/8")]
     Loopback6,
@@ -71,9 +61,14 @@ impl Cidr {
         }
     }
 
-    /// The first address.
+    /// Returns the first address of the range.
     pub(super) fn address(self) -> IpAddr {
         self.address
+    }
+
+    /// Returns whether the range is that of a default route, with a prefix of no bits.
+    pub(super) fn is_everything(self) -> bool {
+        self.length == 0
     }
 
     /// Returns a mask of the address's size with the bits of the prefix set.
@@ -157,12 +152,11 @@ impl FromStr for Cidr {
     fn from_str(text: &str) -> Result<Self, ParseCidrError> {
         let (address, length) = text.split_once('/').ok_or(ParseCidrError::Format)?;
         let address: IpAddr = address.parse().map_err(|_| ParseCidrError::Format)?;
-        let is_number = length.bytes().all(|byte| byte.is_ascii_digit());
-        let length = length
-            .parse()
-            .ok()
-            .filter(|_| is_number)
-            .ok_or(ParseCidrError::Format)?;
+        // A plus sign would be parsed too.
+        if !length.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err(ParseCidrError::Format);
+        }
+        let length: u8 = length.parse().map_err(|_| ParseCidrError::Format)?;
         let limit = if address.is_ipv4() { 32 } else { 128 };
         if length > limit {
             return Err(ParseCidrError::Length { length, limit });
@@ -181,10 +175,10 @@ impl FromStr for Cidr {
     }
 }
 
-/// The machine's own loopback, as far as another namespace can be led to it.
+/// The machine's own loopback, as far as packets of another namespace can reach it.
 pub(super) const LOOPBACK: Cidr = Cidr::v4([127, 0, 0, 0], 8);
 
-/// Ranges of IPv4 that are not public. Everything else is.
+/// The ranges of IPv4 that are not public. All other addresses are.
 pub(super) const NOT_PUBLIC_4: [Cidr; 21] = [
     // "This network".
     Cidr::v4([0, 0, 0, 0], 8),
@@ -195,12 +189,12 @@ pub(super) const NOT_PUBLIC_4: [Cidr; 21] = [
     // Between a provider and its customers; some clouds have services for their machines there.
     Cidr::v4([100, 64, 0, 0], 10),
     LOOPBACK,
-    // Link-local; 169.254.169.254 and its neighbours are where clouds tell machines their secrets.
+    // Link-local; at 169.254.169.254 and its neighbours, clouds give machines their secrets.
     Cidr::v4([169, 254, 0, 0], 16),
-    // Azure's service for its own machines, under a number of Microsoft's.
+    // Azure's service for its own machines, at an address of Microsoft.
     Cidr::v4([168, 63, 129, 16], 32),
-    // IBM Cloud's services for its own machines (name servers, package mirrors) and its endpoints of
-    // services, under numbers that are not routed outside: "IBM services" and "Cloud Service
+    // IBM Cloud's services for its own machines (name servers, package mirrors) and its endpoints
+    // of services, at addresses that are not routed outside: "IBM services" and "Cloud Service
     // Endpoints" in the reserved ranges of its documentation of VPC.
     Cidr::v4([161, 26, 0, 0], 16),
     Cidr::v4([166, 8, 0, 0], 14),
@@ -210,7 +204,7 @@ pub(super) const NOT_PUBLIC_4: [Cidr; 21] = [
     Cidr::v4([192, 0, 2, 0], 24),
     Cidr::v4([198, 51, 100, 0], 24),
     Cidr::v4([203, 0, 113, 0], 24),
-    // Answers for private networks' names, by whoever is nearest (AS112).
+    // Name servers for private networks' names; the nearest one replies (AS112).
     Cidr::v4([192, 31, 196, 0], 24),
     Cidr::v4([192, 175, 48, 0], 24),
     // Relays of 6to4.
@@ -225,12 +219,12 @@ pub(super) const NOT_PUBLIC_4: [Cidr; 21] = [
     Cidr::v4([240, 0, 0, 0], 4),
 ];
 
-/// Global unicast of IPv6. Nothing outside of it is public: loopback, IPv4 in IPv6, NAT64 (both
-/// prefixes, of RFC 6052 and RFC 8215), link-local, unique local (with fd00:ec2::254, a metadata
-/// service), multicast, segments of routes.
+/// The range of global unicast of IPv6. Nothing outside of it is public: loopback, IPv4 in IPv6,
+/// NAT64 (both prefixes, of RFC 6052 and RFC 8215), link-local, unique local (with fd00:ec2::254, a
+/// metadata service), multicast, segments of routes.
 pub(super) const GLOBAL_6: Cidr = Cidr::v6([0x2000, 0, 0], 3);
 
-/// Ranges in [`GLOBAL_6`] that are not public.
+/// The ranges in [`GLOBAL_6`] that are not public.
 pub(super) const NOT_PUBLIC_6: [Cidr; 6] = [
     // Assignments of the IETF: Teredo with an address of IPv4 in it, benchmarks, ORCHID.
     Cidr::v6([0x2001, 0, 0], 23),
@@ -241,23 +235,23 @@ pub(super) const NOT_PUBLIC_6: [Cidr; 6] = [
     Cidr::v6([0x2002, 0, 0], 16),
     // AS112, as in IPv4.
     Cidr::v6([0x2620, 0x4f, 0x8000], 48),
-    // Given back.
+    // Returned to IANA.
     Cidr::v6([0x3ffe, 0, 0], 16),
 ];
 
-/// The third quarter of an address of ISATAP (RFC 5214, section 6.1), whatever its prefix is: the last
-/// quarter is an address of IPv4, which may be private or, by the second bit, global. A router of the
-/// network sends on to it.
+/// The third quarter of an ISATAP address (RFC 5214, section 6.1), which may have any prefix. The
+/// last quarter is an address of IPv4, which may be private or, by the second bit, global. A router
+/// of the network forwards packets to it.
 pub(super) mod isatap {
-    /// Bytes before it.
+    /// The number of bytes before the quarter.
     pub(in super::super) const OFFSET: u8 = 8;
-    /// The bits that make it one.
+    /// The bits of the quarter that are compared.
     pub(in super::super) const MASK: [u8; 4] = [0xfd, 0xff, 0xff, 0xff];
-    /// What these are.
+    /// The value of these bits in an ISATAP address.
     pub(in super::super) const VALUE: [u8; 4] = [0, 0, 0x5e, 0xfe];
 }
 
-/// Returns whether an address is one that fetch phases reach.
+/// Returns whether an address is public, so that fetch phases may reach it.
 pub(super) fn is_public(address: IpAddr) -> bool {
     let IpAddr::V6(sixteen) = address else {
         return !NOT_PUBLIC_4.iter().any(|range| range.contains(address));

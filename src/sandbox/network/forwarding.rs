@@ -1,13 +1,15 @@
-//! What the machine has to forward while there is a network of a phase.
+//! Lets the machine forward packets while a phase has a network.
 //!
-//! - Comes in: the machine's interfaces, and whether packets of IPv6 are to pass.
-//! - Goes out: a machine that forwards, and a table that drops everything that it would not have forwarded before. When the last
-//!   network is gone, both are as they were.
-//! - Never: a moment in which the machine forwards what nobody asked for, also after a service that was killed: the table comes
-//!   before the settings and goes after them, and what was changed is written down before it is changed.
+//! * In: the machine's interfaces, and whether packets of IPv6 are forwarded too.
+//! * Out: a machine that forwards, and a table that drops all packets that it would not have
+//!   forwarded before. When the last network is gone, both are as they were.
+//! * Never: a moment in which the machine forwards packets of others, also after a service was
+//!   killed: the table is created before the settings change and removed after they are restored,
+//!   and each change is recorded before it is made.
 //!
-//! Several services of one machine can have networks at the same time. Each holds a shared lock on a file of `/run`; who gets
-//! it exclusively is alone. The file lists what was changed: `PATH OLD`, one a line.
+//! Several services of one machine can have networks at the same time. Each holds a shared lock on
+//! a file of `/run`; a service that gets it exclusively is alone. The file lists the changed
+//! settings, one a line: `PATH OLD`.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, Write};
@@ -21,22 +23,24 @@ use super::rules::{self, Forwarded};
 use crate::netlink::Socket;
 use crate::netlink::link::Link;
 
-const STATE_FOLDER: &str = "/run";
+const STATE_DIRECTORY: &str = "/run";
 const SETTINGS: &str = "/proc/sys/net";
 const ON: &str = "1";
-/// Whether packets of IPv6 are forwarded, whichever interface they come in by.
+/// The setting that forwards packets of IPv6 of all interfaces.
 const ALL_6: &str = "ipv6/conf/all/forwarding";
-/// Router advertisements count although the interface forwards (`accept_ra` of the kernel's ip-sysctl).
+/// The value with which router advertisements count although the interface forwards (`accept_ra` of
+/// the kernel's ip-sysctl).
 const ALTHOUGH_FORWARDING: &str = "2";
 
-/// Held while a network of a phase exists.
+/// Keeps the machine forwarding while a network of a phase exists. Dropping ends it.
 #[derive(Debug)]
 pub(super) struct Forwarding {
     names: Names,
     users: File,
 }
 
-/// Files of one network namespace, by its number: each has settings and rules of its own.
+/// The paths of the files of one network namespace, which are named by its number: each namespace
+/// has its own settings and rules.
 #[derive(Debug)]
 struct Names {
     turn: PathBuf,
@@ -46,14 +50,16 @@ struct Names {
 impl Names {
     fn of_this_namespace() -> io::Result<Self> {
         let number = fs::metadata(NAMESPACE)?.ino();
-        let path = |what| PathBuf::from(format!("{STATE_FOLDER}/kettle-network-{number}{what}"));
+        let path =
+            |suffix| PathBuf::from(format!("{STATE_DIRECTORY}/kettle-network-{number}{suffix}"));
         Ok(Self {
             turn: path(".turn"),
             users: path(""),
         })
     }
 
-    /// Waits until nobody else sets up or takes down. Whoever was last has removed the file that others may have waited for.
+    /// Waits until no other service starts or ends forwarding. The last service may have removed
+    /// the file while others waited for its lock; then this tries again.
     fn turn(&self) -> io::Result<File> {
         loop {
             let file = open(&self.turn)?;
@@ -81,12 +87,12 @@ fn open(path: &PathBuf) -> io::Result<File> {
         .open(path)
 }
 
-/// Zero is no file's number.
+/// Returns the number of a file, or zero, which is no file's number.
 fn number(file: &File) -> u64 {
     file.metadata().map_or(0, |metadata| metadata.ino())
 }
 
-/// Whether nobody else has the lock, which is ours then.
+/// Takes the lock exclusively, if no other service has it. Returns whether it was taken.
 fn is_alone(users: &File) -> io::Result<bool> {
     match flock(users, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(true),
@@ -96,34 +102,34 @@ fn is_alone(users: &File) -> io::Result<bool> {
 }
 
 impl Forwarding {
-    /// Has the machine forward between its interfaces and those of the room.
+    /// Lets the machine forward between its interfaces and those of this room.
     pub(super) fn enable(links: &[Link], ipv6: bool) -> io::Result<Self> {
         let names = Names::of_this_namespace()?;
         let turn = names.turn()?;
         let mut users = open(&names.users)?;
         if is_alone(&users)? {
-            // Of a service that was killed.
+            // The file may have the changes of a service that was killed.
             undo(&mut users)?;
         }
         flock(&users, FlockOperation::LockShared)?;
         let mut forwarding = Self { names, users };
         let changed = forwarding.change(links, ipv6);
-        // Whoever drops what failed takes a turn of its own.
+        // If this failed, dropping `forwarding` takes another turn.
         drop(turn);
         changed.map(|()| forwarding)
     }
 
+    /// Records the settings that have to change, creates the table, and then changes them.
     fn change(&mut self, links: &[Link], ipv6: bool) -> io::Result<()> {
         let wanted = wanted(links, ipv6);
         let mut recorded = read(&mut self.users)?;
-        // Undone from the end: the setting that overwrites others first, then what it has overwritten.
-        let (all, single) = wanted
-            .iter()
-            .partition::<Vec<_>, _>(|setting| setting.path == ALL_6);
-        let overwritten = if all.is_empty() {
-            Vec::new()
-        } else {
-            overwritten_by_all_6(links)
+        // The record is undone from its end: first the setting that overwrites others, then those
+        // others.
+        let is_all = |setting: &&Setting| setting.path == ALL_6;
+        let (all, single): (Vec<_>, Vec<_>) = wanted.iter().partition(is_all);
+        let overwritten = match all.is_empty() {
+            true => Vec::new(),
+            false => overwritten_by_all_6(links),
         };
         for setting in single.into_iter().chain(&overwritten).chain(all) {
             let line = format!("{} {}\n", setting.path, setting.value()?);
@@ -135,29 +141,31 @@ impl Forwarding {
     }
 }
 
-/// The settings that have to change, in the order in which they have to.
+/// Returns the settings that have to change, in the necessary order.
 fn wanted(links: &[Link], ipv6: bool) -> Vec<Setting> {
-    let others = || {
-        links
-            .iter()
-            .filter(|link| !link.is_loopback && !is_ours(&link.name))
-    };
-    let by_it = |link: &Link| Setting::new(format!("ipv4/conf/{}/forwarding", link.name), ON);
-    let mut wanted: Vec<Setting> = others().map(by_it).collect();
+    let is_machines = |link: &&Link| !link.is_loopback && !is_ours(&link.name);
+    let machines: Vec<&Link> = links.iter().filter(is_machines).collect();
+    let mut wanted = Vec::new();
+    for link in &machines {
+        let path = format!("ipv4/conf/{}/forwarding", link.name);
+        wanted.push(Setting::new(path, ON));
+    }
     if ipv6 {
-        let advertised = |link: &Link| {
+        for link in &machines {
             let path = format!("ipv6/conf/{}/accept_ra", link.name);
-            Setting::new(path, ALTHOUGH_FORWARDING)
-        };
-        wanted.extend(others().map(advertised).filter(|setting| setting.is(ON)));
+            let advertised = Setting::new(path, ALTHOUGH_FORWARDING);
+            if advertised.is(ON) {
+                wanted.push(advertised);
+            }
+        }
         wanted.push(Setting::new(ALL_6.to_owned(), ON));
     }
     wanted.retain(|setting| !setting.is_as_wanted());
     wanted
 }
 
-/// Settings that are on and that [`ALL_6`] switches off when it is put back: those of single
-/// interfaces, and the one that new interfaces begin with (ip-sysctl of the kernel).
+/// Returns the settings that are on and that [`ALL_6`] switches off when it is restored: those of
+/// single interfaces, and the one with which new interfaces start (ip-sysctl of the kernel).
 fn overwritten_by_all_6(links: &[Link]) -> Vec<Setting> {
     let names = links
         .iter()
@@ -187,24 +195,19 @@ impl Drop for Forwarding {
     }
 }
 
-/// Whether the room made an interface.
+/// Returns whether this room created an interface.
 pub(super) fn is_ours(name: &str) -> bool {
     name.starts_with(rules::INTERFACE_PREFIX)
 }
 
-/// Puts back what was changed, the last first, and removes the table.
+/// Restores the changed settings, the last first, and removes the table.
 fn undo(users: &mut File) -> io::Result<()> {
     let recorded = read(users)?;
     for line in recorded.lines().rev() {
         let Some((path, value)) = line.split_once(' ') else {
             continue;
         };
-        match (Setting {
-            path: path.to_owned(),
-            wanted: value.to_owned(),
-        })
-        .apply()
-        {
+        match Setting::new(path.to_owned(), value).apply() {
             // The interface is gone.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             applied => applied?,
@@ -222,27 +225,23 @@ fn read(users: &mut File) -> io::Result<String> {
     Ok(text)
 }
 
-/// What is forwarded since the changes that are recorded.
+/// Returns the packets that are forwarded because of the recorded changes.
 fn forwarded(recorded: &str) -> Forwarded {
-    let paths = || {
-        recorded
-            .lines()
-            .filter_map(|line| line.split_once(' '))
-            .map(|(path, _)| path)
-    };
-    let interface = |path: &str| {
-        let name = path
-            .strip_prefix("ipv4/conf/")?
-            .strip_suffix("/forwarding")?;
-        Some(name.to_owned())
-    };
-    Forwarded {
-        interfaces: paths().filter_map(interface).collect(),
-        ipv6: paths().any(|path| path == ALL_6),
+    let mut forwarded = Forwarded::default();
+    for line in recorded.lines() {
+        let Some((path, _)) = line.split_once(' ') else {
+            continue;
+        };
+        forwarded.ipv6 |= path == ALL_6;
+        let below = path.strip_prefix("ipv4/conf/");
+        if let Some(name) = below.and_then(|below| below.strip_suffix("/forwarding")) {
+            forwarded.interfaces.push(name.to_owned());
+        }
     }
+    forwarded
 }
 
-/// A file below [`SETTINGS`], of this thread's network namespace.
+/// A file below [`SETTINGS`] in this thread's network namespace, and its wanted value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Setting {
     path: String,

@@ -1,28 +1,50 @@
-//! The network of a phase that fetches.
+//! Gives a phase that fetches its own network.
 //!
-//! - Comes in: the machine's interfaces and name servers, and what an operator allows beside public addresses.
-//! - Goes out: a network namespace with one way out, through rules of the machine that look at the destination of every packet.
-//! - Never: a way to an address that is not public, to the machine itself, or to a name server's other ports; and nothing that a
-//!   process of the phase could change: the namespace belongs to the machine's root, and the rules are outside of it.
+//! * In: the machine's interfaces and name servers, and the ranges that an operator allows beside
+//!   public addresses.
+//! * Out: a network namespace with one way out, through rules of the machine that look at the
+//!   destination of every packet.
+//! * Never: a way to an address that is not public, to the machine itself, or to a name server's
+//!   other ports; and nothing that a process of the phase could change: the namespace belongs to
+//!   the machine's root, and the rules are outside of it.
 //!
 //! | part | file |
 //! |---|---|
-//! | which addresses are public | `addresses` |
+//! | the addresses that are not public | `addresses` |
 //! | the rules | `rules`, `nf_tables` |
-//! | that the machine forwards, and nothing else than this | `forwarding` |
+//! | the machine's forwarding, of this and nothing else | `forwarding` |
 //! | name servers | `resolver` |
+//! | a trial when the service starts | `trial` |
 //!
 //! # What a phase has
 //!
-//! One interface with an address of a /30 that nothing else on the machine uses (and of a /126 of IPv6 where the machine has a
-//! way out by IPv6), and a default route to the machine's end of the pair, which gives what is let through the machine's own address.
-//! Public addresses are reached by TCP. Names are asked of the machine's name servers themselves, at port 53. A name that suddenly means another address gains nothing:
-//! the address is what the rules look at. The loopback is switched off; where an operator allows a range of the machine's
-//! loopback, packets to that range leave by the one interface like all others, and arrive at the machine's loopback.
+//! A phase has one interface, with an address of a /30 that nothing else on the machine uses (and
+//! one of a /126 of IPv6, if the machine has a default route of IPv6). Its default route leads to
+//! the machine's end of the pair; packets that are let through leave with the machine's own
+//! address. Public addresses are reached by TCP. Name servers are the machine's own, at port 53. A
+//! name that suddenly means another address gains nothing, because the rules look at the address.
+//! The loopback is switched off. If an operator allows a range of the machine's loopback, packets
+//! to that range leave by the one interface like all others, and arrive at the machine's loopback.
 //!
-//! A connection to an address that is refused ends at once, refused, and the address is noted for the
-//! log of the machine. Errors say that there was one and never which: it may be what a name server of
-//! the machine's own network answers.
+//! A connection to a refused address is refused at once, and the address is noted for the log of
+//! the machine. Errors report that there was such an address and never which: it may come from a
+//! name server of the machine's own network.
+//!
+//! # How a network is set up
+//!
+//! 1. A new namespace is created, with nothing in it but a loopback that is off.
+//! 2. `forwarding` takes a shared lock, records the settings of the machine that it will change,
+//!    creates the guard table, and only then changes the settings. The guard drops every packet
+//!    that was not forwarded before and has no mark.
+//! 3. A pair of interfaces is created, one end in each namespace. The machine's end is configured
+//!    and switched on, with a port that refuses connections.
+//! 4. `rules` creates the table of this pair. What it lets through gets the mark.
+//! 5. The phase's end is switched on and gets its address and route. No packet can arrive before
+//!    this.
+//!
+//! Dropping a [`PhaseNetwork`] removes the pair. Its socket owns the table, so the kernel removes
+//! that too. The last network of the machine restores the settings, and then removes the guard. A
+//! service that was killed leaves the record, by which the next one restores them.
 
 mod addresses;
 mod forwarding;
@@ -52,41 +74,40 @@ use crate::netlink::link::{self, Link, Origin};
 use forwarding::{Forwarding, Setting};
 use rules::{Ends, Policy};
 
-/// The network namespace of the thread that opens it.
+/// The file of a thread's network namespace, for the thread that opens it.
 const NAMESPACE: &str = "/proc/thread-self/ns/net";
-/// Routes of IPv4 and IPv6 of the thread that reads them (proc_pid_net(5)).
+/// The routes of IPv4 and IPv6, in the namespace of the thread that reads them (proc_pid_net(5)).
 const ROUTES_4: &str = "/proc/thread-self/net/route";
 const ROUTES_6: &str = "/proc/thread-self/net/ipv6_route";
-/// The interface of the phase. Its namespace has no other but a loopback that is off.
+/// The name of the phase's interface. Its namespace has no other but a loopback that is off.
 const INNER: &str = "eth0";
-/// Ranges that a /30 is taken from: benchmarks, which no network uses, then private networks.
+/// The ranges from which a /30 is taken: that of benchmarks, which no network uses, then private
+/// ones.
 const RANGES: [(Ipv4Addr, u8); 3] = [
     (Ipv4Addr::new(198, 18, 0, 0), 15),
     (Ipv4Addr::new(10, 213, 0, 0), 16),
     (Ipv4Addr::new(172, 29, 0, 0), 16),
 ];
-/// How many /30 of a range are tried.
+/// How many networks of a range are tried.
 const ATTEMPTS: u32 = 32;
 const PREFIX_4: u8 = 30;
 const PREFIX_6: u8 = 126;
-/// Sizes of packets in bytes that are accepted: the least that IPv6 allows, and Ethernet's.
+/// The smallest and the largest size of packets, in bytes: the least that IPv6 allows, and
+/// Ethernet's.
 const MTU: (u32, u32) = (1280, 1500);
 
-/// Why a phase has no network of its own.
+/// Why a phase cannot have its own network.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)] // Each sentence is the documentation.
 pub enum NetworkError {
-    /// The kernel refused a step.
+    /// The kernel refused a step, which the message names.
     #[error("{step}")]
     Kernel {
-        /// What was asked of the kernel.
         step: &'static str,
-        /// The kernel's reason.
         source: io::Error,
     },
-    /// The machine's networks overlap with all that were tried.
     #[error("no network is free on this machine: all that were tried overlap with its routes")]
     NoFreeNetwork,
-    /// The name servers cannot be used.
     #[error("no name server for other networks than the machine's own")]
     Resolver(#[from] ResolverError),
 }
@@ -95,23 +116,23 @@ fn step(step: &'static str) -> impl FnOnce(io::Error) -> NetworkError {
     move |source| NetworkError::Kernel { step, source }
 }
 
-/// The network of one phase. Dropping it removes it; the phase's processes have to be dead by then.
+/// The network of one phase. Dropping removes it; the phase's processes have to be dead by then.
 #[derive(Debug)]
 pub(super) struct PhaseNetwork {
     namespace: OwnedFd,
     interface: String,
     index: i32,
     routes: Socket,
-    /// Owns the table.
+    /// The socket that owns the table of rules.
     rules: Socket,
-    /// Has the ports that refuse connections.
+    /// The sockets that occupy the ports that refuse connections.
     _refusing: Vec<OwnedFd>,
     name_servers: Vec<IpAddr>,
     _forwarding: Forwarding,
 }
 
 impl PhaseNetwork {
-    /// Sets one up, in the network namespace of this thread.
+    /// Sets up a network, whose way out is the network namespace of this thread.
     pub(super) fn set_up(allowed: &[Cidr]) -> Result<Self, NetworkError> {
         let name_servers = resolver::name_servers()?;
         let has_loopback = allowed.iter().any(|range| range.has_loopback());
@@ -121,10 +142,10 @@ impl PhaseNetwork {
         let has_ipv6 = has_default_route_6().map_err(step("reading routes"))?;
         let addresses = choose(has_ipv6)?;
         let interface = random_name().map_err(step("choosing a name"))?;
-        let forwarding =
-            Forwarding::enable(&links, has_ipv6).map_err(step("forwarding packets"))?;
-        link::make_pair(&routes, &interface, INNER, &namespace, mtu(&links))
-            .map_err(step("making a veth pair"))?;
+        let forwarding = Forwarding::enable(&links, has_ipv6);
+        let forwarding = forwarding.map_err(step("forwarding packets"))?;
+        let pair = link::make_pair(&routes, &interface, INNER, &namespace, mtu(&links));
+        pair.map_err(step("making a veth pair"))?;
         let index = link::index_of(&routes, &interface).map_err(step("finding an interface"))?;
         let rules = Socket::of_netfilter().map_err(step("asking for nf_tables"))?;
         let mut network = Self {
@@ -141,7 +162,8 @@ impl PhaseNetwork {
         Ok(network)
     }
 
-    /// The rules come before the phase's end is on: nothing arrives before that.
+    /// Connects both ends. The rules are set before the phase's end is on: no packet arrives before
+    /// that.
     fn connect(
         &mut self,
         inside: &Socket,
@@ -162,20 +184,21 @@ impl PhaseNetwork {
             allowed,
             own: &own_addresses(&self.routes).map_err(step("listing addresses"))?,
         };
-        rules::set_up(&self.rules, &policy)
-            .map_err(step("making the rules of the packet filter"))?;
-        self.configure_inside(inside, addresses)
-            .map_err(step("giving the phase an address and a route"))
+        let set_up = rules::set_up(&self.rules, &policy);
+        set_up.map_err(step("making the rules of the packet filter"))?;
+        let configured = self.configure_inside(inside, addresses);
+        configured.map_err(step("giving the phase an address and a route"))
     }
 
-    /// Has the machine forward what comes from its end of the pair: also to its own loopback, where that is allowed.
+    /// Has the machine forward the packets that arrive at its end of the pair; also to its own
+    /// loopback, if that is allowed.
     fn set_forwarding(&self, has_loopback: bool) -> Result<(), NetworkError> {
         let setting = |name: &str, value: &str| {
             let path = format!("ipv4/conf/{}/{name}", self.interface);
             Setting::new(path, value).apply()
         };
         setting("forwarding", "1").map_err(step("forwarding packets"))?;
-        // A packet says where it goes by its destination, and not by an option.
+        // A packet names its target by its destination, and not by an option.
         setting("accept_source_route", "0").map_err(step("refusing routes of packets"))?;
         if has_loopback {
             setting("route_localnet", "1").map_err(step("leading packets to the loopback"))?;
@@ -209,9 +232,11 @@ impl PhaseNetwork {
         Ok(())
     }
 
-    /// Has this thread be in the phase's namespace while `work` runs. What it starts meanwhile stays there.
+    /// Moves this thread into the phase's namespace while `work` runs. The processes that it starts
+    /// meanwhile stay there.
     ///
-    /// A thread that cannot come back is of no use to anybody: the process ends.
+    /// If the thread cannot return, the process aborts: the thread would stay in the phase's
+    /// network.
     pub(super) fn during<T>(&self, work: impl FnOnce() -> T) -> io::Result<T> {
         let own = File::open(NAMESPACE)?;
         let enter = |namespace: std::os::fd::BorrowedFd<'_>| {
@@ -226,12 +251,12 @@ impl PhaseNetwork {
         Ok(result)
     }
 
-    /// The file that tells the phase its name servers.
+    /// Returns the text of the file that names the phase's name servers.
     pub(super) fn resolv_conf(&self) -> String {
         resolver::resolv_conf(&self.name_servers)
     }
 
-    /// Returns the addresses that the phase tried to reach in vain.
+    /// Returns the addresses that the phase tried to reach and that were refused.
     pub(super) fn refused_addresses(&self) -> io::Result<Vec<IpAddr>> {
         rules::refused_addresses(&self.rules, &self.interface)
     }
@@ -248,10 +273,10 @@ impl Drop for PhaseNetwork {
     }
 }
 
-/// A namespace, and a socket to configure it with.
+/// Creates a namespace, and a socket to configure it with.
 ///
-/// Packets to 127.0.0.0/8 leave it, and answers are taken, by an interface that is not the loopback: that such an address is refused
-/// is an answer too.
+/// In it, packets to 127.0.0.0/8 leave by an interface that is not the loopback, and replies are
+/// accepted there: the refusal of such an address is a reply too.
 fn new_namespace() -> io::Result<(OwnedFd, Socket)> {
     thread::scope(|scope| {
         let made = scope.spawn(|| {
@@ -264,14 +289,15 @@ fn new_namespace() -> io::Result<(OwnedFd, Socket)> {
     })
 }
 
-/// The machine's own addresses that are public by their numbers. The others are refused as such.
+/// Lists the machine's own addresses that are public by their numbers. The others are refused
+/// because they are not public.
 fn own_addresses(routes: &Socket) -> io::Result<Vec<IpAddr>> {
     let mut own = link::addresses(routes)?;
     own.retain(|address| addresses::is_public(*address));
     Ok(own)
 }
 
-/// Both ends of the pair in one family.
+/// The addresses of both ends of the pair, in one family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Pair {
     machine: IpAddr,
@@ -279,7 +305,7 @@ struct Pair {
     prefix: u8,
 }
 
-/// Addresses that nothing on the machine uses.
+/// Chooses addresses that nothing on the machine uses.
 fn choose(has_ipv6: bool) -> Result<Vec<Pair>, NetworkError> {
     let routes = fs::read_to_string(ROUTES_4).map_err(step("reading routes"))?;
     let used = routed_4(&routes);
@@ -301,7 +327,8 @@ fn choose(has_ipv6: bool) -> Result<Vec<Pair>, NetworkError> {
     Ok(pairs)
 }
 
-/// The first free /30 of those that are tried from `start` on.
+/// Returns the first free /30, in each range trying [`ATTEMPTS`] networks from the one with number
+/// `start` on.
 fn free_network(start: u32, used: &[Cidr]) -> Option<Ipv4Addr> {
     RANGES.into_iter().find_map(|(range, length)| {
         let networks = 1_u32 << (PREFIX_4 - length);
@@ -317,7 +344,7 @@ fn free_network(start: u32, used: &[Cidr]) -> Option<Ipv4Addr> {
     })
 }
 
-/// A network of RFC 4193 by 56 random bits.
+/// Returns a network of unique local addresses (RFC 4193), with 56 random bits.
 fn unique_local(random: &[u8]) -> Pair {
     let mut bytes = [0; 16];
     bytes[0] = 0xfd;
@@ -334,22 +361,23 @@ fn unique_local(random: &[u8]) -> Pair {
     }
 }
 
-/// Destinations of the machine's routes, but for the default route. Numbers of /proc/net/route are in the machine's byte order.
+/// Returns the destinations of the machine's routes, without the default route.
 fn routed_4(table: &str) -> Vec<Cidr> {
-    let route = |line: &str| {
-        let fields: Vec<&str> = line.split_whitespace().collect();
-        let number = |at: usize| u32::from_str_radix(fields.get(at)?, 16).ok();
-        let mask = number(7)?.count_ones() as u8;
-        Some(Cidr::from_parts(
-            Ipv4Addr::from(number(1)?.to_ne_bytes()),
-            mask,
-        ))
-        .filter(|_| mask > 0)
-    };
-    table.lines().skip(1).filter_map(route).collect()
+    let routes = table.lines().skip(1).filter_map(route_4);
+    routes.filter(|route| !route.is_everything()).collect()
 }
 
-/// A machine without IPv6 has no such file.
+/// Reads a line of /proc/net/route: the second field is the destination, the eighth its mask.
+/// Numbers are in the machine's byte order.
+fn route_4(line: &str) -> Option<Cidr> {
+    let fields: Vec<&str> = line.split_whitespace().collect();
+    let number = |at: usize| u32::from_str_radix(fields.get(at)?, 16).ok();
+    let destination = Ipv4Addr::from(number(1)?.to_ne_bytes());
+    let length = number(7)?.count_ones() as u8;
+    Some(Cidr::from_parts(destination, length))
+}
+
+/// Returns whether the machine has a default route of IPv6. Without IPv6, there is no such file.
 fn has_default_route_6() -> io::Result<bool> {
     match fs::read_to_string(ROUTES_6) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
@@ -357,7 +385,8 @@ fn has_default_route_6() -> io::Result<bool> {
     }
 }
 
-/// Fields: destination, its prefix, source, its prefix, next hop, metric, two counters, flags, interface. The loopback has a default
+/// Returns whether a table has a default route. The fields of a line are: destination, its prefix,
+/// source, its prefix, next hop, metric, two counters, flags, interface. The loopback has a default
 /// route too, which leads nowhere.
 fn is_default_route_6(table: &str) -> bool {
     table.lines().any(|line| {
@@ -367,18 +396,15 @@ fn is_default_route_6(table: &str) -> bool {
     })
 }
 
-/// The least of the interfaces that packets may leave by.
+/// Returns the smallest MTU of the interfaces by which packets may leave.
 fn mtu(links: &[Link]) -> u32 {
-    let used = links
-        .iter()
-        .filter(|link| link.is_up && !link.is_loopback && !forwarding::is_ours(&link.name));
-    used.map(|link| link.mtu)
-        .min()
-        .unwrap_or(MTU.1)
-        .clamp(MTU.0, MTU.1)
+    let is_used =
+        |link: &&Link| link.is_up && !link.is_loopback && !forwarding::is_ours(&link.name);
+    let smallest = links.iter().filter(is_used).map(|link| link.mtu).min();
+    smallest.unwrap_or(MTU.1).clamp(MTU.0, MTU.1)
 }
 
-/// At most 15 bytes, as the kernel wants it.
+/// Returns a name of at most 15 bytes, the kernel's limit.
 fn random_name() -> io::Result<String> {
     let mut random = [0; 4];
     getrandom::getrandom(&mut random).map_err(io::Error::other)?;
@@ -389,7 +415,8 @@ fn random_name() -> io::Result<String> {
     ))
 }
 
-/// A port of an address that refuses connections: it is taken, and nobody listens.
+/// Returns a port of an address that refuses connections, and the socket that occupies it: no
+/// process listens there.
 fn refusing_port(address: IpAddr) -> io::Result<(OwnedFd, u16)> {
     let family = if address.is_ipv4() {
         AddressFamily::INET

@@ -1,11 +1,11 @@
-//! Messages of nf_tables, and the numbers that they consist of.
+//! Builds messages of nf_tables from the kernel's numbers.
 //!
-//! - Comes in: names of tables, sets and chains, and what rules compare.
-//! - Goes out: one batch, which the kernel takes all or none of.
-//! - Never: a number without the name that the kernel's headers give it.
+//! * In: names of tables, sets and chains, and the expressions of rules.
+//! * Out: one batch, of which the kernel applies all messages or none.
+//! * Never: a number without the name that the kernel's headers give it.
 //!
-//! The names in comments are those of linux/netfilter/nf_tables.h unless another header is named; all
-//! of them are part of the kernel's interface and do not change.
+//! The names in comments are those of linux/netfilter/nf_tables.h unless another header is named;
+//! all of them are part of the kernel's interface and do not change.
 
 use std::io;
 
@@ -18,7 +18,7 @@ pub(super) mod family {
     pub(in super::super) const IPV6: u8 = 10;
 }
 
-/// Where in the kernel a chain is (linux/netfilter.h, `enum nf_inet_hooks`).
+/// The hooks of the kernel at which a chain can be (linux/netfilter.h, `enum nf_inet_hooks`).
 #[derive(Clone, Copy)]
 pub(super) enum Hook {
     /// `NF_INET_PRE_ROUTING`.
@@ -31,12 +31,12 @@ pub(super) enum Hook {
     Leaving = 4,
 }
 
-/// What a chain may do.
+/// The type of a chain.
 #[derive(Clone, Copy)]
 pub(super) enum ChainKind {
-    /// Let packets through, or drop them.
+    /// The chain lets packets through, or drops them.
     Filter,
-    /// Change addresses.
+    /// The chain changes addresses.
     Nat,
 }
 
@@ -49,16 +49,16 @@ impl ChainKind {
     }
 }
 
-/// Whose table it is.
+/// The owner of a table.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Owner {
-    /// The machine's: it stays until somebody removes it.
+    /// The table has no owner: it remains until a process removes it.
     Nobody,
-    /// The socket's: nobody else can change it, and it ends with the socket.
+    /// The socket owns the table: nothing else can change it, and it ends with the socket.
     Socket,
 }
 
-/// The two registers of 16 bytes that expressions pass values by (`NFT_REG_1`, `NFT_REG_2`).
+/// The two registers of 16 bytes in which expressions pass values (`NFT_REG_1`, `NFT_REG_2`).
 #[derive(Clone, Copy)]
 pub(super) enum Register {
     First = 1,
@@ -101,7 +101,7 @@ pub(super) enum Is {
     Different = 1,
 }
 
-/// What a rule does in the end.
+/// The decision of a rule.
 #[derive(Clone, Copy)]
 pub(super) enum Verdict<'a> {
     /// `NF_DROP` (linux/netfilter.h).
@@ -162,7 +162,7 @@ mod set {
     pub(super) const ID: u16 = 10;
     pub(super) const DESCRIPTION_SIZE: u16 = 1;
     pub(super) const IS_FILLED_BY_RULES: u32 = 0x20;
-    /// For those who print it.
+    /// The type of keys, which only programs that print them use.
     pub(super) const NO_TYPE: u32 = 0;
 }
 
@@ -240,8 +240,8 @@ mod bitwise {
     pub(super) const XOR: u16 = 5;
 }
 
-/// `enum nft_ct_attributes`, `NFT_CT_STATE`, and the bits of `IP_CT_ESTABLISHED` and `IP_CT_RELATED`
-/// (linux/netfilter/nf_conntrack_common.h, `NF_CT_STATE_BIT`).
+/// `enum nft_ct_attributes`, `NFT_CT_STATE`, and the bits of `IP_CT_ESTABLISHED` and
+/// `IP_CT_RELATED` (linux/netfilter/nf_conntrack_common.h, `NF_CT_STATE_BIT`).
 mod ct {
     pub(super) const TO: u16 = 1;
     pub(super) const KEY: u16 = 2;
@@ -272,13 +272,13 @@ mod nat {
 #[derive(Clone, Copy)]
 pub(super) struct Set {
     pub(super) name: &'static str,
-    /// By which rules of the same batch name it.
+    /// The number by which rules of the same batch refer to it.
     pub(super) id: u32,
     pub(super) key_bytes: u32,
     pub(super) limit: u32,
 }
 
-/// Messages that the kernel takes all or none of, about one table.
+/// Messages about one table, of which the kernel applies all or none.
 pub(super) struct Batch<'a> {
     table: &'a str,
     messages: Vec<Message>,
@@ -302,10 +302,9 @@ impl<'a> Batch<'a> {
     }
 
     pub(super) fn table(&mut self, owner: Owner) {
-        let flags = if owner == Owner::Socket {
-            table::IS_OWNED
-        } else {
-            0
+        let flags = match owner {
+            Owner::Socket => table::IS_OWNED,
+            Owner::Nobody => 0,
         };
         let named = Attributes::default().text(table::NAME, self.table);
         self.push(
@@ -333,13 +332,13 @@ impl<'a> Batch<'a> {
         self.push(Kind::NewSet, flag::CREATE, attributes);
     }
 
-    /// A chain that packets come to by themselves; of two at one place, the one with the lower priority
-    /// is the first.
+    /// Adds a chain at a hook, through which packets pass. Of two chains at one hook, the one with
+    /// the lower priority is the first.
     pub(super) fn chain(&mut self, name: &str, kind: ChainKind, hook: Hook, priority: i32) {
-        let place = Attributes::default()
+        let position = Attributes::default()
             .number(chain::HOOK_NUMBER, hook as u32)
             .number(chain::HOOK_PRIORITY, priority.cast_unsigned());
-        let attributes = self.named_chain(name).nested(chain::HOOK, place);
+        let attributes = self.named_chain(name).nested(chain::HOOK, position);
         self.push(
             Kind::NewChain,
             flag::CREATE,
@@ -347,7 +346,7 @@ impl<'a> Batch<'a> {
         );
     }
 
-    /// A chain that rules lead to.
+    /// Adds a chain to which only rules send packets.
     pub(super) fn inner_chain(&mut self, name: &str) {
         self.push(Kind::NewChain, flag::CREATE, self.named_chain(name));
     }
@@ -368,7 +367,8 @@ impl<'a> Batch<'a> {
         self.push(Kind::NewRule, flag::CREATE | flag::APPEND, attributes);
     }
 
-    /// A refusal of any message is answered; that there was none, by the acknowledgement of the last.
+    /// Sends the batch. The kernel reports a refusal of any message, and acknowledges the last one
+    /// if there was none.
     pub(super) fn commit(mut self, socket: &Socket) -> io::Result<()> {
         let last = self.messages.pop().map(Message::acknowledged);
         self.messages.extend(last);
@@ -377,7 +377,7 @@ impl<'a> Batch<'a> {
     }
 }
 
-/// The first or the last message of a batch, which names who is meant.
+/// Returns the first or the last message of a batch, which names the subsystem.
 fn bound(kind: u16) -> Message {
     let [high, low] = SUBSYSTEM.to_be_bytes();
     Message::new(kind, 0, &[0, 0, high, low], Attributes::default())
@@ -390,28 +390,30 @@ fn header(family: u8) -> [u8; HEADER_BYTES] {
 
 const HEADER_BYTES: usize = 4;
 
-/// Lists the keys that a set of a table has.
+/// Lists the keys of a set of a table.
 pub(super) fn keys(socket: &Socket, table: &str, set: Set) -> io::Result<Vec<Vec<u8>>> {
     let named = Attributes::default()
         .text(elements::TABLE, table)
         .text(elements::SET, set.name);
     let kind = Kind::GetElements.number();
-    let answers = socket.list(Message::new(kind, 0, &header(family::INET), named))?;
-    Ok(answers.iter().flat_map(|answer| keys_of(answer)).collect())
+    let replies = socket.list(Message::new(kind, 0, &header(family::INET), named))?;
+    Ok(replies.iter().flat_map(|reply| keys_of(reply)).collect())
 }
 
-fn keys_of(answer: &[u8]) -> Vec<Vec<u8>> {
-    let list = answer
-        .get(HEADER_BYTES..)
-        .and_then(|answer| attribute(answer, elements::LIST));
-    let key = |(kind, element): (u16, _)| {
-        let key = attribute(element, elements::KEY).filter(|_| kind == elements::ELEMENT)?;
-        attribute(key, data::VALUE).map(<[u8]>::to_vec)
-    };
-    attributes(list.unwrap_or_default())
-        .into_iter()
-        .filter_map(key)
-        .collect()
+/// Returns the keys in one message of a list.
+fn keys_of(reply: &[u8]) -> Vec<Vec<u8>> {
+    let content = reply.get(HEADER_BYTES..).unwrap_or_default();
+    let list = attribute(content, elements::LIST).unwrap_or_default();
+    let mut keys = Vec::new();
+    for (kind, element) in attributes(list) {
+        if kind != elements::ELEMENT {
+            continue;
+        }
+        let key = attribute(element, elements::KEY);
+        let value = key.and_then(|key| attribute(key, data::VALUE));
+        keys.extend(value.map(<[u8]>::to_vec));
+    }
+    keys
 }
 
 fn expression(name: &str, data: Attributes) -> Attributes {
@@ -457,12 +459,12 @@ pub(super) fn load_state() -> Attributes {
     expression("ct", to.number(ct::KEY, ct::STATE))
 }
 
-/// The bits of a state that say that the packet belongs to a connection, or is an error about one.
+/// Returns the bits of a state for a packet that belongs to a connection, or is an error about one.
 pub(super) fn belongs_to_a_connection() -> [u8; 4] {
     (ct::IS_ESTABLISHED | ct::IS_RELATED).to_ne_bytes()
 }
 
-/// Goes on with the rule if the first register compares as wanted.
+/// Continues with the rule only if the first register compares as wanted.
 pub(super) fn compare(is: Is, bytes: &[u8]) -> Attributes {
     let data = Attributes::default()
         .number(cmp::FROM, Register::First as u32)
@@ -482,13 +484,13 @@ pub(super) fn keep(mask: &[u8]) -> Attributes {
     expression("bitwise", data)
 }
 
-/// Has a register hold these bytes.
+/// Loads these bytes into a register.
 pub(super) fn hold(register: Register, bytes: &[u8]) -> Attributes {
     let to = Attributes::default().number(immediate::TO, register as u32);
     expression("immediate", to.nested(immediate::DATA, value_of(bytes)))
 }
 
-/// Ends the rule.
+/// Ends the rule with a verdict.
 pub(super) fn end(verdict: Verdict<'_>) -> Attributes {
     let code = |code: i32| Attributes::default().number(data::VERDICT_CODE, code.cast_unsigned());
     let code = match verdict {

@@ -1,43 +1,38 @@
-//! The name servers of the machine.
+//! Finds the name servers of the machine.
 //!
-//! - Comes in: resolv.conf(5), which DHCP or the machine's owner wrote.
-//! - Goes out: the addresses that fetch phases ask for names, and the file that tells them so.
-//! - Never: a name server that another network namespace cannot reach, as if it could.
+//! * In: resolv.conf(5), which DHCP or the machine's owner wrote.
+//! * Out: the addresses of the name servers of fetch phases, and the file that names them.
+//! * Never: a name server that another network namespace cannot reach.
 //!
-//! A resolver on the machine's own loopback is for the machine alone. Where systemd's is, the servers behind it are listed in a
-//! file of its own; of any other nothing is known, and fetch phases cannot have a network of their own.
+//! Only the machine itself can use a resolver on its own loopback. If it is systemd's, another file
+//! lists the servers that it uses. The servers of any other resolver are unknown, and then fetch
+//! phases cannot have their own network.
 
 use std::fs;
 use std::io;
 use std::net::IpAddr;
 
-/// Of the machine.
+/// The machine's own file.
 const RESOLV_CONF: &str = "/etc/resolv.conf";
-/// The servers that systemd-resolved asks (systemd-resolved.service(8)).
-const BEHIND_SYSTEMD: &str = "/run/systemd/resolve/resolv.conf";
-/// As many as the resolver of the C library uses.
+/// The file of the servers that systemd-resolved uses (systemd-resolved.service(8)).
+const SERVERS_OF_SYSTEMD: &str = "/run/systemd/resolve/resolv.conf";
+/// The number of name servers that the resolver of the C library uses.
 const MAX_NAME_SERVERS: usize = 3;
 
 /// Why the name servers cannot be used.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)] // Each sentence is the documentation.
 pub enum ResolverError {
-    /// The file cannot be read.
     #[error("cannot read {path}")]
     Read {
-        /// Which file.
         path: &'static str,
-        /// The reason that the system gave.
         source: io::Error,
     },
-    /// All of them are on the machine's loopback.
     #[error(
         "the name servers of {RESOLV_CONF} are on this machine's loopback only ({}): name one of the network there",
         join(.found)
     )]
-    Loopback {
-        /// As the file says.
-        found: Vec<IpAddr>,
-    },
+    Loopback { found: Vec<IpAddr> },
 }
 
 fn join(found: &[IpAddr]) -> String {
@@ -48,20 +43,21 @@ fn join(found: &[IpAddr]) -> String {
         .join(", ")
 }
 
-/// Returns the name servers that fetch phases can ask; none where the machine has none.
+/// Returns the name servers that fetch phases can use; none if the machine has none.
 pub(super) fn name_servers() -> Result<Vec<IpAddr>, ResolverError> {
     let found = parse(&read(RESOLV_CONF)?);
     let usable = beyond_the_machine(&found);
     if !usable.is_empty() || found.is_empty() {
         return Ok(usable);
     }
-    match beyond_the_machine(&parse(&read(BEHIND_SYSTEMD)?)) {
-        behind if behind.is_empty() => Err(ResolverError::Loopback { found }),
-        behind => Ok(behind),
+    let of_systemd = beyond_the_machine(&parse(&read(SERVERS_OF_SYSTEMD)?));
+    if of_systemd.is_empty() {
+        return Err(ResolverError::Loopback { found });
     }
+    Ok(of_systemd)
 }
 
-/// A file that is missing names nobody.
+/// Reads a file. One that is missing names no server.
 fn read(path: &'static str) -> Result<String, ResolverError> {
     match fs::read_to_string(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
@@ -69,7 +65,8 @@ fn read(path: &'static str) -> Result<String, ResolverError> {
     }
 }
 
-/// The addresses of lines `nameserver ADDRESS`; those with a zone are of one link only.
+/// Returns the addresses of lines `nameserver ADDRESS`. Addresses with a zone are skipped: they are
+/// valid on one link only.
 fn parse(text: &str) -> Vec<IpAddr> {
     let address = |line: &str| {
         let mut words = line.split_whitespace();
@@ -87,7 +84,7 @@ fn beyond_the_machine(found: &[IpAddr]) -> Vec<IpAddr> {
     found.iter().filter(is_beyond).copied().collect()
 }
 
-/// The file for a sandbox.
+/// Returns the text of the file for a sandbox.
 pub(super) fn resolv_conf(name_servers: &[IpAddr]) -> String {
     name_servers
         .iter()

@@ -1,21 +1,23 @@
-//! The rules of the packet filter.
+//! Writes the rules of the packet filter.
 //!
-//! - Comes in: the names and addresses of one pair of interfaces, and what may be reached.
-//! - Goes out: a table of this pair, which the kernel removes when the socket that made it is closed.
-//! - Never: a rule that lets a packet through because nothing was said about it.
+//! * In: the names and addresses of one pair of interfaces, and the destinations that may be
+//!   reached.
+//! * Out: a table of this pair, which the kernel removes when the socket that created it is closed.
+//! * Never: a rule that lets a packet through because no other rule names it.
 //!
 //! | chain | sees | what it does |
 //! |---|---|---|
-//! | `arriving` | the first packet of what comes from the phase | notes what is refused, and leads it to a port that refuses it |
-//! | `input` | what is for the machine itself | drops it, but for what is allowed |
-//! | `forward` | each packet that passes through | lets public destinations through; answers only, in the other direction |
-//! | `leaving` | the first packet of what leaves the machine | gives it the machine's address |
+//! | `arriving` | the first packet of a connection from the phase | notes refused destinations, and sends the packet to a port that refuses it |
+//! | `input` | packets to the machine itself | drops all but the allowed |
+//! | `forward` | each packet that passes through | lets public destinations through; in the other direction, only replies |
+//! | `leaving` | the first packet of a connection that leaves the machine | gives it the machine's address |
 //!
-//! What a chain lets through gets a mark, and the room's other table ([`guard`]) drops what has an interface of ours and no mark:
-//! without this table nothing passes.
+//! A packet that a chain lets through gets a mark. The room's other table ([`guard`]) drops packets
+//! that have one of our interfaces and no mark: without this table, nothing passes.
 //!
-//! A destination counts only where it is the end of the way: a packet of IPv4 with options, or one of
-//! IPv6 with a further header in front of its content, may name another one there, and is dropped.
+//! The rules look at the destination, so it has to be the packet's final one. A packet of IPv4 with
+//! options, or one of IPv6 with a further header before its content, may name another one there,
+//! and is dropped.
 
 use std::io;
 use std::net::IpAddr;
@@ -27,26 +29,27 @@ use super::nf_tables::{
 };
 use crate::netlink::{Attributes, Socket, octets};
 
-/// What the name of every interface begins with that is made here.
+/// The prefix of the names of all interfaces that this room creates.
 pub(super) const INTERFACE_PREFIX: &str = "kettle";
-/// What the name of an interface has room for, with its NUL (linux/if.h, `IFNAMSIZ`).
+/// The size of an interface's name, with its NUL (linux/if.h, `IFNAMSIZ`).
 const NAME_BYTES: usize = 16;
-/// DNS.
+/// The port of DNS.
 const NAME_SERVICE: u16 = 53;
-/// On packets that were let through: "kt".
+/// The mark of packets that were let through: "kt".
 const MARK: u32 = 0x6b74;
-/// How many refused addresses are noted, of each family.
+/// How many refused addresses of each family are noted.
 const MAX_NOTED: u32 = 64;
 
 /// Protocols above IP (IANA, Protocol Numbers).
 const ICMP_6: u8 = 58;
 const TCP: u8 = 6;
 const UDP: u8 = 17;
-/// ICMPv6's question for, and answer with, a neighbour's hardware address (RFC 4861, section 4).
+/// ICMPv6's types for the solicitation and the advertisement of a neighbour's hardware address (RFC
+/// 4861, section 4).
 const NEIGHBOUR: [u8; 2] = [135, 136];
 
-/// Of the header of IPv4 (RFC 791, section 3.1): the lower half of the first byte is the header's
-/// length in words of 4 bytes, five where there is no option.
+/// The header of IPv4 (RFC 791, section 3.1): the lower half of the first byte is the header's
+/// length in words of 4 bytes, five if there is no option.
 mod ipv4 {
     pub(super) const LENGTH_OFFSET: u32 = 0;
     pub(super) const LENGTH_MASK: u8 = 0x0f;
@@ -55,19 +58,19 @@ mod ipv4 {
     pub(super) const DESTINATION_OFFSET: u32 = 16;
 }
 
-/// Of the header of IPv6 (RFC 8200, section 3): what comes after it, and both addresses.
+/// The header of IPv6 (RFC 8200, section 3): the type of the next header, and both addresses.
 mod ipv6 {
     pub(super) const NEXT_OFFSET: u32 = 6;
     pub(super) const SOURCE_OFFSET: u32 = 8;
     pub(super) const DESTINATION_OFFSET: u32 = 24;
 }
 
-/// Of TCP and UDP.
+/// The offset in the headers of TCP and UDP.
 const DESTINATION_PORT_OFFSET: u32 = 2;
 
-/// Where chains are, among those of others at the same place. Addresses are changed where everybody
-/// does it (linux/netfilter_ipv4.h, `NF_IP_PRI_NAT_DST` and `…_SRC`); we filter just before the
-/// machine's own filters (`NF_IP_PRI_FILTER`, 0), and the guard just after them.
+/// The priorities of our chains among those of other tables at the same hook. Addresses are changed
+/// at the usual priorities (linux/netfilter_ipv4.h, `NF_IP_PRI_NAT_DST` and `…_SRC`). Our filters
+/// come just before the machine's own (`NF_IP_PRI_FILTER`, 0), and the guard just after them.
 mod priority {
     pub(super) const CHANGE_DESTINATION: i32 = -100;
     pub(super) const CHANGE_SOURCE: i32 = 100;
@@ -75,7 +78,7 @@ mod priority {
     pub(super) const GUARD: i32 = 10;
 }
 
-/// Which addresses the phase tried to reach in vain.
+/// The sets of addresses that the phase tried to reach and that were refused.
 const REFUSED_4: Set = Set {
     name: "refused4",
     id: 1,
@@ -89,7 +92,7 @@ const REFUSED_6: Set = Set {
     limit: MAX_NOTED,
 };
 
-/// One end of the pair in each family: the phase's, and the machine's, which has a port that refuses connections.
+/// Both ends of the pair, in one family. The machine's end has a port that refuses connections.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Ends {
     pub(super) phase: IpAddr,
@@ -97,23 +100,23 @@ pub(super) struct Ends {
     pub(super) refusing_port: u16,
 }
 
-/// What a phase may reach, and how it is connected.
+/// The destinations that a phase may reach, and how it is connected.
 #[derive(Clone, Debug)]
 pub(super) struct Policy<'a> {
-    /// The machine's end of the pair, and the name of the table.
+    /// The name of the machine's end of the pair, which is that of the table too.
     pub(super) interface: &'a str,
-    /// IPv4, and IPv6 where the machine has it.
+    /// The ends of IPv4, and those of IPv6 if the machine has it.
     pub(super) ends: &'a [Ends],
-    /// Their port 53, and nothing else of them.
+    /// The name servers, of which only port 53 is reached.
     pub(super) name_servers: &'a [IpAddr],
-    /// Reached by TCP although they are not public.
+    /// The ranges that are reached by TCP although they may not be public.
     pub(super) allowed: &'a [Cidr],
     /// The machine's own addresses, as far as they are public by their numbers.
     pub(super) own: &'a [IpAddr],
 }
 
-/// Makes the table of a pair of interfaces. Within a chain, the first rule that decides about a packet wins: the order of
-/// the steps is part of the rules.
+/// Creates the table of a pair of interfaces. Within a chain, the first rule that decides about a
+/// packet wins, so the order of the steps is part of the rules.
 pub(super) fn set_up(socket: &Socket, policy: &Policy<'_>) -> io::Result<()> {
     let mut batch = Batch::new(policy.interface);
     batch.table(Owner::Socket);
@@ -149,21 +152,21 @@ fn add_chains(batch: &mut Batch<'_>) {
     batch.chain("leaving", nat, Hook::Leaving, priority::CHANGE_SOURCE);
 }
 
-/// Leaves packets of other interfaces alone, except that only answers are let through to the phase.
+/// Accepts packets of other interfaces, except that only replies are let through to the phase.
 fn leave_others_alone(batch: &mut Batch<'_>, interface: &str) {
     let of_others = from_interface(Is::Different, interface);
     let to_others = [of_others, vec![end(Verdict::Accept)]].concat();
     for chain in ["arriving", "input"] {
         batch.rule(chain, to_others.clone());
     }
-    let answers = [to_interface(interface), established(), accept()].concat();
-    batch.rule("forward", answers);
-    let unasked = [to_interface(interface), vec![end(Verdict::Drop)]].concat();
-    batch.rule("forward", unasked);
+    let replies = [to_interface(interface), established(), accept()].concat();
+    batch.rule("forward", replies);
+    let unsolicited = [to_interface(interface), vec![end(Verdict::Drop)]].concat();
+    batch.rule("forward", unsolicited);
     batch.rule("forward", to_others);
 }
 
-/// Drops packets that may go elsewhere than to the destination that later rules look at.
+/// Drops packets that may have another target than the destination that later rules look at.
 fn drop_rerouted(batch: &mut Batch<'_>) {
     for chain in ["input", "forward"] {
         for elsewhere in may_go_elsewhere() {
@@ -180,7 +183,7 @@ fn accept_neighbours(batch: &mut Batch<'_>) {
     }
 }
 
-/// Lets packets through to what is reached although it may not be public.
+/// Lets packets through to the destinations that are reached although they may not be public.
 fn accept_permitted(batch: &mut Batch<'_>, policy: &Policy<'_>) {
     for permitted in permitted(policy) {
         let as_it_is = [permitted.clone(), vec![end(Verdict::Accept)]].concat();
@@ -190,8 +193,8 @@ fn accept_permitted(batch: &mut Batch<'_>, policy: &Policy<'_>) {
     }
 }
 
-/// Lets the phase reach the port that refuses connections, gives its packets the machine's address as they leave, and fills
-/// the chain that refused packets of this family go to.
+/// Lets the phase reach the port that refuses connections, gives its packets the machine's address
+/// as they leave, and fills the chain that handles refused packets of this family.
 fn connect_ends(batch: &mut Batch<'_>, ends: &Ends) {
     let refusing = [is(destination(ends.machine)), port(TCP, ends.refusing_port)].concat();
     batch.rule("input", [refusing, accept()].concat());
@@ -210,7 +213,8 @@ fn drop_refused(batch: &mut Batch<'_>, policy: &Policy<'_>) {
     }
 }
 
-/// Returns which addresses the phase tried to reach in vain; at most [`MAX_NOTED`] of each family.
+/// Returns the addresses that the phase tried to reach and that were refused, at most [`MAX_NOTED`]
+/// of each family.
 pub(super) fn refused_addresses(socket: &Socket, interface: &str) -> io::Result<Vec<IpAddr>> {
     let mut found = Vec::new();
     for set in [REFUSED_4, REFUSED_6] {
@@ -226,20 +230,20 @@ fn address(bytes: &[u8]) -> Option<IpAddr> {
         .ok()
 }
 
-/// What the machine forwards only because of phases that fetch.
+/// The packets that the machine forwards only because of phases that fetch.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Forwarded {
-    /// Interfaces that packets of IPv4 may come in by since then.
+    /// The interfaces whose packets of IPv4 are forwarded.
     pub(super) interfaces: Vec<String>,
-    /// Whether packets of IPv6 are forwarded since then.
+    /// Whether packets of IPv6 are forwarded.
     pub(super) ipv6: bool,
 }
 
-/// The name of the table that [`guard`] makes.
+/// The name of the table that [`guard`] creates.
 const GUARD: &str = "kettle-guard";
 
-/// Makes, or makes again, the table of the machine that drops what no table of a pair has let through: of interfaces of ours, and of
-/// what the machine would not forward without us.
+/// Creates, or replaces, the table of the machine that drops packets that no table of a pair has
+/// let through: those of our interfaces, and those that the machine would not forward without us.
 pub(super) fn guard(socket: &Socket, forwarded: &Forwarded) -> io::Result<()> {
     let mut batch = Batch::new(GUARD);
     batch.table(Owner::Nobody);
@@ -247,34 +251,32 @@ pub(super) fn guard(socket: &Socket, forwarded: &Forwarded) -> io::Result<()> {
     batch.table(Owner::Nobody);
     batch.chain("input", ChainKind::Filter, Hook::Input, priority::GUARD);
     batch.chain("forward", ChainKind::Filter, Hook::Forward, priority::GUARD);
-    let drop = || vec![end(Verdict::Drop)];
     let ours = INTERFACE_PREFIX.as_bytes();
+    let from_ours = dropped(name(Fact::FromInterface, Is::Equal, ours));
     for chain in ["input", "forward"] {
         batch.rule(chain, [marked(), vec![end(Verdict::Accept)]].concat());
-        batch.rule(
-            chain,
-            [name(Fact::FromInterface, Is::Equal, ours), drop()].concat(),
-        );
+        batch.rule(chain, from_ours.clone());
     }
-    batch.rule(
-        "forward",
-        [name(Fact::ToInterface, Is::Equal, ours), drop()].concat(),
-    );
+    let to_ours = dropped(name(Fact::ToInterface, Is::Equal, ours));
+    batch.rule("forward", to_ours);
     for interface in &forwarded.interfaces {
-        let by_it = [
-            of_family(family::IPV4),
-            from_interface(Is::Equal, interface),
-        ]
-        .concat();
-        batch.rule("forward", [by_it, drop()].concat());
+        let from_it = from_interface(Is::Equal, interface);
+        let by_ipv4 = [of_family(family::IPV4), from_it].concat();
+        batch.rule("forward", dropped(by_ipv4));
     }
     if forwarded.ipv6 {
-        batch.rule("forward", [of_family(family::IPV6), drop()].concat());
+        batch.rule("forward", dropped(of_family(family::IPV6)));
     }
     batch.commit(socket)
 }
 
-/// Removes the table that [`guard`] makes.
+/// Returns a rule that drops the packets that match.
+fn dropped(mut matching: Vec<Attributes>) -> Vec<Attributes> {
+    matching.push(end(Verdict::Drop));
+    matching
+}
+
+/// Removes the table that [`guard`] creates.
 pub(super) fn remove_guard(socket: &Socket) -> io::Result<()> {
     let mut batch = Batch::new(GUARD);
     batch.table(Owner::Nobody);
@@ -282,8 +284,8 @@ pub(super) fn remove_guard(socket: &Socket) -> io::Result<()> {
     batch.commit(socket)
 }
 
-/// Packets that may name another destination than the one that rules look at: options of IPv4 have
-/// source routes, headers between IPv6 and its content have routes and tunnels.
+/// Matches packets that may name another destination than the one that rules look at: options of
+/// IPv4 can have source routes, headers between IPv6 and its content can have routes and tunnels.
 fn may_go_elsewhere() -> [Vec<Attributes>; 2] {
     let length = [
         load(Header::Network, ipv4::LENGTH_OFFSET, 1),
@@ -298,7 +300,7 @@ fn may_go_elsewhere() -> [Vec<Attributes>; 2] {
     ]
 }
 
-/// Destinations that are reached although they may not be public.
+/// Matches destinations that are reached although they may not be public.
 fn permitted(policy: &Policy<'_>) -> Vec<Vec<Attributes>> {
     let by_tcp = |range: &Cidr| [within(Is::Equal, *range), protocol(TCP)].concat();
     let allowed = policy.allowed.iter().map(by_tcp);
@@ -308,8 +310,8 @@ fn permitted(policy: &Policy<'_>) -> Vec<Vec<Attributes>> {
     name_servers.chain(allowed).collect()
 }
 
-/// Destinations that are not reached, with their family: what is not public, what is the machine's
-/// own, other ports of name servers, other name servers.
+/// Matches destinations that are not reached, each with an address of its family: addresses that
+/// are not public, the machine's own, other ports of name servers, other name servers.
 fn refused(policy: &Policy<'_>) -> Vec<(IpAddr, Vec<Attributes>)> {
     let single = policy.name_servers.iter().chain(policy.own);
     let mut refused: Vec<_> = single
@@ -364,7 +366,7 @@ fn port(protocol_number: u8, port: u16) -> Vec<Attributes> {
     [protocol(protocol_number), port].concat()
 }
 
-/// Compares as many bytes of an interface's name as are given.
+/// Compares the name of an interface with `name`, as many bytes as that has.
 fn name(which: Fact, comparison: Is, name: &[u8]) -> Vec<Attributes> {
     vec![load_fact(which), compare(comparison, name)]
 }
@@ -383,7 +385,7 @@ fn to_interface(interface: &str) -> Vec<Attributes> {
     name(Fact::ToInterface, Is::Equal, &whole(interface))
 }
 
-/// An address of a packet, and what it is compared with.
+/// An address to compare with one of a packet, and the offset of that.
 struct Field {
     address: IpAddr,
     offset: u32,
@@ -415,7 +417,8 @@ fn is(field: Field) -> Vec<Attributes> {
     .concat()
 }
 
-/// Whether the destination is in a range, or of its family and not in it.
+/// Matches destinations in a range; or, if they should be different, those of its family that are
+/// not in it.
 fn within(comparison: Is, range: Cidr) -> Vec<Attributes> {
     let Field { address, offset } = destination(range.address());
     let value = octets(address);
@@ -424,7 +427,7 @@ fn within(comparison: Is, range: Cidr) -> Vec<Attributes> {
     [of_family_of(address), compared].concat()
 }
 
-/// Whether the destination is an address of ISATAP.
+/// Matches destinations that are ISATAP addresses.
 fn of_isatap() -> Vec<Attributes> {
     let offset = ipv6::DESTINATION_OFFSET + u32::from(isatap::OFFSET);
     let loaded = load(Header::Network, offset, isatap::VALUE.len());
@@ -436,7 +439,7 @@ fn of_isatap() -> Vec<Attributes> {
     [of_family(family::IPV6), compared].concat()
 }
 
-/// Packets of a connection that was let through, and errors about one.
+/// Matches packets of a connection that was let through, and errors about one.
 fn established() -> Vec<Attributes> {
     let bits = nf_tables::belongs_to_a_connection();
     vec![

@@ -1,11 +1,11 @@
-//! Whether this machine can give phases a network of their own.
+//! Tries whether this machine can give phases their own network.
 //!
-//! - Comes in: the ranges that phases are to reach beside public addresses.
-//! - Goes out: that a network could be set up, or why not.
-//! - Never: a change to the network that the machine itself uses.
+//! * In: the ranges that phases may reach beside public addresses.
+//! * Out: success, if a network could be set up, or the reason why not.
+//! * Never: a change to the network that the machine itself uses.
 //!
-//! A trial takes a tenth of a second, most of which the kernel waits. So it is a thread, and is asked
-//! when everything else is ready.
+//! A trial takes a tenth of a second, most of which the kernel waits. So it runs in a thread, whose
+//! result is read when everything else is ready.
 
 use std::io;
 use std::thread::{self, JoinHandle};
@@ -13,26 +13,27 @@ use std::thread::{self, JoinHandle};
 use super::{Cidr, NetworkError, PhaseNetwork, step};
 use crate::sandbox::kernel;
 
-/// A trial that has begun. It has ended when this is dropped.
+/// A trial that was started. Dropping waits for its end.
 #[derive(Debug)]
 pub struct NetworkTrial {
     allowed: Vec<Cidr>,
     running: Option<JoinHandle<Result<(), NetworkError>>>,
 }
 
-/// Why phases cannot have a network of their own.
+/// Why phases cannot have their own network.
 #[derive(Debug, thiserror::Error)]
 pub enum TrialError {
-    /// Only root can set one up.
+    /// Only root can set up a network.
     #[error("the service is not root")]
     NotRoot,
-    /// It could not be set up.
+    /// The network could not be set up.
     #[error(transparent)]
     Network(#[from] NetworkError),
 }
 
 impl NetworkTrial {
-    /// Begins one, in a namespace that nobody else is in. Only root can have one.
+    /// Starts a trial, in a namespace that no other thread uses. Without root, the result is an
+    /// error.
     pub fn start(allowed: &[Cidr]) -> Self {
         let allowed = allowed.to_vec();
         let is_root = rustix::process::geteuid().is_root();
@@ -43,7 +44,7 @@ impl NetworkTrial {
         Self { allowed, running }
     }
 
-    /// Waits for the end. Returns the ranges that it was about.
+    /// Waits for the end. Returns the ranges that were tried, and the result.
     pub(in crate::sandbox) fn result(mut self) -> (Vec<Cidr>, Result<(), TrialError>) {
         let allowed = std::mem::take(&mut self.allowed);
         let result = match self.running.take() {
@@ -60,13 +61,13 @@ impl NetworkTrial {
 impl Drop for NetworkTrial {
     fn drop(&mut self) {
         if let Some(running) = self.running.take() {
-            // Nobody asks for the result.
+            // The result is not needed any more.
             let _ = running.join();
         }
     }
 }
 
-/// The name servers are those of the machine.
+/// Sets up a network and drops it. The name servers are those of the machine.
 fn try_one(allowed: &[Cidr]) -> Result<(), NetworkError> {
     kernel::unshare_network().map_err(step("making a network namespace"))?;
     PhaseNetwork::set_up(allowed).map(drop)

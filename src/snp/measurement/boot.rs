@@ -1,5 +1,8 @@
-//! The page of hashes by which the firmware knows its kernel. Comes in: kernel, initrd and command line, or their SHA-256.
-//! Goes out: the page that QEMU makes (`target/i386/sev.c`, `SevHashTable`). Never: a command line changed.
+//! The page of hashes by which the firmware recognises its kernel.
+//!
+//! * In: the SHA-256 of kernel and initrd, and the command line.
+//! * Out: the page that QEMU builds (`target/i386/sev.c`, `SevHashTable`).
+//! * Never: a changed command line.
 //!
 //! | offset | bytes | field |
 //! |---|---|---|
@@ -14,7 +17,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::page::PAGE_BYTES;
 
-/// Bytes of the table with its padding.
+/// The bytes of the table with its padding.
 pub const TABLE_BYTES: usize = 176;
 const TABLE_LENGTH: u16 = 168;
 const ENTRY_LENGTH: u16 = 50;
@@ -28,18 +31,18 @@ const INITRD_GUID: u128 = 0x44baf731_3a2f_4bd7_9af1_41e29169781d;
 /// 4de79437-abd2-427f-b835-d5b172d2045b
 const KERNEL_GUID: u128 = 0x4de79437_abd2_427f_b835_d5b172d2045b;
 
-/// Why a guest cannot boot like that.
+/// Why a guest cannot boot with these inputs.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum BootError {
-    /// The command line ends at its first NUL; what follows would be measured and never seen.
+    /// The command line ends at its first NUL; the rest would be measured and never seen.
     #[error("the command line has a NUL at byte {offset}")]
     NulInCommandLine {
-        /// Where, from zero.
+        /// The offset of the NUL, from zero.
         offset: usize,
     },
 }
 
-/// SHA-256 of what the firmware boots.
+/// The SHA-256 digests of what the firmware boots.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BootHashes {
     kernel: [u8; 32],
@@ -48,8 +51,9 @@ pub struct BootHashes {
 }
 
 impl BootHashes {
-    /// Takes the SHA-256 of the kernel and of the initrd, and the command line as it is given to QEMU. No initrd is an
-    /// empty one; the command line is hashed with the NUL that ends it.
+    /// Takes the SHA-256 of the kernel and of the initrd, and the command line as it is given to
+    /// QEMU. No initrd counts as an empty one; the command line is hashed with the NUL that ends
+    /// it.
     ///
     /// # Errors
     /// The command line has a NUL.
@@ -74,7 +78,7 @@ impl BootHashes {
         })
     }
 
-    /// The page, with the table at `offset`; zeros around it.
+    /// Returns the page, with the table at `offset` and zeros around it.
     pub(super) fn page(&self, offset: TableOffset) -> [u8; PAGE_BYTES] {
         let entry = |guid, hash: &[u8; 32]| {
             [&guid_bytes(guid)[..], &ENTRY_LENGTH.to_le_bytes(), hash].concat()
@@ -98,7 +102,8 @@ impl BootHashes {
 pub struct TableOffset(usize);
 
 impl TableOffset {
-    /// Where in its page a table at `address` begins; `None` when it does not end there too.
+    /// Returns where in its page a table at `address` begins; none if it does not end in the same
+    /// page.
     pub const fn of(address: u32) -> Option<Self> {
         let offset = address as usize % PAGE_BYTES;
         if offset <= PAGE_BYTES - TABLE_BYTES {
@@ -109,7 +114,7 @@ impl TableOffset {
     }
 }
 
-/// A GUID, read as one number, in EFI's byte order: the first three fields little-endian.
+/// Returns a GUID, given as one number, in EFI's byte order: the first three fields little-endian.
 pub const fn guid_bytes(guid: u128) -> [u8; 16] {
     let mut bytes = guid.to_be_bytes();
     let [a, b, c, d, e, f, g, h, ..] = bytes;

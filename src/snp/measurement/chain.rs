@@ -1,8 +1,12 @@
-//! One launch for every number of vCPUs, in three digests. Comes in: the digest before the first VMSA, and the digests of
-//! the two pages with which vCPUs start. Goes out: the launch measurement for each count. Never: a count that was left out.
+//! The launch measurements for every number of vCPUs, in three digests.
 //!
-//! The host adds one VMSA for each vCPU, the first of which starts elsewhere than all others. So the measurement with `n`
-//! vCPUs is the one with `n - 1`, extended by one page whose digest is known.
+//! * In: the digest before the first VMSA, and the digests of the two pages with which vCPUs start.
+//! * Out: the launch measurement for each number of vCPUs.
+//! * Never: a number that is left out.
+//!
+//! The host adds one VMSA for each vCPU, the first of which starts at another address than all
+//! others. So the measurement with `n` vCPUs is the one with `n - 1`, extended by one page whose
+//! digest is known.
 
 use super::LaunchMeasurement;
 use super::digest::RunningDigest;
@@ -12,7 +16,7 @@ use super::vmsa;
 /// The SHA-384 of a page, 48 bytes.
 pub type PageDigest = [u8; LaunchMeasurement::BYTES];
 
-/// What the measurements of one launch with one vCPU type have in common.
+/// The digests from which all measurements of one launch with one vCPU type follow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Chain {
     /// The launch digest before the first VMSA.

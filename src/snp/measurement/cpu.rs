@@ -1,15 +1,18 @@
-//! vCPU types by QEMU's names. Comes in: a name or a number. Goes out: the CPUID signature that QEMU gives such a vCPU.
-//! Never: a guess at a name that is not in the list.
+//! vCPU types by QEMU's names.
+//!
+//! * In: a name or a number.
+//! * Out: the CPUID signature that QEMU gives such a vCPU.
+//! * Never: a guess at a name that is not in the list.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// EAX of CPUID function 1: stepping in bits 0 to 3, model in 4 to 7 and 16 to 19, family in 8 to 11 plus 20 to 27 (AMD
-/// APM volume 3, appendix E). QEMU starts each vCPU with it in RDX.
+/// EAX of CPUID function 1: stepping in bits 0 to 3, model in 4 to 7 and 16 to 19, family in 8 to
+/// 11 plus 20 to 27 (AMD APM volume 3, appendix E). QEMU starts each vCPU with it in RDX.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CpuSignature(u32);
 
-/// The name is none of QEMU's for EPYC processors.
+/// The name is not one of QEMU's names for EPYC processors.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("{name:?} is no vCPU type that is known: one of {known}, each also with a version (`-v1`)")]
 pub struct UnknownCpu {
@@ -19,7 +22,8 @@ pub struct UnknownCpu {
     pub known: String,
 }
 
-/// QEMU's models (`target/i386/cpu.c`): name, signature, highest version. The versions of a model share its signature.
+/// QEMU's models (`target/i386/cpu.c`): name, signature, highest version. The versions of a model
+/// share its signature.
 const MODELS: [(&str, u32, u8); 6] = [
     ("EPYC", 0x0080_0f12, 5),
     ("EPYC-IBPB", 0x0080_0f12, 0),
@@ -30,12 +34,12 @@ const MODELS: [(&str, u32, u8); 6] = [
 ];
 
 impl CpuSignature {
-    /// A signature as the processor has it, for types that have no name here.
+    /// Wraps a signature as the processor has it, for types that have no name here.
     pub const fn from_raw(eax: u32) -> Self {
         Self(eax)
     }
 
-    /// The number.
+    /// Returns the signature as a number.
     pub const fn raw(self) -> u32 {
         self.0
     }

@@ -1,15 +1,18 @@
-//! The digest that the secure processor keeps while a guest is put together. Comes in: pages with their addresses. Goes
-//! out: the launch measurement. Never: a page without its address and type.
+//! The digest that the secure processor keeps while a guest is launched.
+//!
+//! * In: pages with their addresses.
+//! * Out: the launch measurement.
+//! * Never: a page without its address and type.
 
 use sha2::{Digest as _, Sha384};
 
 use super::LaunchMeasurement;
 use super::page::{AddedPage, PAGE_BYTES, PageType};
 
-/// Length of `PAGE_INFO`, which it carries itself.
+/// The length of `PAGE_INFO`, which the structure contains itself.
 const PAGE_INFO_BYTES: u16 = 0x70;
 
-/// The digest so far.
+/// The digest of the pages that were added so far.
 #[derive(Clone, Debug)]
 pub struct RunningDigest(LaunchMeasurement);
 
@@ -34,7 +37,7 @@ impl RunningDigest {
         self.0 = LaunchMeasurement::from_bytes(hash.finalize().into());
     }
 
-    /// Adds a normal page.
+    /// Adds a page of the type normal.
     pub fn add_page(&mut self, address: u64, page: &[u8; PAGE_BYTES]) {
         self.add(PageType::Normal, address, &sha384(page));
     }
@@ -48,13 +51,13 @@ impl RunningDigest {
         self.add(page.kind, page.address, &content);
     }
 
-    /// What the secure processor would report now.
+    /// Returns the launch measurement that the secure processor would report now.
     pub const fn measurement(&self) -> LaunchMeasurement {
         self.0
     }
 }
 
-/// SHA-384 (FIPS 180-4).
+/// Returns the SHA-384 digest of bytes (FIPS 180-4).
 pub fn sha384(bytes: &[u8]) -> [u8; 48] {
     Sha384::digest(bytes).into()
 }

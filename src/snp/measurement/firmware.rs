@@ -1,8 +1,12 @@
-//! What a firmware image says about its own launch. Comes in: the image's bytes, from anybody. Goes out: its measurement,
-//! its sections in their order, where further vCPUs start and where hashes go. Never: a panic, a section passed over, or
-//! more work than the limits say.
+//! The metadata of a firmware image about its own launch.
 //!
-//! OVMF ends with a table of entries that is read backwards (edk2, `OvmfPkg/ResetVector/Ia16/ResetVectorVtf0.asm`):
+//! * In: the image's bytes, from anybody.
+//! * Out: its measurement, its sections in their order, the address at which further vCPUs start,
+//!   and that of the hashes.
+//! * Never: a panic, a section passed over, or more work than the limits allow.
+//!
+//! OVMF ends with a table of entries that is read backwards (edk2,
+//! `OvmfPkg/ResetVector/Ia16/ResetVectorVtf0.asm`):
 //!
 //! | from the end | bytes | field |
 //! |---|---|---|
@@ -10,8 +14,9 @@
 //! | 0x30 | 2 | length of the table, footer included |
 //! | 0x32 | | entries: data, length (data and header) 2, GUID 16 |
 //!
-//! An entry gives the metadata's distance from the end (`OvmfPkg/ResetVector/X64/OvmfSevMetadata.asm`): `ASEV`, length 4,
-//! version 4, number of sections 4, then for each section its address 4, length 4, kind 4. All little-endian.
+//! An entry gives the metadata's distance from the end
+//! (`OvmfPkg/ResetVector/X64/OvmfSevMetadata.asm`): `ASEV`, length 4, version 4, number of sections
+//! 4, then for each section its address 4, length 4, kind 4. All little-endian.
 
 use super::LaunchMeasurement;
 use super::boot::{TableOffset, guid_bytes};
@@ -20,7 +25,7 @@ use super::page::PAGE_BYTES;
 
 /// Largest firmware image in bytes: QEMU maps it below 4 GiB, where 16 MiB are free.
 pub const MAX_FIRMWARE_BYTES: usize = 16 << 20;
-/// Most sections. OVMF has seven.
+/// Most sections of a firmware image. OVMF has seven.
 pub const MAX_SECTIONS: u32 = 64;
 /// Most pages in all sections, 256 MiB. OVMF has 32.
 pub const MAX_MEASURED_PAGES: u64 = 65_536;
@@ -34,7 +39,7 @@ const RESET_BLOCK_GUID: u128 = 0x00f771de_1a7e_4fcb_890e_68c77e2fb44e;
 /// dc886566-984a-4798-a75e-5585a7bf67cc
 const METADATA_GUID: u128 = 0xdc886566_984a_4798_a75e_5585a7bf67cc;
 
-/// Bytes after the table: the reset vector.
+/// The bytes after the table, which are the reset vector.
 const RESET_VECTOR_BYTES: usize = 0x20;
 const ENTRY_HEADER_BYTES: usize = 18;
 const METADATA_HEADER_BYTES: usize = 16;
@@ -46,120 +51,130 @@ const FOUR_GIB: u64 = 1 << 32;
 /// Why a firmware image cannot be measured.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum FirmwareError {
-    /// Not whole pages, none, or too many.
+    /// The image is not whole pages, is empty, or is too large.
     #[error(
-        "the firmware has {size} bytes, not whole pages of {PAGE_BYTES} up to {limit} (MAX_FIRMWARE_BYTES)"
+        "the firmware has {size} bytes, not whole pages of {PAGE_BYTES} up to {limit} \
+         (MAX_FIRMWARE_BYTES)"
     )]
     Size {
-        /// Bytes it has.
+        /// The number of bytes that it has.
         size: usize,
-        /// Bytes it may have.
+        /// The number of bytes that it may have.
         limit: usize,
     },
-    /// No table before the reset vector: no OVMF.
+    /// There is no table before the reset vector: the image is no OVMF.
     #[error("the firmware has no OVMF table at its end")]
     NoTable,
-    /// The table, an entry or the metadata does not fit where it is.
-    #[error("{part} of the firmware does not fit where it is")]
+    /// The table, an entry or the metadata extends beyond its bounds.
+    #[error("{part} of the firmware extends beyond its bounds")]
     Bounds {
-        /// Which.
+        /// The part that does not fit.
         part: &'static str,
     },
     /// An entry that every SEV-SNP firmware has is missing.
     #[error("the firmware has no {entry}: it is not made for SEV-SNP")]
     Missing {
-        /// Which.
+        /// The name of the entry.
         entry: &'static str,
     },
-    /// Two entries or sections where there can be one.
+    /// An entry or a section is repeated that may occur once.
     #[error("the firmware has more than one {entry}")]
-    Twice {
-        /// Which.
+    Repeated {
+        /// The name of the entry or section.
         entry: &'static str,
     },
-    /// The metadata does not begin as metadata does.
+    /// The metadata does not begin with its signature.
     #[error("the firmware's SEV metadata begins with {actual:02x?}, not {expected:02x?}")]
     Signature {
-        /// What it should begin with.
+        /// The signature of metadata.
         expected: [u8; 4],
-        /// What it begins with.
+        /// The first four bytes that were found.
         actual: [u8; 4],
     },
-    /// Another version of the metadata.
+    /// The metadata has another version.
     #[error("the firmware's SEV metadata has version {actual}, not {expected}")]
     Version {
         /// The version that is known.
         expected: u32,
-        /// The version it has.
+        /// The version that was found.
         actual: u32,
     },
-    /// Too many sections.
+    /// The image has too many sections.
     #[error("the firmware has {actual} sections, the limit is {limit} (MAX_SECTIONS)")]
     Sections {
-        /// Most sections.
+        /// The highest number of sections.
         limit: u32,
-        /// Sections it has.
+        /// The number of sections that it has.
         actual: u32,
     },
-    /// Too many pages in the sections.
+    /// The sections have too many pages.
     #[error(
         "the firmware's sections have {actual} pages, the limit is {limit} (MAX_MEASURED_PAGES)"
     )]
     Pages {
-        /// Most pages.
+        /// The highest number of pages.
         limit: u64,
-        /// Pages it has.
+        /// The number of pages that they have.
         actual: u64,
     },
-    /// A kind of section that is not known.
+    /// A section has an unknown kind.
     #[error("section {index} of the firmware has the unknown kind {kind:#x}")]
     Kind {
-        /// Which section, from zero.
+        /// The number of the section, from zero.
         index: usize,
-        /// Its kind.
+        /// The unknown kind.
         kind: u32,
     },
-    /// A section that is not whole pages, or not the one page that its kind has.
+    /// A section is not whole pages, or not the one page that its kind has.
     #[error(
-        "section {index} of the firmware is at {address:#x} with {size:#x} bytes: not the pages that its kind has"
+        "section {index} of the firmware is at {address:#x} with {size:#x} bytes: not the pages \
+         that its kind has"
     )]
     Section {
-        /// Which section, from zero.
+        /// The number of the section, from zero.
         index: usize,
-        /// Its address.
+        /// The address of the section.
         address: u32,
-        /// Its length in bytes.
+        /// The length of the section, in bytes.
         size: u32,
     },
     /// The hash table is not in the page that is measured for it.
     #[error("the firmware wants the hash table at {table:#x}, its section is at {section:#x}")]
     HashTable {
-        /// Where the table goes.
+        /// The address of the table.
         table: u32,
-        /// Where the section is.
+        /// The address of the section.
         section: u64,
     },
 }
 
-/// What the host does with a section (edk2, `OvmfSevMetadata.asm`).
+/// The purpose of a section, on which its pages' type depends (edk2, `OvmfSevMetadata.asm`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SectionKind {
+    /// Memory that the firmware uses before it accepts memory itself.
     SecureMemory,
+    /// The page with the guest's secrets.
     Secrets,
+    /// The page with CPUID values.
     Cpuid,
+    /// The page through which a guest calls an SVSM.
     SvsmCallingArea,
+    /// The page with the hashes of kernel, initrd and command line.
     KernelHashes,
 }
 
 /// A section that fits the limits.
 #[derive(Clone, Copy, Debug)]
 pub struct Section {
+    /// The purpose of the section.
     pub kind: SectionKind,
+    /// The guest physical address of its first page.
     pub address: u64,
+    /// The number of its pages.
     pub pages: u64,
 }
 
-/// A firmware image, measured and understood.
+/// A firmware image that was measured, and whose metadata was read.
 #[derive(Clone, Debug)]
 pub struct Firmware {
     image_measurement: LaunchMeasurement,
@@ -198,12 +213,13 @@ impl Firmware {
         })
     }
 
-    /// The launch measurement after the image alone.
+    /// Returns the launch measurement after the image alone.
     pub const fn image_measurement(&self) -> LaunchMeasurement {
         self.image_measurement
     }
 
-    /// Takes the launch measurement of the image from elsewhere: for who has only the end of the image.
+    /// Replaces the launch measurement of the image, for a caller who has only the end of the
+    /// image.
     #[must_use]
     pub fn with_image_measurement(self, image_measurement: LaunchMeasurement) -> Self {
         Self {
@@ -212,7 +228,7 @@ impl Firmware {
         }
     }
 
-    /// Whether kernel, initrd and command line are measured.
+    /// Returns whether kernel, initrd and command line are measured.
     pub const fn measures_kernel(&self) -> bool {
         self.hash_table.is_some()
     }
@@ -240,7 +256,7 @@ fn measure(pages: &[[u8; PAGE_BYTES]]) -> LaunchMeasurement {
     digest.measurement()
 }
 
-/// The first word of each entry that matters here.
+/// The first word of each entry that is used here.
 #[derive(Default)]
 struct Entries {
     metadata: Option<u32>,
@@ -269,7 +285,7 @@ impl Entries {
         Ok(found)
     }
 
-    /// Takes the last entry of `table`; gives what is before it.
+    /// Takes the last entry of `table`, and returns the entries before it.
     fn take_last<'a>(&mut self, table: &'a [u8]) -> Result<&'a [u8], FirmwareError> {
         const ENTRY: FirmwareError = FirmwareError::Bounds {
             part: "an entry of the table",
@@ -289,14 +305,15 @@ impl Entries {
             (HASH_TABLE_GUID, &mut self.hash_table, "hash table address"),
         ] {
             if guid == guid_bytes(known) && slot.replace(word(data, 0).ok_or(ENTRY)?).is_some() {
-                return Err(FirmwareError::Twice { entry });
+                return Err(FirmwareError::Repeated { entry });
             }
         }
         Ok(before)
     }
 }
 
-/// Splits the header off the end of `bytes`: what is before it, its length, its GUID.
+/// Splits the header off the end of `bytes`, and returns the bytes before it, its length and its
+/// GUID.
 fn header(bytes: &[u8]) -> Option<(&[u8], usize, [u8; 16])> {
     let (rest, guid) = bytes.split_last_chunk::<16>()?;
     let (rest, length) = rest.split_last_chunk::<2>()?;
@@ -310,7 +327,7 @@ fn word(bytes: &[u8], offset: usize) -> Option<u32> {
         .map(|word| u32::from_le_bytes(*word))
 }
 
-/// Something of the metadata lies outside of it, or of the image.
+/// The error for a part of the metadata outside of it, or of the image.
 const METADATA_BOUNDS: FirmwareError = FirmwareError::Bounds {
     part: "the SEV metadata",
 };
@@ -321,9 +338,8 @@ fn sections(image: &[u8], distance: u32) -> Result<Vec<Section>, FirmwareError> 
         .len()
         .checked_sub(distance as usize)
         .ok_or(METADATA_BOUNDS)?;
-    let sections = section_list(&image[start..])?
-        .iter()
-        .enumerate()
+    let listed = section_list(&image[start..])?.iter().enumerate();
+    let sections = listed
         .map(|(index, bytes)| section(index, bytes))
         .collect::<Result<Vec<_>, _>>()?;
     let pages = sections.iter().map(|section| section.pages).sum();
@@ -336,7 +352,7 @@ fn sections(image: &[u8], distance: u32) -> Result<Vec<Section>, FirmwareError> 
     Ok(sections)
 }
 
-/// Checks the header of the metadata; returns the sections behind it, as they lie in the image.
+/// Checks the header of the metadata, and returns the sections after it, as the image has them.
 fn section_list(metadata: &[u8]) -> Result<&[[u8; SECTION_BYTES]], FirmwareError> {
     let signature = *metadata.first_chunk::<4>().ok_or(METADATA_BOUNDS)?;
     if signature != METADATA_SIGNATURE {
@@ -384,10 +400,8 @@ fn section(index: usize, bytes: &[u8; SECTION_BYTES]) -> Result<Section, Firmwar
         0x10 => (SectionKind::KernelHashes, true),
         _ => return Err(FirmwareError::Kind { index, kind }),
     };
-    let is_whole = [address, size]
-        .iter()
-        .all(|bytes| bytes.is_multiple_of(PAGE_BYTES as u32))
-        && size > 0;
+    let is_aligned = |number: u32| number.is_multiple_of(PAGE_BYTES as u32);
+    let is_whole = is_aligned(address) && is_aligned(size) && size > 0;
     if !is_whole || (is_one_page && size as usize != PAGE_BYTES) {
         return Err(FirmwareError::Section {
             index,
@@ -402,7 +416,8 @@ fn section(index: usize, bytes: &[u8; SECTION_BYTES]) -> Result<Section, Firmwar
     })
 }
 
-/// Where in its section the hash table goes; `None` when the firmware has no section or no address for it.
+/// Returns where in its section the hash table goes; none if the firmware has no section or no
+/// address for it.
 fn hash_table(
     sections: &[Section],
     table: Option<u32>,
@@ -415,7 +430,7 @@ fn hash_table(
         return Ok(None);
     };
     if found.next().is_some() {
-        return Err(FirmwareError::Twice {
+        return Err(FirmwareError::Repeated {
             entry: "SNP_KERNEL_HASHES section",
         });
     }

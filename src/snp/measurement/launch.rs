@@ -1,9 +1,12 @@
-//! The launch measurement of a guest that is not running. Comes in: the firmware's bytes, the hashes of kernel, initrd
-//! and command line, the virtual machine's shape. Goes out: the 48 bytes that the secure processor reports for it.
-//! Never: a file opened, a part of the firmware passed over in silence.
+//! The launch measurement of a guest that is not running.
 //!
-//! The secure processor keeps a digest that starts as zeros. Each page that the host adds replaces it by the SHA-384 of
-//! `PAGE_INFO` (AMD 56860, SNP_LAUNCH_UPDATE), little-endian:
+//! * In: the firmware's bytes, the hashes of kernel, initrd and command line, the virtual machine's
+//!   shape.
+//! * Out: the 48 bytes that the secure processor reports for it.
+//! * Never: a file opened, or a part of the firmware passed over in silence.
+//!
+//! The secure processor keeps a digest that starts as zeros. Each page that the host adds replaces
+//! it by the SHA-384 of `PAGE_INFO` (AMD 56860, SNP_LAUNCH_UPDATE), little-endian:
 //!
 //! | offset | bytes | field |
 //! |---|---|---|
@@ -14,12 +17,14 @@
 //! | 0x63 | 5 | IMI flag, permissions of VMPL 3, 2, 1, reserved: zeros |
 //! | 0x68 | 8 | guest physical address |
 //!
-//! The host adds the firmware (it ends at 4 GiB), the sections that the firmware's metadata lists, in that order, and
-//! one VMSA for each vCPU. Kernel, initrd and command line are measured as the page of hashes that QEMU puts where the
-//! firmware wants it (`kernel-hashes=on`; QEMU, `target/i386/sev.c`).
+//! The host adds the firmware (it ends at 4 GiB), the sections that the firmware's metadata lists,
+//! in that order, and one VMSA for each vCPU. Kernel, initrd and command line are measured as the
+//! page of hashes that QEMU puts where the firmware wants it (`kernel-hashes=on`; QEMU,
+//! `target/i386/sev.c`).
 //!
-//! The calculation of the `sev` crate 8.0 is not used: it trims the command line that QEMU does not trim, knows neither a
-//! raw CPU signature nor GCE, panics on malformed firmware, and comes with certificate libraries.
+//! The calculation of the `sev` crate 8.0 is not used: it trims the command line that QEMU does not
+//! trim, knows neither a raw CPU signature nor GCE, panics on malformed firmware, and comes with
+//! certificate libraries.
 
 use std::str::FromStr;
 
@@ -32,7 +37,7 @@ use super::page::{AddedPage, PAGE_BYTES, PageType};
 use super::vmm::Vmm;
 use super::{LaunchMeasurement, vmsa};
 
-/// Address of every VMSA in the measurement.
+/// The address of every VMSA in the measurement.
 #[cfg(feature = "cli")]
 pub(in crate::snp) const VMSA_ADDRESS: u64 = vmsa::ADDRESS;
 
@@ -44,9 +49,9 @@ pub enum ParseMeasurementError {
         "a launch measurement has {expected} hexadecimal digits, {actual} characters were given"
     )]
     Length {
-        /// Digits of a launch measurement.
+        /// The number of digits of a launch measurement.
         expected: usize,
-        /// Characters that were given.
+        /// The number of characters that were given.
         actual: usize,
     },
     /// A character is no hexadecimal digit.
@@ -57,14 +62,15 @@ pub enum ParseMeasurementError {
 /// Why a guest cannot be measured.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum LaunchError {
-    /// The firmware has no place for hashes: the kernel would go unmeasured.
+    /// The firmware has no section for the hashes, so the kernel would not be measured.
     #[error(
-        "the firmware does not measure a kernel: it has no SNP_KERNEL_HASHES section (0x10) or no hash table address"
+        "the firmware does not measure a kernel: it has no SNP_KERNEL_HASHES section (0x10) or no \
+         hash table address"
     )]
     NoKernelHashes,
 }
 
-/// A guest up to its first vCPU: what all vCPU types and counts have in common.
+/// A guest up to its first vCPU, which is the same for all vCPU types and counts.
 #[derive(Clone, Debug)]
 pub struct Launch {
     digest: RunningDigest,
@@ -73,7 +79,7 @@ pub struct Launch {
 }
 
 impl LaunchMeasurement {
-    /// The bytes, in the order of the attestation report.
+    /// Returns the bytes, in the order of the attestation report.
     pub const fn as_bytes(&self) -> &[u8; Self::BYTES] {
         &self.0
     }
@@ -97,10 +103,11 @@ impl FromStr for LaunchMeasurement {
     }
 }
 
-/// The page of kernel hashes and where a launch puts it.
+/// The page of kernel hashes, and the address at which a launch puts it.
 ///
-/// A launch with `kernel-hashes=on` adds this page itself. Where there is no secure processor, the page has to be loaded
-/// (QEMU: `-device loader,file=PAGE,addr=ADDRESS,force-raw=on`): without it, the firmware starts no kernel.
+/// A launch with `kernel-hashes=on` adds this page itself. Where there is no secure processor, the
+/// page has to be loaded (QEMU: `-device loader,file=PAGE,addr=ADDRESS,force-raw=on`): without it,
+/// the firmware starts no kernel.
 #[derive(Clone, Debug)]
 pub struct KernelHashesPage {
     /// Guest physical address of the page: a multiple of its size.
@@ -110,10 +117,10 @@ pub struct KernelHashesPage {
 }
 
 impl KernelHashesPage {
-    /// Makes the page that this firmware looks at, for what it is to boot.
+    /// Builds the page that this firmware reads, for the kernel that it shall boot.
     ///
     /// # Errors
-    /// The firmware has no place for it.
+    /// The firmware has no section for it.
     pub fn new(firmware: &Firmware, boot: &BootHashes) -> Result<Self, LaunchError> {
         let offset = firmware
             .hash_table_offset()
@@ -129,10 +136,11 @@ impl KernelHashesPage {
 }
 
 impl Launch {
-    /// Measures the firmware, its sections and the hashes of what it boots; without `boot` it boots from a disk.
+    /// Measures the firmware, its sections and the hashes of what it boots; without `boot` it boots
+    /// from a disk.
     ///
     /// # Errors
-    /// `boot` is given and the firmware has no place for it.
+    /// `boot` is given, and the firmware has no section for the hashes.
     pub fn new(
         firmware: &Firmware,
         boot: Option<&BootHashes>,
@@ -149,10 +157,10 @@ impl Launch {
         })
     }
 
-    /// Returns what the measurements for every number of vCPUs of a type have in common.
+    /// Returns the digests from which the measurements for every number of vCPUs of a type follow.
     ///
-    /// `features` is the VMSA's SEV_FEATURES (AMD APM volume 2, table B-4), 1 for SNP alone. Only QEMU tells the guest
-    /// `cpu`; with the others it changes nothing.
+    /// `features` is the VMSA's SEV_FEATURES (AMD APM volume 2, table B-4), 1 for SNP alone. Only
+    /// QEMU passes `cpu` to the guest; with other hypervisors it changes nothing.
     pub fn chain(&self, cpu: CpuSignature, features: u64) -> Chain {
         let (bsp, ap) = self.vmsa_pages(cpu, features);
         Chain {
@@ -172,7 +180,8 @@ impl Launch {
         (page(vmsa::BOOT_RESET_ADDRESS), page(self.reset_address))
     }
 
-    /// Returns the launch measurements with one vCPU, with two, and so on without end; see [`Launch::chain`].
+    /// Returns the launch measurements with one vCPU, with two, and so on without end; see
+    /// [`Launch::chain`].
     pub fn by_vcpus(
         &self,
         cpu: CpuSignature,
@@ -185,21 +194,16 @@ impl Launch {
 /// Returns the pages of the firmware's sections, in the order in which the host adds them.
 ///
 /// # Errors
-/// `boot` is given and the firmware has no place for it.
+/// `boot` is given, and the firmware has no section for the hashes.
 pub(in crate::snp) fn added_pages(
     firmware: &Firmware,
     boot: Option<&BootHashes>,
     vmm: Vmm,
 ) -> Result<impl Iterator<Item = AddedPage>, LaunchError> {
-    let table = match boot {
-        Some(boot) => Some(
-            boot.page(
-                firmware
-                    .hash_table_offset()
-                    .ok_or(LaunchError::NoKernelHashes)?,
-            ),
-        ),
-        None => None,
+    let table = match (boot, firmware.hash_table_offset()) {
+        (Some(boot), Some(offset)) => Some(boot.page(offset)),
+        (Some(_), None) => return Err(LaunchError::NoKernelHashes),
+        (None, _) => None,
     };
     let is_ec2 = matches!(vmm, Vmm::Ec2 | Vmm::Ec2ZeroRdx);
     let is_last = move |section: &&Section| is_ec2 && section.kind == SectionKind::Cpuid;

@@ -1,5 +1,17 @@
-//! The launch measurement, as a report has it; how it comes about is in `launch`. Comes in: 48 bytes. Goes out: a value
-//! that prints. Never: a verdict.
+//! The launch measurement, as a report has it.
+//!
+//! * In: 48 bytes.
+//! * Out: a value that prints as hex.
+//! * Never: a verdict.
+//!
+//! | part of the calculation | file |
+//! |---|---|
+//! | all of it, in the order of a launch | `launch` |
+//! | the digest to which pages are added | `digest`, `page` |
+//! | the sections of a firmware image | `firmware` |
+//! | the page with the hashes of kernel, initrd and command line | `boot` |
+//! | the page with a vCPU's first registers, which depends on hypervisor and vCPU type | `vmsa`, `vmm`, `cpu` |
+//! | the measurements for every number of vCPUs | `chain` |
 
 #[cfg(feature = "appraisal")]
 mod boot;
@@ -42,12 +54,13 @@ pub(super) use launch::{VMSA_ADDRESS, added_pages};
 #[cfg(feature = "cli")]
 pub(super) use page::{AddedPage, PAGE_BYTES, PageType};
 
-/// A launch measurement: 48 bytes, printed as lower-case hex (AMD 56860, ATTESTATION_REPORT, MEASUREMENT).
+/// A launch measurement: 48 bytes, printed as lower-case hex (AMD 56860, ATTESTATION_REPORT,
+/// MEASUREMENT).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LaunchMeasurement([u8; Self::BYTES]);
 
 impl LaunchMeasurement {
-    /// Length in bytes.
+    /// The length of a measurement, in bytes.
     pub const BYTES: usize = 48;
 
     /// Wraps bytes that already are a launch measurement.

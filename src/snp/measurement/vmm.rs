@@ -1,6 +1,7 @@
-//! Hypervisors, as far as the launch measurement depends on them.
+//! The hypervisors on which the launch measurement depends.
 
-/// Which hypervisor starts the guest: they differ in the registers that a vCPU starts with, and in sections.
+/// The hypervisor that starts the guest. They differ in the registers with which a vCPU starts, and
+/// in how they add sections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Vmm {
     /// QEMU with KVM.

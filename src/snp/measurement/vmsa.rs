@@ -1,8 +1,12 @@
-//! The registers that a vCPU starts with. Comes in: the address it starts at, the CPU signature, SEV features, the
-//! hypervisor. Goes out: the page of its VMSA. Never: a register that differs between two vCPUs of a kind.
+//! The registers with which a vCPU starts.
 //!
-//! Offsets are those of AMD APM volume 2, table B-4. What KVM and QEMU set differs from the architecture's reset state:
-//! EFER.SVME and CR4.MCE are on. What EC2 and GCE set was observed there and is published with `sev-snp-measure`.
+//! * In: the address at which it starts, the CPU signature, SEV features, the hypervisor.
+//! * Out: the page of its VMSA.
+//! * Never: a register that differs between two vCPUs of a kind.
+//!
+//! Offsets are those of AMD APM volume 2, table B-4. KVM and QEMU differ from the architecture's
+//! reset state: EFER.SVME and CR4.MCE are on. The values of EC2 and GCE were observed there and are
+//! published with `sev-snp-measure`.
 //!
 //! | offset | bytes | register |
 //! |---|---|---|
@@ -25,14 +29,16 @@ use super::cpu::CpuSignature;
 use super::page::PAGE_BYTES;
 use super::vmm::Vmm;
 
-/// Address of every VMSA in the measurement: all ones, cut to whole pages of 48 bits (AMD 56860, SNP_LAUNCH_UPDATE).
+/// The address of every VMSA in the measurement: all ones, cut to whole pages of 48 bits (AMD
+/// 56860, SNP_LAUNCH_UPDATE).
 pub const ADDRESS: u64 = 0xffff_ffff_f000;
-/// Where the first vCPU starts: the architecture's reset vector.
+/// The address at which the first vCPU starts: the architecture's reset vector.
 pub const BOOT_RESET_ADDRESS: u32 = 0xffff_fff0;
 
+/// The bytes of a segment register in a VMSA.
 const SEGMENT_BYTES: usize = 16;
 
-/// What the hypervisors set differently.
+/// The registers that the hypervisors set differently.
 struct Registers {
     cs: u16,
     ss: u16,
@@ -43,22 +49,32 @@ struct Registers {
     fcw: u16,
 }
 
-/// The page of a vCPU that starts at `address`.
+/// A page that is being written.
+struct Page([u8; PAGE_BYTES]);
+
+impl Page {
+    fn set(&mut self, offset: usize, value: &[u8]) {
+        self.0[offset..][..value.len()].copy_from_slice(value);
+    }
+
+    /// Sets the segment registers: attributes and limit of all, selector and base of CS.
+    fn set_segments(&mut self, own: &Registers, address: u32) {
+        let all_attributes = [0x93, own.cs, own.ss, 0x93, 0x93, 0x93, 0, 0x82, 0, own.tr];
+        for (index, attributes) in all_attributes.iter().enumerate() {
+            self.set(index * SEGMENT_BYTES + 2, &attributes.to_le_bytes());
+            self.set(index * SEGMENT_BYTES + 4, &0xffff_u32.to_le_bytes());
+        }
+        let base = u64::from(address & 0xffff_0000);
+        self.set(SEGMENT_BYTES, &0xf000_u16.to_le_bytes());
+        self.set(SEGMENT_BYTES + 8, &base.to_le_bytes());
+    }
+}
+
+/// Returns the page of a vCPU that starts at `address`.
 pub fn page(address: u32, cpu: CpuSignature, features: u64, vmm: Vmm) -> [u8; PAGE_BYTES] {
     let own = registers(vmm, cpu, address == BOOT_RESET_ADDRESS);
-    let mut page = [0; PAGE_BYTES];
-    let mut set =
-        |offset: usize, value: &[u8]| page[offset..][..value.len()].copy_from_slice(value);
-    let attributes = [0x93, own.cs, own.ss, 0x93, 0x93, 0x93, 0, 0x82, 0, own.tr];
-    for (index, attributes) in attributes.iter().enumerate() {
-        set(index * SEGMENT_BYTES + 2, &attributes.to_le_bytes());
-        set(index * SEGMENT_BYTES + 4, &0xffff_u32.to_le_bytes());
-    }
-    set(SEGMENT_BYTES, &0xf000_u16.to_le_bytes());
-    set(
-        SEGMENT_BYTES + 8,
-        &u64::from(address & 0xffff_0000).to_le_bytes(),
-    );
+    let mut page = Page([0; PAGE_BYTES]);
+    page.set_segments(&own, address);
     for (offset, value) in [
         (0x0d0, 0x1000),
         (0x148, 0x40),
@@ -72,11 +88,11 @@ pub fn page(address: u32, cpu: CpuSignature, features: u64, vmm: Vmm) -> [u8; PA
         (0x3b0, features),
         (0x3e8, 0x1),
     ] {
-        set(offset, &value.to_le_bytes());
+        page.set(offset, &value.to_le_bytes());
     }
-    set(0x408, &own.mxcsr.to_le_bytes());
-    set(0x410, &own.fcw.to_le_bytes());
-    page
+    page.set(0x408, &own.mxcsr.to_le_bytes());
+    page.set(0x410, &own.fcw.to_le_bytes());
+    page.0
 }
 
 fn registers(vmm: Vmm, cpu: CpuSignature, is_boot: bool) -> Registers {

@@ -1,5 +1,8 @@
-//! The fields of a report that a verifier reads, beside the few that the attester looks at. Comes in: a [`Report`]. Goes
-//! out: its fields by name. Never: a field judged.
+//! The fields of a report that a verifier reads, beside the few that the attester reads too.
+//!
+//! * In: a [`Report`].
+//! * Out: its fields by name.
+//! * Never: a field judged.
 
 use std::fmt;
 use std::ops::Range;
@@ -7,25 +10,26 @@ use std::ops::Range;
 use super::{Report, SigningKey};
 use crate::snp::tcb::{Product, TcbVersion};
 
-/// How many of them, from the first, are signed.
+/// The number of bytes that are signed, from the first.
 pub const SIGNED_BYTES: usize = 0x2a0;
 /// The first version whose layout is known here.
 pub const MIN_VERSION: u32 = 2;
-/// The last one.
+/// The last version whose layout is known here.
 pub const MAX_VERSION: u32 = 5;
-/// The only signature algorithm there is: ECDSA on P-384 with SHA-384 (AMD 56860, SIGNATURE_ALGO).
+/// The only signature algorithm that is defined: ECDSA on P-384 with SHA-384 (AMD 56860,
+/// SIGNATURE_ALGO).
 pub const ECDSA_P384_SHA384: u32 = 1;
 /// The first version that names the processor.
 const FIRST_VERSION_WITH_CPUID: u32 = 3;
 /// The first version with mitigation vectors.
 const FIRST_VERSION_WITH_MITIGATIONS: u32 = 5;
-/// Bytes of R, and of S, that belong to the number.
+/// The bytes of R, and of S, that belong to the number.
 const SCALAR_BYTES: usize = 48;
-/// Bytes that the report has for R, and for S.
+/// The bytes that the report has for R, and for S.
 const SCALAR_FIELD_BYTES: usize = 72;
-/// Where R begins.
+/// The offset of R in the report.
 const R: usize = SIGNED_BYTES;
-/// Where S begins.
+/// The offset of S in the report.
 const S: usize = R + SCALAR_FIELD_BYTES;
 
 impl fmt::Display for SigningKey {
@@ -39,26 +43,26 @@ impl fmt::Display for SigningKey {
     }
 }
 
-/// What the guest allows its host (AMD 56860, table 9: guest policy).
+/// The guest policy: what the guest allows its host (AMD 56860, table 9).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GuestPolicy(pub u64);
 
 impl GuestPolicy {
     /// Bits 26 to 63, which have no meaning yet.
     pub const RESERVED: u64 = !((1 << 26) - 1);
-    /// Always one.
+    /// Bit 17, which is always one.
     pub const RESERVED_ONE: u64 = 1 << 17;
     /// A migration agent may be associated.
     pub const MIGRATE_MA: u64 = 1 << 18;
     /// The host may read and write the guest's memory.
     pub const DEBUG: u64 = 1 << 19;
 
-    /// Whether the host may debug.
+    /// Returns whether the host may debug the guest.
     pub const fn debug(self) -> bool {
         self.0 & Self::DEBUG != 0
     }
 
-    /// Whether a migration agent may be associated.
+    /// Returns whether a migration agent may be associated.
     pub const fn migrate_ma(self) -> bool {
         self.0 & Self::MIGRATE_MA != 0
     }
@@ -70,15 +74,15 @@ impl fmt::Display for GuestPolicy {
     }
 }
 
-/// How the machine is configured (AMD 56860 revision 1.58, PLATFORM_INFO).
+/// The configuration of the machine (AMD 56860 revision 1.58, PLATFORM_INFO).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PlatformInfo(pub u64);
 
 impl PlatformInfo {
-    /// Since the last reset the firmware has looked for memory that two addresses reach, and found none.
+    /// The firmware has looked for memory with two addresses since the last reset, and found none.
     pub const ALIAS_CHECK_COMPLETE: u64 = 1 << 5;
 
-    /// The bits with a name in that document, from the lowest.
+    /// The bits that have a name in that document, from the lowest.
     const NAMES: [(u64, &str); 7] = [
         (1 << 0, "smt"),
         (1 << 1, "tsme"),
@@ -89,14 +93,14 @@ impl PlatformInfo {
         (1 << 7, "tio"),
     ];
 
-    /// Whether the firmware has made sure that no memory has two addresses.
+    /// Returns whether the firmware has checked that no memory has two addresses.
     pub const fn alias_check_complete(self) -> bool {
         self.0 & Self::ALIAS_CHECK_COMPLETE != 0
     }
 }
 
 impl fmt::Display for PlatformInfo {
-    /// The number, then the names of its bits that have one.
+    /// Writes the number, then the names of its bits that have one.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:#x}", self.0)?;
         let named = Self::NAMES.iter().filter(|(bit, _)| self.0 & bit != 0);
@@ -109,14 +113,15 @@ impl fmt::Display for PlatformInfo {
     }
 }
 
-/// Which silicon made a report. Two processors of one product can count their microcode differently.
+/// The processor that made a report. Two processors of one product can number their microcode
+/// differently.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Processor {
-    /// Combined family.
+    /// The combined CPUID family.
     pub family: u8,
-    /// Combined model.
+    /// The combined CPUID model.
     pub model: u8,
-    /// Stepping.
+    /// The CPUID stepping.
     pub stepping: u8,
 }
 
@@ -132,72 +137,74 @@ impl fmt::Display for Processor {
 }
 
 impl Report {
-    /// What the signature is over.
+    /// Returns the bytes that the signature is over.
     pub fn signed_bytes(&self) -> &[u8] {
         &self.0[..SIGNED_BYTES]
     }
 
-    /// VERSION.
+    /// Returns VERSION, on which the layout depends.
     pub fn version(&self) -> u32 {
         self.u32(0)
     }
 
-    /// GUEST_SVN.
+    /// Returns GUEST_SVN, the version that the guest's owner chose.
     pub fn guest_svn(&self) -> u32 {
         self.u32(4)
     }
 
-    /// POLICY.
+    /// Returns POLICY, the guest policy.
     pub fn policy(&self) -> GuestPolicy {
         GuestPolicy(u64::from_le_bytes(self.array(8)))
     }
 
-    /// VMPL: the privilege level that asked, 0 the highest; all ones for the host.
+    /// Returns VMPL, the privilege level of the request, 0 the highest; all ones for the host.
     pub fn vmpl(&self) -> u32 {
         self.u32(0x30)
     }
 
-    /// SIGNATURE_ALGO.
+    /// Returns SIGNATURE_ALGO, the signature algorithm.
     pub fn signature_algorithm(&self) -> u32 {
         self.u32(0x34)
     }
 
-    /// PLATFORM_INFO: how the machine is configured, in the firmware's words. Neither guest nor host writes it.
+    /// Returns PLATFORM_INFO, the machine's configuration. The firmware writes it, neither guest
+    /// nor host.
     pub fn platform_info(&self) -> PlatformInfo {
         PlatformInfo(u64::from_le_bytes(self.array(0x40)))
     }
 
-    /// Whether AUTHOR_KEY_DIGEST means something.
+    /// Returns AUTHOR_KEY_EN: whether AUTHOR_KEY_DIGEST has a meaning.
     pub fn author_key_enabled(&self) -> bool {
         self.u32(0x48) & 1 != 0
     }
 
-    /// HOST_DATA: what the host chose at launch.
+    /// Returns HOST_DATA, which the host chose at launch.
     pub fn host_data(&self) -> [u8; 32] {
         self.array(0xc0)
     }
 
-    /// ID_KEY_DIGEST: SHA-384 of the key that signed the guest's ID block; zeros without one.
+    /// Returns ID_KEY_DIGEST: SHA-384 of the key that signed the guest's ID block; zeros without
+    /// one.
     pub fn id_key_digest(&self) -> [u8; 48] {
         self.array(0xe0)
     }
 
-    /// AUTHOR_KEY_DIGEST: SHA-384 of the key that certified the ID key; zeros without one.
+    /// Returns AUTHOR_KEY_DIGEST: SHA-384 of the key that certified the ID key; zeros without one.
     pub fn author_key_digest(&self) -> [u8; 48] {
         self.array(0x110)
     }
 
-    /// CHIP_ID: 64 bytes, on Turin 8 and zeros.
+    /// Returns CHIP_ID: 64 bytes, on Turin 8 and zeros.
     pub fn chip_id(&self) -> [u8; 64] {
         self.array(0x1a0)
     }
 
-    /// CPUID family and model, combined; none before version 3.
+    /// Returns the combined CPUID family and model; none before version 3.
     pub fn cpuid(&self) -> Option<(u8, u8)> {
         (self.version() >= FIRST_VERSION_WITH_CPUID).then(|| (self.0[0x188], self.0[0x189]))
     }
 
-    /// CPUID family (combined), model (combined) and stepping; none before version 3.
+    /// Returns the combined CPUID family and model with the stepping; none before version 3.
     pub fn processor(&self) -> Option<Processor> {
         let (family, model) = self.cpuid()?;
         Some(Processor {
@@ -207,32 +214,32 @@ impl Report {
         })
     }
 
-    /// CURRENT_TCB: what runs.
+    /// Returns CURRENT_TCB, the versions that run.
     pub fn current_tcb(&self, product: Product) -> TcbVersion {
         TcbVersion::new(self.array(0x38), product)
     }
 
-    /// REPORTED_TCB: what the signing key was derived from.
+    /// Returns REPORTED_TCB, the versions from which the signing key was derived.
     pub fn reported_tcb(&self, product: Product) -> TcbVersion {
         TcbVersion::new(self.array(0x180), product)
     }
 
-    /// COMMITTED_TCB: what cannot be rolled back.
+    /// Returns COMMITTED_TCB, the versions below which the firmware cannot be rolled back.
     pub fn committed_tcb(&self, product: Product) -> TcbVersion {
         TcbVersion::new(self.array(0x1e0), product)
     }
 
-    /// LAUNCH_TCB: what ran when the guest was launched or imported.
+    /// Returns LAUNCH_TCB, the versions that ran when the guest was launched or imported.
     pub fn launch_tcb(&self, product: Product) -> TcbVersion {
         TcbVersion::new(self.array(0x1f0), product)
     }
 
-    /// R of the signature, 48 bytes, big-endian; none if its padding is not zero.
+    /// Returns R of the signature, 48 bytes, big-endian; none if its padding is not zero.
     pub fn signature_r(&self) -> Option<[u8; SCALAR_BYTES]> {
         self.scalar(R)
     }
 
-    /// S of the signature, likewise.
+    /// Returns S of the signature, 48 bytes, big-endian; none if its padding is not zero.
     pub fn signature_s(&self) -> Option<[u8; SCALAR_BYTES]> {
         self.scalar(S)
     }
@@ -241,13 +248,12 @@ impl Report {
         let padding = offset + SCALAR_BYTES..offset + SCALAR_FIELD_BYTES;
         let mut bytes: [u8; SCALAR_BYTES] = self.array(offset);
         bytes.reverse();
-        self.0[padding]
-            .iter()
-            .all(|byte| *byte == 0)
-            .then_some(bytes)
+        let is_padded = self.0[padding].iter().all(|byte| *byte == 0);
+        is_padded.then_some(bytes)
     }
 
-    /// The offset of the first byte that must be zero in this version and is not. The padding of R and S is not looked at.
+    /// Returns the offset of the first byte that must be zero in this version and is not. The
+    /// padding of R and S is not checked here.
     pub fn reserved_not_zero(&self) -> Option<usize> {
         const ALWAYS: [Range<usize>; 6] = [
             0x4c..0x50,

@@ -1,5 +1,9 @@
-//! A view of an attestation report. Comes in: 1184 bytes. Goes out: its fields by name. Never: a field judged; anybody can
-//! write such bytes, and only the signature over them says who did.
+//! A view of an attestation report.
+//!
+//! * In: 1184 bytes.
+//! * Out: their fields by name.
+//! * Never: a field judged. Anybody can write such bytes; only the signature over them shows who
+//!   did.
 //!
 //! ATTESTATION_REPORT, AMD 56860 revision 1.58 (versions 2 to 5); all numbers little-endian:
 //!
@@ -48,29 +52,29 @@ pub use fields::{
     ECDSA_P384_SHA384, GuestPolicy, MAX_VERSION, MIN_VERSION, PlatformInfo, Processor, SIGNED_BYTES,
 };
 
-/// Length of a report, in bytes.
+/// The length of a report, in bytes.
 pub const REPORT_BYTES: usize = 0x4a0;
 
-/// The bytes are no report.
+/// The bytes have another length than a report.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("an attestation report has {REPORT_BYTES} bytes, this has {actual}")]
 pub struct LengthError {
-    /// Bytes that there are.
+    /// The number of bytes that were given.
     pub actual: usize,
 }
 
-/// The report's bytes, as the firmware wrote them or as somebody says it did.
+/// The bytes of a report, as the firmware wrote them or as somebody claims it did.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Report(Box<[u8; REPORT_BYTES]>);
 
-/// What key signed, as the report says (AMD 56860, SIGNING_KEY).
+/// The kind of key that signed, as the report states it (AMD 56860, SIGNING_KEY).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SigningKey {
-    /// The chip's own: versioned chip endorsement key.
+    /// The chip's own key: versioned chip endorsement key.
     Vcek,
-    /// The cloud's: versioned loaded endorsement key.
+    /// The cloud's key: versioned loaded endorsement key.
     Vlek,
-    /// None: the report is not signed.
+    /// No key: the report is not signed.
     None,
     /// A value without meaning.
     Reserved(u8),
@@ -102,17 +106,18 @@ impl Report {
         u32::from_le_bytes(self.array(offset))
     }
 
-    /// All of it.
+    /// Returns all bytes of the report.
     pub fn as_bytes(&self) -> &[u8; REPORT_BYTES] {
         &self.0
     }
 
-    /// Whether the host told the firmware to sign nothing and to hide the chip.
+    /// Returns MASK_CHIP_KEY: whether the host told the firmware to sign nothing and to hide the
+    /// chip.
     pub fn mask_chip_key(&self) -> bool {
         self.u32(0x48) & 2 != 0
     }
 
-    /// SIGNING_KEY.
+    /// Returns SIGNING_KEY, the kind of key that signed.
     pub fn signing_key(&self) -> SigningKey {
         match (self.0[0x48] >> 2) & 7 {
             0 => SigningKey::Vcek,
@@ -122,12 +127,12 @@ impl Report {
         }
     }
 
-    /// REPORT_DATA: what the guest chose.
+    /// Returns REPORT_DATA, the 64 bytes that the guest chose.
     pub fn report_data(&self) -> [u8; 64] {
         self.array(0x50)
     }
 
-    /// MEASUREMENT.
+    /// Returns MEASUREMENT, the launch measurement.
     pub fn measurement(&self) -> LaunchMeasurement {
         LaunchMeasurement::from_bytes(self.array(0x90))
     }

@@ -1,6 +1,10 @@
-//! Writes a source tree. Comes in: entries in any order. Goes out: a folder of plain files with fixed modes and times,
-//! and its [`Tree`], hashed while it was written. Never: a file that existed before, a followed link (links are made
-//! when everything else is written), or an entry of a refused archive that stays.
+//! Writes a source tree.
+//!
+//! * In: entries in any order.
+//! * Out: a directory of plain files with fixed modes and times, and its [`Tree`], hashed while the
+//!   files were written.
+//! * Never: a file that existed before, a followed link (links are created after everything else),
+//!   or an entry of a refused archive that stays.
 
 use std::collections::HashSet;
 use std::ffi::OsStr;
@@ -12,51 +16,54 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps};
 
-use super::super::links::{self, Policy};
+use super::super::links::{self, LinkPolicy};
 use super::super::plain_file;
 use super::super::tree::{Node, Tree};
 use super::error::{ArchiveError, Refusal};
 use super::name::EntryName;
 use crate::digest::{GitHasher, GitOid};
 
-/// How many entries an archive may have, folders that are only implied included: the Linux kernel has half as many.
+/// How many entries an archive may have, including directories that are only implied. The Linux
+/// kernel's source has half as many.
 pub const MAX_ARCHIVE_ENTRIES: usize = 200_000;
 
 /// How many bytes the names and link targets of an archive may have together.
 pub const MAX_NAME_BYTES: usize = 8 << 20;
 
-/// What an archive may unpack to.
+/// How many bytes an archive may unpack to.
 pub const MAX_UNPACKED_BYTES: u64 = 4 << 30;
 
-/// How large a file may be.
+/// How many bytes a file may have.
 pub const MAX_FILE_BYTES: u64 = 2 << 30;
 
 /// How many times its size an archive may unpack to. Deflate reaches 1032, source code 10.
 pub const MAX_EXPANSION_RATIO: u64 = 200;
 
-/// Up to here the ratio does not matter: a file of zeros is no attack.
+/// Unpacked bytes up to which the ratio does not matter: a file of zeros is no attack.
 pub const EXPANSION_FLOOR_BYTES: u64 = 64 << 20;
 
-/// When every file was last changed, in seconds: what cargo puts into packages (`DETERMINISTIC_TIMESTAMP`), because
-/// some tools take 0 for no time.
+/// Modification time of every file, in seconds since 1970. It is the one that cargo puts into
+/// packages (`DETERMINISTIC_TIMESTAMP`), because some tools take 0 for no time.
 const TIMESTAMP: u64 = 1_153_704_088;
 
-/// The bit that makes a file executable for git: the owner's alone (`create_ce_mode` in its `cache.h`).
+/// The bit that makes a file executable for git: the owner's alone (`create_ce_mode` in its
+/// `cache.h`).
 pub(super) const OWNER_EXECUTES: u32 = 0o100;
 
 const COPY_BUFFER_BYTES: usize = 64 * 1024;
 
-/// What an archive may hold, and how its files are written.
+/// What an archive may contain, and how its files are written.
 #[derive(Clone, Debug)]
 pub struct Rules {
-    /// The directory that every entry lies in, where it is known before: it is left out of the
-    /// paths that are written.
+    /// The directory that every entry has to be below, if it is known beforehand. It is left out of
+    /// the paths that are written.
     pub top: Option<String>,
-    /// Whether links are written, or refused.
+    /// Whether links are written, rather than refused.
     pub links: bool,
-    /// Whether what git does not track is written too: `.git`, and directories without entries.
+    /// Whether entries that git does not track are written too: `.git`, and directories without
+    /// entries.
     pub untracked: bool,
-    /// Most entries, with directories that are only implied.
+    /// Most entries, including directories that are only implied.
     pub entries: usize,
     /// Most bytes of one file.
     pub file_bytes: u64,
@@ -64,7 +71,7 @@ pub struct Rules {
     pub unpacked_bytes: u64,
     /// Number of unpacked bytes up to which [`MAX_EXPANSION_RATIO`] does not matter.
     pub expansion_floor_bytes: u64,
-    /// When every file was last changed, in seconds since 1970.
+    /// Modification time of every file, in seconds since 1970.
     pub time: u64,
 }
 
@@ -84,12 +91,12 @@ impl Rules {
     }
 }
 
-/// Writes below one folder.
+/// Writes entries below one directory, and keeps their tree.
 pub struct Builder {
     rules: Rules,
     root: PathBuf,
     tree: Tree,
-    /// Folders that an entry named, as opposed to those that were implied.
+    /// Directories that had an entry, as opposed to those that were only implied.
     named: HashSet<PathBuf>,
     prefix: Vec<String>,
     entries: usize,
@@ -100,20 +107,21 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// Makes the folder `root`, for source code out of `packed` bytes of archive.
+    /// Creates the directory `root` for source code from an archive of `packed` bytes.
     ///
     /// # Errors
-    /// When the folder exists or cannot be made.
+    /// The directory exists or cannot be created.
     pub fn new(root: &Path, packed: u64) -> Result<Self, ArchiveError> {
         Self::with_rules(Rules::of_source(), root, packed)
     }
 
-    /// Makes the folder `root`, for what `rules` allow out of `packed` bytes of archive.
+    /// Creates the directory `root` for entries that `rules` allow, from an archive of `packed`
+    /// bytes.
     ///
     /// # Errors
-    /// When the folder exists or cannot be made.
+    /// The directory exists or cannot be created.
     pub fn with_rules(rules: Rules, root: &Path, packed: u64) -> Result<Self, ArchiveError> {
-        make_folder(root)?;
+        create_directory(root)?;
         Ok(Self {
             rules,
             root: root.to_owned(),
@@ -128,20 +136,21 @@ impl Builder {
         })
     }
 
-    /// What was written so far.
+    /// Returns the tree of the entries that were written so far.
     pub fn tree(&self) -> &Tree {
         &self.tree
     }
 
-    /// The folder that is written to.
+    /// Returns the directory that is written to.
     pub fn root(&self) -> &Path {
         &self.root
     }
 
-    /// Makes the empty folder at `path` the place of a submodule. Returns false when there is no such folder.
-    pub(in super::super) fn place_submodule(&mut self, path: &[String], commit: GitOid) -> bool {
+    /// Turns the empty directory at `path` into a submodule. Returns false if there is no such
+    /// directory.
+    pub(in super::super) fn insert_submodule(&mut self, path: &[String], commit: GitOid) -> bool {
         match node_mut(&mut self.tree, path) {
-            Some(node) if *node == Node::Folder(Tree::default()) => {
+            Some(node) if *node == Node::Directory(Tree::default()) => {
                 *node = Node::Submodule {
                     commit,
                     tree: Tree::default(),
@@ -152,13 +161,14 @@ impl Builder {
         }
     }
 
-    /// Puts what follows below `prefix`; it comes from an archive of `packed` bytes more.
+    /// Writes the following entries below `prefix`. They come from another archive, of `packed`
+    /// bytes.
     pub(in super::super) fn enter(&mut self, prefix: &[String], packed: u64) {
         self.prefix = prefix.to_vec();
         self.packed = self.packed.saturating_add(packed);
     }
 
-    /// Counts bytes that came out of the archive.
+    /// Counts bytes that came out of the archive, and compares them with the limits.
     pub(super) fn count_bytes(&mut self, bytes: u64) -> Result<(), ArchiveError> {
         self.unpacked = self.unpacked.saturating_add(bytes);
         if self.unpacked > self.rules.unpacked_bytes {
@@ -179,14 +189,14 @@ impl Builder {
         Ok(())
     }
 
-    /// Folders are made with what is in them: an empty one has no place in a git tree, so a build of source code does not
-    /// see it.
-    pub(super) fn folder(&mut self, bytes: &[u8]) -> Result<(), ArchiveError> {
+    /// Adds a directory. It is created with its first entry, since an empty directory has no place
+    /// in a git tree and a build of source code must not see it.
+    pub(super) fn directory(&mut self, bytes: &[u8]) -> Result<(), ArchiveError> {
         let name = self.name(bytes)?;
-        self.place(&name, None)
-            .map_err(|reason| at(bytes, reason))?;
+        self.insert_directory(&name)
+            .map_err(|reason| ArchiveError::entry(bytes, reason))?;
         if self.rules.untracked {
-            self.make_folders(&name, name.components.len())?;
+            self.create_directories(&name, name.components.len())?;
         }
         Ok(())
     }
@@ -201,60 +211,61 @@ impl Builder {
     ) -> Result<(), ArchiveError> {
         let limit = self.rules.file_bytes;
         if size > limit {
-            return Err(at(bytes, Refusal::FileTooLarge { size, limit }));
+            let too_large = Refusal::FileTooLarge { size, limit };
+            return Err(ArchiveError::entry(bytes, too_large));
         }
         let name = self.leaf_name(bytes)?;
-        let place = Node::File {
+        let not_hashed = Node::File {
             executable,
             blob: GitOid::from_bytes([0; 20]),
         };
-        self.place(&name, Some(place))
-            .map_err(|reason| at(bytes, reason))?;
+        self.insert_leaf(&name, not_hashed)
+            .map_err(|reason| ArchiveError::entry(bytes, reason))?;
         let mut file = if self.is_dropped(&name) {
             None
         } else {
             Some(self.create(&name, executable)?)
         };
-        let blob = self.copy(bytes, size, data, file.as_mut())?;
-        if let Some(file) = file {
-            plain_file::set_time(&file, self.rules.time).map_err(ArchiveError::write)?;
+        let hashed = self.copy(bytes, size, data, file.as_mut())?;
+        if let Some(written) = file {
+            plain_file::set_time(&written, self.rules.time).map_err(ArchiveError::write)?;
         }
-        if let Some(Node::File { blob: placed, .. }) = node_mut(&mut self.tree, &name.components) {
-            *placed = blob;
+        if let Some(Node::File { blob, .. }) = node_mut(&mut self.tree, &name.components) {
+            *blob = hashed;
         }
         Ok(())
     }
 
+    /// Adds a symbolic link, which [`Builder::finish`] creates.
     pub(super) fn link(&mut self, bytes: &[u8], target: &[u8]) -> Result<(), ArchiveError> {
         let name = self.leaf_name(bytes)?;
         if !self.rules.links {
-            return Err(at(bytes, Refusal::SymbolicLink));
+            return Err(ArchiveError::entry(bytes, Refusal::SymbolicLink));
         }
         self.name_bytes += target.len();
-        self.place(
-            &name,
-            Some(Node::Link {
-                target: target.to_vec(),
-            }),
-        )
-        .map_err(|reason| at(bytes, reason))?;
-        self.make_folders(&name, name.components.len() - 1)
+        let link = Node::Link {
+            target: target.to_vec(),
+        };
+        self.insert_leaf(&name, link)
+            .map_err(|reason| ArchiveError::entry(bytes, reason))?;
+        self.create_directories(&name, name.components.len() - 1)
     }
 
-    /// Drops what is not written, checks and makes the links, and fixes the times of folders.
-    pub(in super::super) fn finish(mut self, policy: Policy) -> Result<Tree, ArchiveError> {
-        // Directories that only the last entry's name made are counted too.
+    /// Drops the entries that are not written, checks and creates the links, and sets the times of
+    /// directories.
+    pub(in super::super) fn finish(mut self, policy: LinkPolicy) -> Result<Tree, ArchiveError> {
+        // Directories that only the last entry's name implied are counted too.
         self.check_limits()?;
         check_links(&self.tree, policy)?;
         if !self.rules.untracked {
             self.tree.drop_uncounted();
             check_links(&self.tree, policy)?;
         }
-        finish_folder(&self.root, &self.tree, self.rules.time)?;
+        finish_directory(&self.root, &self.tree, self.rules.time)?;
         Ok(self.tree)
     }
 
-    /// Whether an entry is read and counted, and not written.
+    /// Returns whether an entry is read and counted, but not written.
     fn is_dropped(&self, name: &EntryName) -> bool {
         !self.rules.untracked && name.is_git()
     }
@@ -267,9 +278,9 @@ impl Builder {
             EntryName::parse(bytes).map_err(|reason| ArchiveError::entry(bytes, reason))?;
         if let Some(top) = &self.rules.top {
             let is_below = name.components.first() == Some(top);
-            // A name that begins with `./` is not below it for every program.
+            // Not every program takes a name that begins with `./` for one below the directory.
             if !is_below || !bytes.starts_with(top.as_bytes()) {
-                return Err(at(bytes, Refusal::OutsideTop));
+                return Err(ArchiveError::entry(bytes, Refusal::OutsideTop));
             }
             name.components.remove(0);
         }
@@ -299,50 +310,59 @@ impl Builder {
         Ok(())
     }
 
-    /// Puts a node into the tree; `None` is a folder.
-    fn place(&mut self, name: &EntryName, leaf: Option<Node>) -> Result<(), Refusal> {
-        let (parents, last) = match (&leaf, name.components.split_last()) {
-            (Some(_), Some((last, parents))) => (parents, Some(last)),
-            _ => (name.components.as_slice(), None),
-        };
+    /// Returns the tree of a directory; adds those directories on its path that are not there yet.
+    fn directory_tree(&mut self, path: &[String]) -> Result<&mut Tree, Refusal> {
         let mut tree = &mut self.tree;
-        for parent in parents {
-            let next = tree
+        for component in path {
+            let node = tree
                 .entries
-                .entry(parent.as_bytes().to_vec())
+                .entry(component.as_bytes().to_vec())
                 .or_insert_with(|| {
                     self.entries += 1;
-                    Node::Folder(Tree::default())
+                    Node::Directory(Tree::default())
                 });
-            tree = match next {
-                Node::Folder(below) | Node::Submodule { tree: below, .. } => below,
+            tree = match node {
+                Node::Directory(below) | Node::Submodule { tree: below, .. } => below,
                 Node::Link { .. } => return Err(Refusal::BelowLink),
-                Node::File { .. } => return Err(Refusal::FolderConflict),
+                Node::File { .. } => return Err(Refusal::DirectoryConflict),
             };
         }
-        match (last, leaf) {
-            (Some(last), Some(leaf)) => match tree.entries.insert(last.as_bytes().to_vec(), leaf) {
-                None => Ok(()),
-                Some(Node::Folder(_) | Node::Submodule { .. }) => Err(Refusal::FolderConflict),
-                Some(_) => Err(Refusal::Duplicate),
-            },
-            // That a directory is there twice says nothing else than once. Sources are stricter.
-            _ if self.named.insert(name.components.iter().collect()) || self.rules.untracked => {
-                Ok(())
-            }
-            _ => Err(Refusal::Duplicate),
+        Ok(tree)
+    }
+
+    fn insert_directory(&mut self, name: &EntryName) -> Result<(), Refusal> {
+        self.directory_tree(&name.components)?;
+        let is_new = self.named.insert(name.components.iter().collect());
+        // A repeated directory adds nothing, but sources must not have one.
+        if is_new || self.rules.untracked {
+            Ok(())
+        } else {
+            Err(Refusal::Duplicate)
         }
     }
 
-    /// Makes the first `count` components, as far as they are not there, of an entry that is written.
-    fn make_folders(&self, name: &EntryName, count: usize) -> Result<(), ArchiveError> {
+    fn insert_leaf(&mut self, name: &EntryName, leaf: Node) -> Result<(), Refusal> {
+        let Some((last, parents)) = name.components.split_last() else {
+            return Err(Refusal::NameAndType);
+        };
+        let tree = self.directory_tree(parents)?;
+        match tree.entries.insert(last.as_bytes().to_vec(), leaf) {
+            None => Ok(()),
+            Some(Node::Directory(_) | Node::Submodule { .. }) => Err(Refusal::DirectoryConflict),
+            Some(Node::File { .. } | Node::Link { .. }) => Err(Refusal::Duplicate),
+        }
+    }
+
+    /// Creates the directories of the first `count` components that do not exist yet, unless the
+    /// entry is dropped.
+    fn create_directories(&self, name: &EntryName, count: usize) -> Result<(), ArchiveError> {
         if self.is_dropped(name) {
             return Ok(());
         }
         let mut path = self.root.clone();
         for component in &name.components[..count] {
             path.push(component);
-            match make_folder(&path) {
+            match create_directory(&path) {
                 Err(ArchiveError::Io { source, .. })
                     if source.kind() == std::io::ErrorKind::AlreadyExists => {}
                 result => result?,
@@ -351,14 +371,13 @@ impl Builder {
         Ok(())
     }
 
+    /// Creates a file, with its directories if they do not exist yet.
     fn create(&self, name: &EntryName, executable: bool) -> Result<File, ArchiveError> {
-        let path = name
-            .components
-            .iter()
-            .fold(self.root.clone(), |path, component| path.join(component));
+        let mut path = self.root.clone();
+        path.extend(&name.components);
         let created = match plain_file::create(&path, executable) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                self.make_folders(name, name.components.len() - 1)?;
+                self.create_directories(name, name.components.len() - 1)?;
                 plain_file::create(&path, executable)
             }
             result => result,
@@ -376,10 +395,8 @@ impl Builder {
         let mut hasher = GitHasher::new("blob", size);
         let mut left = size;
         while left > 0 {
-            let wanted = self
-                .buffer
-                .len()
-                .min(usize::try_from(left).unwrap_or(usize::MAX));
+            let still = usize::try_from(left).unwrap_or(usize::MAX);
+            let wanted = still.min(self.buffer.len());
             let count = data
                 .read(&mut self.buffer[..wanted])
                 .map_err(ArchiveError::read)?;
@@ -402,23 +419,20 @@ fn node_mut<'a>(mut tree: &'a mut Tree, path: &[String]) -> Option<&'a mut Node>
     let (last, parents) = path.split_last()?;
     for parent in parents {
         match tree.entries.get_mut(parent.as_bytes())? {
-            Node::Folder(below) | Node::Submodule { tree: below, .. } => tree = below,
+            Node::Directory(below) | Node::Submodule { tree: below, .. } => tree = below,
             Node::File { .. } | Node::Link { .. } => return None,
         }
     }
     tree.entries.get_mut(last.as_bytes())
 }
 
-fn at(name: &[u8], reason: Refusal) -> ArchiveError {
-    ArchiveError::entry(name, reason)
-}
-
-pub(super) fn check_links(tree: &Tree, policy: Policy) -> Result<(), ArchiveError> {
+pub(super) fn check_links(tree: &Tree, policy: LinkPolicy) -> Result<(), ArchiveError> {
     links::check(tree, policy).map_err(|(path, reason)| ArchiveError::entry(&path, reason))
 }
 
-/// The mode is set again because the process's umask may have cut it.
-fn make_folder(path: &Path) -> Result<(), ArchiveError> {
+/// Creates a directory of mode 0755. The mode is set again because the process's umask may have cut
+/// it.
+fn create_directory(path: &Path) -> Result<(), ArchiveError> {
     DirBuilder::new()
         .mode(0o755)
         .create(path)
@@ -426,7 +440,8 @@ fn make_folder(path: &Path) -> Result<(), ArchiveError> {
     std::fs::set_permissions(path, Permissions::from_mode(0o755)).map_err(ArchiveError::write)
 }
 
-fn finish_folder(path: &Path, tree: &Tree, time: u64) -> Result<(), ArchiveError> {
+/// Creates the links of a directory and sets its times, after everything below it.
+fn finish_directory(path: &Path, tree: &Tree, time: u64) -> Result<(), ArchiveError> {
     for (name, node) in &tree.entries {
         let below = path.join(OsStr::from_bytes(name));
         match node {
@@ -442,8 +457,8 @@ fn finish_folder(path: &Path, tree: &Tree, time: u64) -> Result<(), ArchiveError
                     .create(&below)
                     .map_err(ArchiveError::write)?;
             }
-            Node::Folder(tree) | Node::Submodule { tree, .. } => {
-                finish_folder(&below, tree, time)?;
+            Node::Directory(tree) | Node::Submodule { tree, .. } => {
+                finish_directory(&below, tree, time)?;
             }
         }
     }

@@ -1,4 +1,8 @@
-//! Why an archive is refused, for the caller: entries by their escaped names, no path of this machine.
+//! Reasons to refuse an archive.
+//!
+//! * In: what the readers and the builder found.
+//! * Out: messages for the caller, which show the names of entries escaped and cut.
+//! * Never: a path of this machine.
 
 use std::io;
 
@@ -7,68 +11,36 @@ use super::name::{Label, NameError};
 
 /// Why an archive is refused.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)] // Each sentence is the documentation.
 pub enum ArchiveError {
-    /// No format that is read here.
     #[error("the archive is neither ZIP, gzip tar nor plain tar")]
     UnknownFormat,
-    /// Nothing to build in it.
     #[error("the archive has no files")]
     NoFiles,
-    /// The archive as a whole is wrong.
     #[error("the archive is damaged: {0}")]
     Damaged(Damage),
-    /// One entry is refused, and the archive with it.
     #[error("entry `{entry}`: {reason}")]
-    Entry {
-        /// Its name.
-        entry: Label,
-        /// Why.
-        reason: Refusal,
-    },
-    /// The archive itself is too large.
+    Entry { entry: Label, reason: Refusal },
     #[error("the archive has more than {limit} bytes")]
-    PackedTooLarge {
-        /// Bytes that are allowed.
-        limit: u64,
-    },
-    /// Too many entries.
+    PackedTooLarge { limit: u64 },
     #[error("the archive has more than {limit} entries")]
-    TooManyEntries {
-        /// Entries that are allowed.
-        limit: usize,
-    },
-    /// The names alone would fill the memory.
+    TooManyEntries { limit: usize },
     #[error("the names in the archive have more than {limit} bytes together")]
-    TooManyNameBytes {
-        /// Bytes that are allowed.
-        limit: usize,
-    },
-    /// Too much comes out.
+    TooManyNameBytes { limit: usize },
     #[error("the archive unpacks to more than {limit} bytes")]
-    TooLarge {
-        /// Bytes that are allowed.
-        limit: u64,
-    },
-    /// Too much comes out for what went in.
+    TooLarge { limit: u64 },
     #[error("the archive of {packed} bytes unpacks to more than {limit} times its size")]
-    Expansion {
-        /// Size of the archive.
-        packed: u64,
-        /// Factor that is allowed.
-        limit: u64,
-    },
-    /// A fault of ours.
+    Expansion { packed: u64, limit: u64 },
+    /// An internal error. `action` is a past participle.
     #[error("the archive could not be {action}")]
     Io {
-        /// Past participle.
         action: &'static str,
-        /// What the system said.
         source: io::Error,
     },
 }
 
 impl ArchiveError {
-    /// Whether the fault is ours, not the archive's.
+    /// Returns whether this is an internal error and no fault of the archive.
     pub fn is_fault(&self) -> bool {
         matches!(self, Self::Io { .. })
     }
@@ -87,7 +59,8 @@ impl ArchiveError {
         }
     }
 
-    /// Of reading the archive: decoders make up their errors, the system's have a number.
+    /// Converts an error of reading the archive. The system's errors have a number; decoders
+    /// construct theirs without one.
     pub(crate) fn read(source: io::Error) -> Self {
         match source.kind() {
             _ if source.raw_os_error().is_some() => Self::Io {
@@ -102,144 +75,92 @@ impl ArchiveError {
 
 /// What is wrong with an archive as a whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs)] // Each sentence is the documentation.
 pub enum Damage {
-    /// It ends early.
     #[error("it ends early")]
     Truncated,
-    /// The compressed data, or its checksum, is wrong.
     #[error("its compressed data or checksum is wrong")]
     Compression,
-    /// There are bytes after its end.
     #[error("there are bytes after its end")]
     TrailingBytes,
     /// A tar header does not match its own checksum.
     #[error("a header does not match its checksum")]
     HeaderChecksum,
-    /// A number in a header is unreadable.
     #[error("a number in a header is unreadable")]
     HeaderNumber,
     /// A PAX or GNU extension is malformed, misplaced or repeated.
     #[error("an extended header is malformed, misplaced or repeated")]
     ExtendedHeader,
-    /// A PAX or GNU extension is too long.
     #[error("an extended header has {size} bytes, allowed are {limit}")]
-    ExtendedHeaderSize {
-        /// Of the extension.
-        size: u64,
-        /// Bytes that are allowed.
-        limit: u64,
-    },
+    ExtendedHeaderSize { size: u64, limit: u64 },
     /// A PAX header for all entries changes what entries are.
     #[error("a global header changes names or sizes")]
     GlobalHeader,
     /// The ZIP's end record is missing, ambiguous or contradicts itself.
     #[error("its end record is missing or ambiguous")]
     EndRecord,
-    /// The ZIP's directory is malformed.
+    /// The ZIP's central directory is malformed.
     #[error("its central directory is malformed")]
     CentralDirectory,
-    /// The ZIP's entries overlap, or there are bytes that belong to none.
+    /// The ZIP's entries overlap, or there are bytes that belong to none. The previous entry ends
+    /// at `expected`.
     #[error("an entry starts at byte {actual} where byte {expected} was next")]
-    Layout {
-        /// Where the previous entry ends.
-        expected: u64,
-        /// Where the next one starts.
-        actual: u64,
-    },
+    Layout { expected: u64, actual: u64 },
 }
 
 /// Why an entry is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs)] // Each sentence is the documentation.
 pub enum Refusal {
-    /// Its name.
     #[error(transparent)]
     Name(#[from] NameError),
-    /// Where it leads.
     #[error(transparent)]
     Link(#[from] LinkError),
-    /// A name that does not lie in the directory that all entries have to lie in.
+    /// The rules require one top directory, and the entry is not below it.
     #[error("the entry lies outside of the archive's directory")]
     OutsideTop,
-    /// A symbolic link, where none is written.
+    /// A symbolic link where the rules allow none.
     #[error("links are refused")]
     SymbolicLink,
-    /// A link to another entry's bytes.
     #[error("hard links are refused")]
     HardLink,
-    /// A device.
     #[error("devices are refused")]
     Device,
-    /// A FIFO.
     #[error("FIFOs are refused")]
     Fifo,
-    /// A socket.
     #[error("sockets are refused")]
     Socket,
-    /// A file with holes.
     #[error("sparse files are refused")]
     Sparse,
-    /// A type that is none of ours.
+    /// Any other type. `code` is the number that the archive has.
     #[error("the entry's type {code:#x} is refused")]
-    Type {
-        /// As it is in the archive.
-        code: u32,
-    },
-    /// A file whose name is that of a folder, or the other way round.
-    #[error("the entry's name and type disagree on whether it is a folder")]
+    Type { code: u32 },
+    #[error("the entry's name and type disagree on whether it is a directory")]
     NameAndType,
-    /// A folder or link with content.
-    #[error("a folder or link of {size} bytes is refused")]
-    Content {
-        /// Bytes that it claims.
-        size: u64,
-    },
+    /// A directory or link claims to have content.
+    #[error("a directory or link of {size} bytes is refused")]
+    Content { size: u64 },
     /// A header that programs read differently.
     #[error("the entry's header can be read in two ways")]
     Ambiguous,
-    /// The path was there before.
     #[error("the path occurs twice")]
     Duplicate,
-    /// A file or link where a folder is needed, or the other way round.
-    #[error("the path is a folder in one place and none in another")]
-    FolderConflict,
-    /// Something below a link.
+    /// A file or link where other entries need a directory, or the other way round.
+    #[error("the path is a directory in one entry and none in another")]
+    DirectoryConflict,
     #[error("the path leads through a link")]
     BelowLink,
-    /// The file is too large.
     #[error("the file has {size} bytes, allowed are {limit}")]
-    FileTooLarge {
-        /// Of the file.
-        size: u64,
-        /// Bytes that are allowed.
-        limit: u64,
-    },
-    /// Encrypted.
+    FileTooLarge { size: u64, limit: u64 },
     #[error("encrypted entries are refused")]
     Encrypted,
-    /// A compression that is not read here.
     #[error("compression method {method} is refused; stored (0) and deflate (8) are read")]
-    Method {
-        /// Its number.
-        method: u16,
-    },
-    /// ZIP's two headers disagree.
+    Method { method: u16 },
+    /// ZIP's two headers disagree, or a tar header and its extension.
     #[error("the local header and the central directory disagree on the {field}")]
-    Disagreement {
-        /// What they disagree on.
-        field: &'static str,
-    },
-    /// The size is not what was announced.
+    Disagreement { field: &'static str },
     #[error("the data are not the {expected} bytes that were announced")]
-    Size {
-        /// As announced.
-        expected: u64,
-    },
-    /// The checksum is wrong.
+    Size { expected: u64 },
     #[error("the checksum is {actual:08x}, announced was {expected:08x}")]
-    Checksum {
-        /// As announced.
-        expected: u32,
-        /// Of the data.
-        actual: u32,
-    },
+    Checksum { expected: u32, actual: u32 },
 }

@@ -1,16 +1,41 @@
-//! Uploaded archives. Comes in: a file that a client sent: ZIP, gzip tar or plain tar, told by its content. Goes out: a
-//! [`SourceTree`]. Never: an archive that is repaired, partly unpacked, or believed about its own size or identity.
+//! Unpacks uploaded archives.
 //!
-//! One hostile entry refuses the whole archive, also where its effect could be contained. Decisions:
+//! * In: a file that a client sent: ZIP, gzip tar or plain tar, recognized by its content.
+//! * Out: a [`SourceTree`].
+//! * Never: an archive that is repaired, partly unpacked, or believed about its own size or
+//!   identity.
 //!
-//! - A gzip file is one member. More members are legal (RFC 1952, 2.2), but no tool that packs source makes them, and
-//!   readers disagree on whether what follows the first one exists.
-//! - Hard links are refused: git has none, and what such an entry contains depends on the order of others.
-//! - `.git`, in any case and at any depth, is read, checked and counted like everything else, and then dropped. A link
-//!   that needs it dangles.
-//! - Empty folders are dropped: the tree id does not cover them, so the build must not see them.
-//! - Names are UTF-8, also in a ZIP that does not say so.
-//! - The single top folder, where there is one, is the tree; links must stay inside it.
+//! # From a file to a source tree
+//!
+//! [`unpack`] reads the first block, chooses a reader and creates a [`Builder`] on a new directory.
+//! The readers, `tar` and `zip`, know formats and nothing of directories: each decodes one entry
+//! after the other and passes its name (as bytes), type, size and a stream of its data to the
+//! builder. The builder knows no format: it checks the name (`name`), counts entries, bytes and the
+//! expansion against [`Rules`], adds the entry to a tree in memory, and writes and hashes the file
+//! in one pass. [`Builder::finish`] checks where links lead, creates them, and sets times. `tar`
+//! also serves crates, which have their own [`Rules`], and the files of commits, which
+//! [`super::repository`] lets git print.
+//!
+//! What a reader must guarantee is that no other program reads the same bytes differently. That is
+//! why `tar` refuses headers that programs disagree on, and `zip` compares both headers of every
+//! entry and lets no byte of the file belong to nothing. What an archive claims about a size bounds
+//! nothing: the limits count bytes as they come out of the decoder.
+//!
+//! Any error refuses the whole archive, also where the effect of one entry could be contained, and
+//! then [`unpack`] removes what was written.
+//!
+//! # Decisions
+//!
+//! * A gzip file is one member. More members are legal (RFC 1952, 2.2), but no tool that packs
+//!   source makes them, and readers disagree on whether bytes after the first one exist.
+//! * Hard links are refused: git has none, and the content of such an entry depends on the order of
+//!   others.
+//! * `.git`, in any case and at any depth, is read, checked and counted like everything else, and
+//!   then dropped. A link that needs it dangles.
+//! * Empty directories are dropped: the tree id does not cover them, so the build must not see
+//!   them.
+//! * Names are UTF-8, also in a ZIP that does not declare them as such.
+//! * If there is a single top directory, it is the tree, and links must stay inside it.
 
 mod builder;
 mod error;
@@ -32,29 +57,30 @@ pub use error::{ArchiveError, Damage, Refusal};
 pub use name::{Label, MAX_COMPONENT_BYTES, MAX_PATH_BYTES, NameError};
 pub use tar::MAX_EXTENDED_HEADER_BYTES;
 
-use super::links::Policy;
+use super::links::LinkPolicy;
 use super::tree::{Node, Tree};
 use super::{Origin, ProjectName, SourceTree};
 use crate::digest::{Sha256Digest, Sha256Reader};
 use crate::tar_header::is_tar;
 
-/// Bytes that tell the formats apart: one block of tar.
+/// How many bytes are read to recognize the format: one block of tar.
 const MAGIC_BYTES: u64 = 512;
 
-/// Unpacks `archive`, which its sender called `name`, into the folder `into`, which must not exist. It blocks.
+/// Unpacks `archive`, which the client called `name`, into the directory `into`, which must not
+/// exist. This blocks.
 ///
 /// # Errors
-/// Why the archive is refused, or a fault of ours. Nothing of `into` is left then.
+/// The archive is refused, or there is an internal error. The directory is removed then.
 pub fn unpack(archive: &Path, name: Option<&str>, into: &Path) -> Result<SourceTree, ArchiveError> {
     let file = File::open(archive).map_err(ArchiveError::read)?;
     let packed = file.metadata().map_err(ArchiveError::read)?.len();
     let builder = Builder::new(into, packed)?;
-    let tree = unpack_into(file, packed, builder)
-        .and_then(|(sha256, tree)| receipt(sha256, tree, name, into));
-    if tree.is_err() {
+    let unpacked = unpack_into(file, packed, builder)
+        .and_then(|(sha256, tree)| source_tree(sha256, tree, name, into));
+    if unpacked.is_err() {
         std::fs::remove_dir_all(into).map_err(ArchiveError::write)?;
     }
-    tree
+    unpacked
 }
 
 fn unpack_into(
@@ -82,38 +108,42 @@ fn unpack_into(
         }
         _ => return Err(ArchiveError::UnknownFormat),
     };
-    Ok((sha256, builder.finish(Policy::Resolve)?))
+    Ok((sha256, builder.finish(LinkPolicy::Resolve)?))
 }
 
-/// Unpacks a tar in gzip with `builder`, and returns the digest of the archive's bytes, from which
-/// the files were unpacked, with the tree of what was written. It blocks.
+/// Unpacks a gzip tar with `builder`. Returns the digest of the bytes from which the files were
+/// unpacked, and the tree of the files. This blocks.
 ///
 /// # Errors
-/// Why the archive is refused, or a fault of ours. What was unpacked until then is left.
+/// The archive is refused, or there is an internal error. Files that were already written are left.
 pub fn unpack_gzip(
     archive: impl Read,
     mut builder: Builder,
 ) -> Result<(Sha256Digest, Tree), ArchiveError> {
     let mut member = GzDecoder::new(BufReader::new(Sha256Reader::new(archive)));
-    // It reads to the end of the member, where the checksum is verified.
+    // This reads to the end of the member, where the checksum is verified.
     tar::unpack(&mut member, &mut builder)?;
     let mut rest = member.into_inner();
-    // In a vector, so that an interrupted read is repeated.
-    let mut more = Vec::new();
-    let one = rest.by_ref().take(1).read_to_end(&mut more);
-    if one.map_err(ArchiveError::read)? > 0 {
+    // Unlike `read`, `read_to_end` repeats an interrupted read.
+    let mut trailing = Vec::new();
+    let count = rest
+        .by_ref()
+        .take(1)
+        .read_to_end(&mut trailing)
+        .map_err(ArchiveError::read)?;
+    if count > 0 {
         return Err(ArchiveError::Damaged(Damage::TrailingBytes));
     }
     let (sha256, _) = rest.into_inner().finish();
-    Ok((sha256, builder.finish(Policy::Resolve)?))
+    Ok((sha256, builder.finish(LinkPolicy::Resolve)?))
 }
 
-/// Unpacks a plain tar of git's into `builder`.
+/// Unpacks the plain tar that `git archive` printed.
 pub(super) fn unpack_git_tar(file: File, builder: &mut Builder) -> Result<(), ArchiveError> {
     tar::unpack(&mut BufReader::new(file), builder)
 }
 
-fn receipt(
+fn source_tree(
     sha256: Sha256Digest,
     tree: Tree,
     name: Option<&str>,
@@ -123,28 +153,24 @@ fn receipt(
         name: name.map(str::to_owned),
         sha256,
     };
-    let (root, built, top) = match single_folder(&tree) {
+    let (root, files, top) = match single_directory(&tree) {
         Some((top, below)) => (into.join(top), below, Some(top)),
         None => (into.to_owned(), &tree, None),
     };
-    builder::check_links(built, Policy::Resolve)?;
-    let oid = built.oid();
+    builder::check_links(files, LinkPolicy::Resolve)?;
+    let oid = files.oid();
     if oid == Tree::default().oid() {
         return Err(ArchiveError::NoFiles);
     }
-    Ok(SourceTree::new(
-        root,
-        origin,
-        oid,
-        ProjectName::of_archive(top, name),
-        0,
-    ))
+    let project = ProjectName::of_archive(top, name);
+    Ok(SourceTree::new(root, origin, oid, project, 0))
 }
 
-fn single_folder(tree: &Tree) -> Option<(&str, &Tree)> {
+/// Returns the directory that is the only entry of the tree, with its name.
+fn single_directory(tree: &Tree) -> Option<(&str, &Tree)> {
     let mut entries = tree.entries.iter();
     match (entries.next()?, entries.next()) {
-        ((name, Node::Folder(below)), None) => Some((std::str::from_utf8(name).ok()?, below)),
+        ((name, Node::Directory(below)), None) => Some((std::str::from_utf8(name).ok()?, below)),
         _ => None,
     }
 }

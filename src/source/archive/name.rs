@@ -1,5 +1,8 @@
-//! Names of entries. Comes in: bytes from an archive. Goes out: components that are safe to create below a folder.
-//! Never: a name that was repaired.
+//! Checks the names of entries.
+//!
+//! * In: bytes from an archive.
+//! * Out: components that are safe to create below a directory.
+//! * Never: a name that was repaired.
 
 use std::fmt;
 
@@ -11,60 +14,39 @@ pub const MAX_PATH_BYTES: usize = 1024;
 /// Longest component, in bytes: Linux's `NAME_MAX`.
 pub const MAX_COMPONENT_BYTES: usize = 255;
 
-/// How much of a name messages show, in characters.
+/// How many characters of a name messages show.
 const SHOWN_CHARS: usize = 120;
 
 /// Why a name is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs)] // Each sentence is the documentation.
 pub enum NameError {
-    /// No name.
     #[error("the name is empty")]
     Empty,
-    /// Bytes that are no text.
     #[error("the name is not UTF-8")]
     NotUtf8,
-    /// NUL, line breaks, escape sequences.
+    /// A control character: NUL, a line break, the start of an escape sequence.
     #[error("the name has a control character")]
     Control,
-    /// A separator on other systems.
+    /// A backslash, which other systems take for a separator.
     #[error("the name has a backslash")]
     Backslash,
-    /// Starts at the machine's root.
     #[error("the name is absolute")]
     Absolute,
-    /// `C:`.
+    /// A drive letter such as `C:`.
     #[error("the name starts with a drive letter")]
     Drive,
-    /// A `..` component.
     #[error("the name has a `..` component")]
     Parent,
     /// A `.` or empty component, other than one `./` at the start.
     #[error("the name has an empty or `.` component")]
     EmptyComponent,
-    /// The name is too long.
     #[error("the name has {size} bytes, allowed are {limit}")]
-    TooLong {
-        /// Of the name.
-        size: usize,
-        /// [`MAX_PATH_BYTES`].
-        limit: usize,
-    },
-    /// A component is too long.
+    TooLong { size: usize, limit: usize },
     #[error("a component of the name has {size} bytes, allowed are {limit}")]
-    ComponentTooLong {
-        /// Of the component.
-        size: usize,
-        /// [`MAX_COMPONENT_BYTES`].
-        limit: usize,
-    },
-    /// Too many components.
+    ComponentTooLong { size: usize, limit: usize },
     #[error("the name has {depth} components, allowed are {limit}")]
-    TooDeep {
-        /// Components.
-        depth: usize,
-        /// [`MAX_TREE_DEPTH`].
-        limit: usize,
-    },
+    TooDeep { depth: usize, limit: usize },
 }
 
 /// A name as messages show it: escaped, and cut.
@@ -72,7 +54,7 @@ pub enum NameError {
 pub struct Label(String);
 
 impl Label {
-    /// Of any bytes.
+    /// Makes any bytes fit for a message.
     pub fn of(name: &[u8]) -> Self {
         let text = String::from_utf8_lossy(&name[..name.len().min(4 * SHOWN_CHARS)]);
         let mut shown: String = text
@@ -93,12 +75,12 @@ impl fmt::Display for Label {
     }
 }
 
-/// A name that was checked.
+/// A name whose components are safe to create.
 #[derive(Debug)]
 pub(super) struct EntryName {
-    /// None: the folder that the archive was made of.
+    /// The components; empty for the directory that the archive was made of.
     pub components: Vec<String>,
-    /// Whether it ends with a slash.
+    /// Whether the name ends with a slash.
     pub slash: bool,
 }
 
@@ -132,7 +114,7 @@ impl EntryName {
         Ok(Self { components, slash })
     }
 
-    /// Whether it is, or is below, something that git would refuse to track.
+    /// Returns whether the name is, or is below, an entry that git would refuse to track.
     pub(super) fn is_git(&self) -> bool {
         self.components
             .iter()

@@ -1,5 +1,8 @@
-//! Tar. Comes in: a stream of blocks (POSIX.1-2017 `pax`, "ustar Interchange Format"; GNU long names). Goes out: entries,
-//! to a [`Builder`]. Never: memory by the size that a header claims; a stream that goes on after its end.
+//! Reads tar.
+//!
+//! * In: a stream of blocks (POSIX.1-2017 `pax`, "ustar Interchange Format"; GNU long names).
+//! * Out: entries, to a [`Builder`].
+//! * Never: memory by the size that a header claims; a stream that goes on after its end.
 
 use std::io::{ErrorKind, Read};
 
@@ -38,6 +41,7 @@ pub(super) fn unpack(stream: &mut dyn Read, builder: &mut Builder) -> Result<(),
     }
 }
 
+/// Checks one entry and passes it to the builder.
 fn entry(
     stream: &mut dyn Read,
     builder: &mut Builder,
@@ -46,11 +50,7 @@ fn entry(
 ) -> Result<(), ArchiveError> {
     let fits = extension.fits(header);
     let name = extension.path(header);
-    let size = match header.entry_type() {
-        // Its size may be left out, in fields of zeros.
-        EntryType::Directory if header.as_old().size == [0; 12] => 0,
-        _ => number(header.entry_size())?,
-    };
+    let size = entry_size(header)?;
     let refuse = |reason| Err(ArchiveError::entry(&name, reason));
     if extension.is_sparse() {
         return refuse(Refusal::Sparse);
@@ -58,11 +58,10 @@ fn entry(
     if extension.size().is_some_and(|pax| pax != size) {
         return refuse(Refusal::Disagreement { field: "size" });
     }
+    let is_clear = fits && is_unambiguous(header);
     match header.entry_type() {
         EntryType::Directory | EntryType::Symlink if size != 0 => refuse(Refusal::Content { size }),
-        EntryType::Regular | EntryType::Directory | EntryType::Symlink
-            if !fits || !is_unambiguous(header) =>
-        {
+        EntryType::Regular | EntryType::Directory | EntryType::Symlink if !is_clear => {
             refuse(Refusal::Ambiguous)
         }
         EntryType::Regular => {
@@ -70,15 +69,30 @@ fn entry(
             builder.file(&name, executable, size, &mut *stream)?;
             padding(stream, builder, size)
         }
-        EntryType::Directory => builder.folder(&name),
+        EntryType::Directory => builder.directory(&name),
         EntryType::Symlink => builder.link(&name, &extension.target(header)),
-        EntryType::Link => refuse(Refusal::HardLink),
-        EntryType::Char | EntryType::Block => refuse(Refusal::Device),
-        EntryType::Fifo => refuse(Refusal::Fifo),
-        EntryType::GNUSparse => refuse(Refusal::Sparse),
-        other => refuse(Refusal::Type {
+        other => refuse(refused_type(other)),
+    }
+}
+
+fn entry_size(header: &Header) -> Result<u64, ArchiveError> {
+    // A directory's size may be left out: its field has only zeros then.
+    if header.entry_type() == EntryType::Directory && header.as_old().size == [0; 12] {
+        return Ok(0);
+    }
+    number(header.entry_size())
+}
+
+/// Returns the refusal of an entry that is neither a file, a directory nor a symbolic link.
+fn refused_type(entry_type: EntryType) -> Refusal {
+    match entry_type {
+        EntryType::Link => Refusal::HardLink,
+        EntryType::Char | EntryType::Block => Refusal::Device,
+        EntryType::Fifo => Refusal::Fifo,
+        EntryType::GNUSparse => Refusal::Sparse,
+        other => Refusal::Type {
             code: other.as_byte().into(),
-        }),
+        },
     }
 }
 
@@ -97,6 +111,7 @@ impl From<GlobalError> for ArchiveError {
     }
 }
 
+/// Reads the content of a PAX header or a GNU long name.
 fn extended(
     stream: &mut dyn Read,
     builder: &mut Builder,
@@ -107,10 +122,9 @@ fn extended(
     }
     let size = number(header.entry_size())?;
     if size > MAX_EXTENDED_HEADER_BYTES {
-        let limit = MAX_EXTENDED_HEADER_BYTES;
         return Err(ArchiveError::Damaged(Damage::ExtendedHeaderSize {
             size,
-            limit,
+            limit: MAX_EXTENDED_HEADER_BYTES,
         }));
     }
     builder.count_bytes(size)?;
@@ -120,10 +134,11 @@ fn extended(
     Ok(bytes)
 }
 
+/// Reads the bytes that fill the last block of an entry's data.
 fn padding(stream: &mut dyn Read, builder: &mut Builder, size: u64) -> Result<(), ArchiveError> {
     let used = usize::try_from(size % BLOCK_BYTES as u64).unwrap_or_default();
-    let mut rest = [0; BLOCK_BYTES];
-    let rest = &mut rest[..(BLOCK_BYTES - used) % BLOCK_BYTES];
+    let mut block = [0; BLOCK_BYTES];
+    let rest = &mut block[..(BLOCK_BYTES - used) % BLOCK_BYTES];
     builder.count_bytes(rest.len() as u64)?;
     stream.read_exact(rest).map_err(ArchiveError::read)
 }
@@ -135,7 +150,8 @@ fn read_block(stream: &mut dyn Read, builder: &mut Builder) -> Result<Block, Arc
     Ok(block)
 }
 
-/// The end is two blocks of zeros; writers fill their last record with more of them.
+/// Reads the rest of the stream after the first of the two blocks of zeros that end an archive.
+/// Writers fill their last record with more of them.
 fn end(
     stream: &mut dyn Read,
     builder: &mut Builder,
@@ -149,17 +165,17 @@ fn end(
     }
     let mut buffer = [0; 16 * BLOCK_BYTES];
     loop {
-        let read = match stream.read(&mut buffer) {
+        let count = match stream.read(&mut buffer) {
             Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-            read => read.map_err(ArchiveError::read)?,
+            result => result.map_err(ArchiveError::read)?,
         };
-        match read {
-            0 => return Ok(()),
-            count if buffer[..count].iter().any(|byte| *byte != 0) => {
-                return Err(ArchiveError::Damaged(Damage::TrailingBytes));
-            }
-            count => builder.count_bytes(count as u64)?,
+        if count == 0 {
+            return Ok(());
         }
+        if buffer[..count].iter().any(|byte| *byte != 0) {
+            return Err(ArchiveError::Damaged(Damage::TrailingBytes));
+        }
+        builder.count_bytes(count as u64)?;
     }
 }
 

@@ -1,5 +1,8 @@
-//! Commit objects. Comes in: the raw object and the id that it should have. Goes out: its tree and its time. Never: an
-//! object that does not hash to its id.
+//! Reads commit objects.
+//!
+//! * In: the raw object and the id that it should have.
+//! * Out: its tree and its time.
+//! * Never: an object that does not hash to its id.
 
 use super::RepositoryError;
 use crate::digest::GitOid;
@@ -7,18 +10,18 @@ use crate::digest::GitOid;
 /// Largest commit object, in bytes: messages and signatures are text.
 pub const MAX_COMMIT_BYTES: usize = 1 << 20;
 
-/// Latest time of a commit, in seconds: the last that the header of a tar can say, in the year 2242. A later one could be
-/// beyond what the system has for the time of a file.
+/// Latest time of a commit, in seconds since 1970: the last that a tar header can express, in the
+/// year 2242. A later one could be beyond the times that files can have.
 const LATEST_TIME: u64 = 0o777_7777_7777;
 
-/// What a commit says.
+/// The parts of a commit object that are used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Commit {
-    /// Computed from its bytes.
+    /// The id, computed from the object's bytes.
     pub id: GitOid,
-    /// As it says.
+    /// The id of the tree that the commit names.
     pub tree: GitOid,
-    /// The committer's time, in seconds, up to 8589934591.
+    /// The committer's time in seconds since 1970, at most 8589934591.
     pub time: u64,
 }
 
@@ -26,7 +29,7 @@ impl Commit {
     /// Reads the object that should have the id `id`.
     ///
     /// # Errors
-    /// It has another id, or is no commit.
+    /// The object has another id, or is not a commit.
     pub fn parse(id: GitOid, object: &[u8]) -> Result<Self, RepositoryError> {
         let actual = GitOid::of_object("commit", object);
         if actual != id {
@@ -36,36 +39,34 @@ impl Commit {
             });
         }
         let malformed = || RepositoryError::CommitFormat { commit: id };
-        let tree = object
-            .strip_prefix(b"tree ")
-            .and_then(|rest| rest.split_at_checked(40))
-            .ok_or_else(malformed)?;
-        let tree = std::str::from_utf8(tree.0)
-            .ok()
-            .filter(|_| tree.1.starts_with(b"\n"));
-        let tree = tree
-            .and_then(|digits| digits.parse().ok())
-            .ok_or_else(malformed)?;
-        let headers = object
-            .split(|byte| *byte == b'\n')
-            .take_while(|line| !line.is_empty());
-        let mut committers = headers.filter_map(|line| line.strip_prefix(b"committer "));
-        let time = committers.next().and_then(time).ok_or_else(malformed)?;
+        let tree = tree(object).ok_or_else(malformed)?;
+        let time = committer_time(object).ok_or_else(malformed)?;
         Ok(Self { id, tree, time })
     }
 }
 
-/// `NAME <MAIL> SECONDS ZONE`.
-fn time(committer: &[u8]) -> Option<u64> {
-    let end = committer.iter().rposition(|byte| *byte == b'>')?;
-    let (seconds, _zone) = std::str::from_utf8(&committer[end + 1..])
-        .ok()?
-        .strip_prefix(' ')?
-        .split_once(' ')?;
-    seconds
-        .parse()
-        .ok()
-        .filter(|&seconds| seconds <= LATEST_TIME)
+/// Returns the tree, which the first line names: `tree ID`.
+fn tree(object: &[u8]) -> Option<GitOid> {
+    let after_key = object.strip_prefix(b"tree ")?;
+    let (digits, rest) = after_key.split_at_checked(40)?;
+    if !rest.starts_with(b"\n") {
+        return None;
+    }
+    std::str::from_utf8(digits).ok()?.parse().ok()
+}
+
+/// Returns the time of the first header `committer NAME <MAIL> SECONDS ZONE`.
+fn committer_time(object: &[u8]) -> Option<u64> {
+    let headers = object
+        .split(|byte| *byte == b'\n')
+        .take_while(|line| !line.is_empty());
+    let mut committers = headers.filter_map(|line| line.strip_prefix(b"committer "));
+    let committer = committers.next()?;
+    let mail_end = committer.iter().rposition(|byte| *byte == b'>')?;
+    let time_and_zone = std::str::from_utf8(&committer[mail_end + 1..]).ok()?;
+    let (digits, _zone) = time_and_zone.strip_prefix(' ')?.split_once(' ')?;
+    let seconds = digits.parse().ok()?;
+    (seconds <= LATEST_TIME).then_some(seconds)
 }
 
 #[cfg(test)]

@@ -1,74 +1,68 @@
-//! `.gitmodules`. Comes in: its settings, as git lists them. Goes out: a URL for each path. Never: any other setting.
+//! Reads the settings of `.gitmodules`.
+//!
+//! * In: the settings, as git lists them.
+//! * Out: a URL for each path.
+//! * Never: any other setting.
 
 use std::collections::BTreeMap;
 
 use super::super::archive::Label;
 use super::url::{ParseUrlError, RepositoryUrl};
 
-/// Why a `.gitmodules` is refused.
+/// Why a `.gitmodules` is refused. Keys and paths are escaped.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs)] // Each sentence is the documentation.
 pub enum ModulesError {
-    /// No text, or no settings.
-    #[error("it is no list of settings in UTF-8")]
+    #[error("it is not a list of settings in UTF-8")]
     Malformed,
     /// A setting that occurs twice: readers disagree on which one counts.
     #[error("`{key}` is set twice")]
-    Repeated {
-        /// Escaped.
-        key: Label,
-    },
-    /// Two submodules at one path.
+    Repeated { key: Label },
     #[error("two submodules are at `{path}`")]
-    SamePath {
-        /// Escaped.
-        path: Label,
-    },
-    /// A submodule of the tree without a URL.
+    SamePath { path: Label },
+    /// The tree has a submodule at a path that has no URL here.
     #[error("the submodule at `{path}` has no URL")]
-    NoUrl {
-        /// Escaped.
-        path: Label,
-    },
-    /// Its URL.
+    NoUrl { path: Label },
     #[error("the submodule at `{path}`: {reason}")]
-    Url {
-        /// Escaped.
-        path: Label,
-        /// Why.
-        reason: ParseUrlError,
-    },
+    Url { path: Label, reason: ParseUrlError },
 }
 
-/// The URLs of submodules by their paths, as they are written.
+/// The URLs of submodules by their paths, both as they are written.
 pub struct Modules(BTreeMap<String, String>);
 
 impl Modules {
-    /// Reads `KEY\nVALUE\0` records.
+    /// Reads records of `KEY\nVALUE\0`.
     ///
     /// # Errors
-    /// It is no such list, or says two things about one submodule.
+    /// The text has no such records, or contradicts itself about a submodule.
     pub fn parse(listing: &[u8]) -> Result<Self, ModulesError> {
         let text = std::str::from_utf8(listing).map_err(|_| ModulesError::Malformed)?;
         let (mut paths, mut urls) = (BTreeMap::new(), BTreeMap::new());
         for record in text.split_terminator('\0') {
             let (key, value) = record.split_once('\n').unwrap_or((record, ""));
-            let Some((name, setting)) = key
-                .strip_prefix("submodule.")
-                .and_then(|rest| rest.rsplit_once('.'))
-            else {
+            let module_key = key.strip_prefix("submodule.");
+            let Some((name, setting)) = module_key.and_then(|rest| rest.rsplit_once('.')) else {
                 continue;
             };
-            let place = match setting {
+            let values = match setting {
                 "path" => &mut paths,
                 "url" => &mut urls,
                 _ => continue,
             };
-            if place.insert(name.to_owned(), value.to_owned()).is_some() {
+            if values.insert(name.to_owned(), value.to_owned()).is_some() {
                 return Err(ModulesError::Repeated {
                     key: Label::of(key.as_bytes()),
                 });
             }
         }
+        Self::join(paths, urls)
+    }
+
+    /// Joins the paths and the URLs of submodules by their names.
+    fn join(
+        paths: BTreeMap<String, String>,
+        mut urls: BTreeMap<String, String>,
+    ) -> Result<Self, ModulesError> {
         let mut by_path = BTreeMap::new();
         for (name, path) in paths {
             let Some(url) = urls.remove(&name) else {
@@ -83,10 +77,10 @@ impl Modules {
         Ok(Self(by_path))
     }
 
-    /// The URL of the submodule at `path`, for a superproject at `base`.
+    /// Returns the URL of the submodule at `path`, for a superproject at `base`.
     ///
     /// # Errors
-    /// It has none, or one that is refused.
+    /// The submodule has no URL, or one that is refused.
     pub fn url(&self, path: &str, base: &RepositoryUrl) -> Result<RepositoryUrl, ModulesError> {
         let label = || Label::of(path.as_bytes());
         let text = self

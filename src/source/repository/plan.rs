@@ -1,5 +1,9 @@
-//! Commands of git, as values. Comes in: URLs, refs and ids that were checked. Goes out: [`CommandSpec`]s. Never: a
-//! configuration of the machine or of the repository, a credential, a hook, a filter, or a network beyond the fetch.
+//! Builds the commands of git as values.
+//!
+//! * In: URLs, refs and ids that were checked.
+//! * Out: [`CommandSpec`]s.
+//! * Never: a configuration of the machine or of the repository, a credential, a hook, a filter, or
+//!   a network beyond the fetch.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -9,21 +13,22 @@ use std::time::Duration;
 use super::{GitRef, RepositoryUrl};
 use crate::digest::GitOid;
 use crate::presence::first_file;
-use crate::sandbox::paths::{GIT_FOLDER, HOME, MODULES_FILE};
+use crate::sandbox::paths::{GIT_DIRECTORY, HOME, MODULES_FILE};
 use crate::sandbox::{Access, CommandSpec, Mount, Network};
 use crate::source::git_rules;
 
-/// Where git may be: below `/usr`, which sandboxes see.
+/// Paths where git may be installed: below `/usr`, which sandboxes see.
 const GIT_BINARIES: [&str; 2] = ["/usr/bin/git", "/usr/local/bin/git"];
 
 /// The ref that a fetch writes.
 const FETCHED: &str = "refs/kettle/fetched";
 
-/// Switches off everything that makes files differ from blobs (`gitattributes(5)`). This file overrides the tree's own.
+/// Switches off everything that makes files differ from blobs (`gitattributes(5)`). This file
+/// overrides the tree's own.
 pub(super) const ATTRIBUTES: &str =
     "* -text -eol -crlf -ident -filter -working-tree-encoding -export-subst -export-ignore\n";
 
-/// Settings beside those of every fetch.
+/// Settings in addition to those of every fetch.
 const CONFIGURATION: [&str; 16] = [
     "advice.detachedHead=false",
     "core.attributesFile=/dev/null",
@@ -43,7 +48,7 @@ const CONFIGURATION: [&str; 16] = [
     "transfer.unpackLimit=1",
 ];
 
-/// Variables beside those of every fetch.
+/// Environment variables in addition to those of every fetch.
 const ENVIRONMENT: [(&str, &str); 8] = [
     ("GIT_ATTR_NOSYSTEM", "1"),
     ("GIT_NO_LAZY_FETCH", "1"),
@@ -55,48 +60,62 @@ const ENVIRONMENT: [(&str, &str); 8] = [
     ("TZ", "UTC"),
 ];
 
-/// What makes git print the headers of its requests, without what they carry.
+/// Environment variables that make git print the headers of its requests, without the bodies.
 const TRACE: [(&str, &str); 2] = [("GIT_TRACE_CURL", "1"), ("GIT_TRACE_CURL_NO_DATA", "1")];
 
-/// How much a fetch asks for, from the least to what works with any server.
+/// How much a fetch requests, from the least data to requests that work with any server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Amount {
-    /// One commit.
+    /// One commit without its history.
     Commit,
-    /// A commit and its history: servers of plain files cannot do less.
+    /// A commit and its history, the least that servers of plain files can send.
     History,
-    /// Every branch and tag: for a commit id that a server does not hand out by itself.
+    /// Every branch and tag, for a commit id that a server does not send by itself.
     Everything,
 }
 
-/// Why there is no git.
+impl Amount {
+    /// Returns the amounts to try, one after the other. Everything is tried only for a commit id.
+    pub(super) fn to_try(is_commit: bool) -> &'static [Self] {
+        if is_commit {
+            &[Self::Commit, Self::History, Self::Everything]
+        } else {
+            &[Self::Commit, Self::History]
+        }
+    }
+}
+
+/// Why there is no git to run.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)] // Each sentence is the documentation.
 pub enum GitBinaryError {
     /// The machine has no git where sandboxes could see it.
     #[error("git is not installed")]
     NotInstalled,
-    /// It cannot be told which one to use.
     #[error("git could not be looked for")]
     Io(#[from] io::Error),
 }
 
-/// Commands on one folder of git's.
+/// Builds the commands on one bare repository.
 #[derive(Debug)]
 pub(super) struct Git {
     binary: &'static str,
-    folder: PathBuf,
+    directory: PathBuf,
 }
 
 impl Git {
+    /// Finds git, for the bare repository in `directory`.
+    ///
     /// # Errors
     /// The machine has no git where sandboxes could see it.
-    pub(super) fn new(folder: &Path) -> Result<Self, GitBinaryError> {
+    pub(super) fn new(directory: &Path) -> Result<Self, GitBinaryError> {
         Ok(Self {
             binary: binary()?,
-            folder: folder.to_owned(),
+            directory: directory.to_owned(),
         })
     }
 
+    /// Creates the bare repository.
     pub(super) fn init(&self, time_limit: Duration) -> CommandSpec {
         let arguments = [
             "init",
@@ -104,11 +123,12 @@ impl Git {
             "--bare",
             "--template=",
             "--object-format=sha1",
-            GIT_FOLDER,
+            GIT_DIRECTORY,
         ];
         self.command(&arguments, Access::ReadWrite, Network::None, time_limit)
     }
 
+    /// Fetches `reference`, a ref or a commit id.
     pub(super) fn fetch(
         &self,
         url: &RepositoryUrl,
@@ -140,7 +160,7 @@ impl Git {
         self.command(&arguments, Access::ReadWrite, Network::Fetch, time_limit)
     }
 
-    /// Prints the commit that was fetched, tags peeled.
+    /// Prints the id of the commit that was fetched. A tag is followed to its commit.
     pub(super) fn resolve(
         &self,
         reference: Option<&GitRef>,
@@ -151,15 +171,9 @@ impl Git {
             (Amount::Everything, Some(reference)) => reference.as_str(),
             _ => FETCHED,
         };
-        self.read(
-            &[
-                "rev-parse",
-                "--verify",
-                "--end-of-options",
-                &format!("{name}^{{commit}}"),
-            ],
-            time_limit,
-        )
+        let commit = format!("{name}^{{commit}}");
+        let arguments = ["rev-parse", "--verify", "--end-of-options", &commit];
+        self.read(&arguments, time_limit)
     }
 
     /// Prints the raw commit object.
@@ -185,19 +199,17 @@ impl Git {
 
     /// Prints the settings of a `.gitmodules`, `KEY\nVALUE\0`.
     pub(super) fn modules(&self, file: &Path, time_limit: Duration) -> CommandSpec {
-        let mut spec = self.read(
-            &[
-                "config",
-                "--file",
-                MODULES_FILE,
-                "--no-includes",
-                "--list",
-                "-z",
-            ],
-            time_limit,
-        );
-        spec.mounts
-            .push(Mount::new(file, MODULES_FILE, Access::ReadOnly));
+        let arguments = [
+            "config",
+            "--file",
+            MODULES_FILE,
+            "--no-includes",
+            "--list",
+            "-z",
+        ];
+        let mut spec = self.read(&arguments, time_limit);
+        let mount = Mount::new(file, MODULES_FILE, Access::ReadOnly);
+        spec.mounts.push(mount);
         spec
     }
 
@@ -212,13 +224,13 @@ impl Git {
         network: Network,
         time_limit: Duration,
     ) -> CommandSpec {
-        let folder = format!("--git-dir={GIT_FOLDER}");
-        let mounts = vec![Mount::new(&self.folder, GIT_FOLDER, access)];
-        let argv = configured(self.binary, &[&[folder.as_str()], arguments].concat());
+        let directory = format!("--git-dir={GIT_DIRECTORY}");
+        let mounts = vec![Mount::new(&self.directory, GIT_DIRECTORY, access)];
+        let argv = configured(self.binary, &[&[directory.as_str()], arguments].concat());
         CommandSpec {
             argv,
             environment: environment(),
-            directory: GIT_FOLDER.into(),
+            directory: GIT_DIRECTORY.into(),
             mounts,
             network,
             time_limit,
@@ -226,15 +238,15 @@ impl Git {
     }
 }
 
-/// The path at which sandboxes find git.
+/// Returns the path at which sandboxes find git.
 ///
 /// # Errors
-/// The machine has none where sandboxes could see it.
+/// The machine has no git where sandboxes could see it.
 pub(super) fn binary() -> Result<&'static str, GitBinaryError> {
     first_file(GIT_BINARIES)?.ok_or(GitBinaryError::NotInstalled)
 }
 
-/// Asks a server for one ref, and prints the headers of each request and response as git traces them.
+/// Requests one ref from a server, and prints the headers as git traces them.
 pub(super) fn ask(binary: &str, url: &RepositoryUrl, time_limit: Duration) -> CommandSpec {
     let mut environment = environment();
     environment.extend(TRACE.map(|(name, value)| (name.to_owned(), value.to_owned())));
@@ -248,26 +260,25 @@ pub(super) fn ask(binary: &str, url: &RepositoryUrl, time_limit: Duration) -> Co
     }
 }
 
-/// A command line of git with our configuration.
+/// Returns a command line of git with the appliance's configuration.
 fn configured(binary: &str, arguments: &[&str]) -> Vec<String> {
-    let common = git_rules::SETTINGS
-        .iter()
-        .map(|(name, value)| format!("{name}={value}"));
-    let settings = common
-        .chain(CONFIGURATION.map(str::to_owned))
-        .flat_map(|setting| ["-c".to_owned(), setting]);
-    let arguments = arguments.iter().map(|&argument| argument.to_owned());
-    [binary.to_owned()]
-        .into_iter()
-        .chain(settings)
-        .chain(arguments)
-        .collect()
+    let mut argv = vec![binary.to_owned()];
+    for (name, value) in git_rules::SETTINGS {
+        argv.extend(["-c".to_owned(), format!("{name}={value}")]);
+    }
+    for setting in CONFIGURATION {
+        argv.extend(["-c".to_owned(), setting.to_owned()]);
+    }
+    argv.extend(arguments.iter().map(|&argument| argument.to_owned()));
+    argv
 }
 
 fn environment() -> BTreeMap<String, String> {
-    let all = git_rules::ENVIRONMENT.iter().chain(&ENVIRONMENT);
-    all.map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-        .collect()
+    let mut variables = BTreeMap::new();
+    for (name, value) in git_rules::ENVIRONMENT.iter().chain(&ENVIRONMENT) {
+        variables.insert((*name).to_owned(), (*value).to_owned());
+    }
+    variables
 }
 
 #[cfg(test)]
@@ -279,7 +290,7 @@ mod tests {
     fn git() -> Git {
         Git {
             binary: GIT_BINARIES[0],
-            folder: "/work/git".into(),
+            directory: "/work/git".into(),
         }
     }
 

@@ -1,12 +1,14 @@
-//! Finds out where the server of a repository sends whoever asks for it. Git is told to follow nothing
-//! (`http.followRedirects=false`), so that no redirect can change what is fetched; this decides whether the other URL is
-//! asked instead.
+//! Finds out where the server of a repository redirects to.
 //!
-//! - Comes in: a URL, and what git prints about the headers of one request (`GIT_TRACE_CURL`, git 2.47).
-//! - Goes out: the URL to ask instead, on the same host, port and scheme.
-//! - Never: another host, port or scheme, or a URL that a client could not have given.
+//! * In: a URL, and the headers of one request that git prints (`GIT_TRACE_CURL`, git 2.47).
+//! * Out: the URL to fetch from instead, on the same host, port and scheme.
+//! * Never: another host, port or scheme, or a URL that a client could not have given.
 //!
-//! A server can make git print what looks like a header. It gains nothing: it could have sent that header.
+//! Git itself follows nothing (`http.followRedirects=false`), so no redirect can change what is
+//! fetched; this module decides whether the other URL is fetched from instead.
+//!
+//! A server can make git print text that looks like a header. It gains nothing by that: it could
+//! have sent the header.
 
 use std::io;
 use std::time::Duration;
@@ -16,75 +18,64 @@ use super::url::{ParseUrlError, RepositoryUrl};
 use crate::sandbox::{OutputSink, Run, RunError, Stream};
 use crate::source::redirect::{Endpoint, Headers, MAX_REDIRECTS, quoted, resolve};
 
-/// What git asks for first, after the repository's URL, from servers of its own protocol (git, `http-protocol`).
+/// Path and query of git's first request to a server of its own protocol (git, `http-protocol`).
 const FIRST_REQUEST: &str = "/info/refs?service=git-upload-pack";
 
-/// The same, where a server sends everybody to plain files.
+/// The path without the query, which servers of plain files redirect to.
 const FIRST_REQUEST_OF_FILES: &str = "/info/refs";
 
-/// How git marks a header that came, in its trace.
+/// The mark in git's trace before a header that was received.
 const RECEIVED: &str = "<= Recv header: ";
 
-/// The file of git's source that writes the trace, in front of the mark.
+/// The name of git's source file that writes the trace. It precedes the mark.
 const TRACED_BY: &str = "http.c:";
 
 /// Longest line of the trace that is read, in bytes.
 const MAX_TRACE_LINE_BYTES: usize = 8192;
 
-/// Why a redirect is not followed.
+/// Why a redirect is not followed. `from` is the URL that was requested, `to` is the one that the
+/// server redirects to, escaped and cut.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)] // Each sentence is the documentation.
 pub enum RedirectError {
-    /// To somebody else, whom nobody asked for.
     #[error(
-        "the server redirects {from} to {to}, which is another host, port or scheme: name that URL, if it is the one that \
-         is meant"
+        "the server redirects {from} to {to}, which is another host, port or scheme: name that \
+         URL, if it is the one that is meant"
     )]
-    Elsewhere {
-        /// The URL that was asked for.
-        from: RepositoryUrl,
-        /// Where the server sends us, escaped and cut.
-        to: String,
-    },
-    /// To something that is no URL of a repository.
+    Elsewhere { from: RepositoryUrl, to: String },
+    /// A URL that names no repository. `source` is missing if the URL does not end as git's request
+    /// does.
     #[error("the server redirects {from} to {to}, which is no URL of a repository")]
     Unusable {
-        /// The URL that was asked for.
         from: RepositoryUrl,
-        /// Where the server sends us, escaped and cut.
         to: String,
-        /// Why it is none; no reason where it does not go on as git asked.
         source: Option<ParseUrlError>,
     },
-    /// Again and again.
+    /// Too many redirects, the first from `from`, the last to `to`.
     #[error("the server redirects {from} more than {limit} times, the last time to {to}")]
     TooMany {
-        /// The URL that was asked for first.
         from: RepositoryUrl,
-        /// Where the server sends us last.
         to: RepositoryUrl,
-        /// [`MAX_REDIRECTS`].
         limit: usize,
     },
-    /// The machine has no git that could be used.
     #[error(transparent)]
     Git(#[from] GitBinaryError),
-    /// The sandbox failed.
     #[error("git could not be run")]
     Run(#[source] RunError),
 }
 
 impl RedirectError {
-    /// Whether the fault is ours, not the server's.
+    /// Returns whether this is an internal error and no fault of the server.
     pub fn is_fault(&self) -> bool {
         matches!(self, Self::Git(_) | Self::Run(_))
     }
 }
 
-/// Asks the server of `url` and returns where it sends us, one step; `None` when it answers itself, or not at all: the
-/// fetch says that better.
+/// Asks the server of `url` once and returns the URL that it redirects to. Returns `None` if it
+/// does not redirect, or does not respond at all: the fetch reports that better.
 ///
 /// # Errors
-/// A redirect that must not be followed, or a sandbox that failed.
+/// The redirect must not be followed, or the sandbox failed.
 pub(super) async fn one_step(
     runner: &dyn Run,
     url: &RepositoryUrl,
@@ -96,17 +87,17 @@ pub(super) async fn one_step(
         .run(&spec, &mut trace)
         .await
         .map_err(RedirectError::Run)?;
-    trace
-        .location
-        .map(|location| target(url, &location))
-        .transpose()
+    match trace.location {
+        Some(location) => target(url, &location).map(Some),
+        None => Ok(None),
+    }
 }
 
-/// Follows the redirects of `url`, on its host, port and scheme, and returns the URL that answers; `url` itself where it
-/// does.
+/// Follows the redirects of `url` on its host, port and scheme. Returns the URL that no longer
+/// redirects, which is `url` itself if there was no redirect.
 ///
 /// # Errors
-/// A redirect that must not be followed, or a sandbox that failed.
+/// A redirect must not be followed, or the sandbox failed.
 pub async fn settle(
     runner: &dyn Run,
     url: &RepositoryUrl,
@@ -126,7 +117,7 @@ pub async fn settle(
     })
 }
 
-/// The repository that `location`, the answer to git's first request for `from`, names.
+/// Returns the repository that `location` names, in the response to git's first request to `from`.
 fn target(from: &RepositoryUrl, location: &str) -> Result<RepositoryUrl, RedirectError> {
     let base = from.as_str().trim_end_matches('/');
     let to = resolve(&format!("{base}{FIRST_REQUEST}"), location);
@@ -147,15 +138,14 @@ fn target(from: &RepositoryUrl, location: &str) -> Result<RepositoryUrl, Redirec
             source: None,
         });
     };
-    let parsed = RepositoryUrl::parse(repository);
-    parsed.map_err(|error| RedirectError::Unusable {
+    RepositoryUrl::parse(repository).map_err(|error| RedirectError::Unusable {
         from: from.clone(),
         to: shown(),
         source: Some(error),
     })
 }
 
-/// Takes what git prints while it asks, and keeps the first redirect.
+/// Receives git's trace and keeps the first redirect.
 #[derive(Default)]
 struct Trace {
     line: Vec<u8>,
@@ -165,12 +155,14 @@ struct Trace {
 
 impl Trace {
     fn end_line(&mut self) {
-        let line = std::mem::take(&mut self.line);
-        let line = String::from_utf8_lossy(&line);
-        let traced = line
-            .split_once(RECEIVED)
-            .filter(|(before, _)| before.contains(TRACED_BY));
-        let Some((_, header)) = traced else { return };
+        let bytes = std::mem::take(&mut self.line);
+        let line = String::from_utf8_lossy(&bytes);
+        let Some((before, header)) = line.split_once(RECEIVED) else {
+            return;
+        };
+        if !before.contains(TRACED_BY) {
+            return;
+        }
         if let Some(location) = self.headers.location(header) {
             self.location.get_or_insert_with(|| location.to_owned());
         }

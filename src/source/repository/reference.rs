@@ -1,5 +1,8 @@
-//! What of a repository is built. Comes in: text from a client. Goes out: a name that git takes for nothing but a ref
-//! or a commit (`git-check-ref-format(1)`).
+//! Checks refs.
+//!
+//! * In: text from a client.
+//! * Out: a name that git takes for a ref or a commit (`git-check-ref-format(1)`).
+//! * Never: text that git could take for an option or for its own syntax.
 
 use std::fmt;
 
@@ -8,51 +11,42 @@ use crate::digest::GitOid;
 /// Longest ref, in bytes.
 pub const MAX_REF_BYTES: usize = 255;
 
-/// Abbreviated ids that people and tools write: git's shortest default has 7 digits, a full one 40.
+/// Lengths of abbreviated commit ids: git's shortest default has 7 digits, a full id has 40.
 const SHORT_ID_DIGITS: std::ops::Range<usize> = 7..40;
 
-/// Why text is no ref.
+/// Why text is not a ref.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs)] // Each sentence is the documentation.
 pub enum ParseRefError {
-    /// Nothing.
     #[error("the ref is empty")]
     Empty,
-    /// Too long.
     #[error("the ref has {size} bytes, allowed are {limit}")]
-    TooLong {
-        /// Of the text.
-        size: usize,
-        /// [`MAX_REF_BYTES`].
-        limit: usize,
-    },
-    /// It would be an option.
+    TooLong { size: usize, limit: usize },
+    /// A leading dash, which would make it an option.
     #[error("the ref starts with a dash")]
     LeadingDash,
-    /// White space, control characters, and what git's own syntax uses.
+    /// The first character that is white space, a control character, or part of git's own syntax.
     #[error("the ref has a character that is not allowed: {character:?}")]
-    Character {
-        /// The first one.
-        character: char,
-    },
-    /// `..`, `@{`, a lone `@`, and components that git refuses.
+    Character { character: char },
+    /// `..`, `@{`, a lone `@`, or a component that git refuses.
     #[error("the ref is not well-formed")]
     Format,
-    /// An abbreviated commit id: which commit it means can change.
+    /// An abbreviated commit id. The commit that it stands for can change.
     #[error(
         "short commit ids are refused: give all 40 digits, or a branch or tag with `refs/` in front"
     )]
     ShortId,
 }
 
-/// `HEAD`, a branch, a tag, `refs/…` or a full commit id.
+/// The name of a commit: `HEAD`, a branch, a tag, `refs/…` or a full commit id.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GitRef(String);
 
 impl GitRef {
-    /// Reads a ref; it is kept as given.
+    /// Checks a ref and keeps it as given.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// The first rule that the text breaks.
     pub fn parse(text: &str) -> Result<Self, ParseRefError> {
         if text.is_empty() {
             return Err(ParseRefError::Empty);
@@ -70,30 +64,25 @@ impl GitRef {
         if let Some(character) = text.chars().find(refused) {
             return Err(ParseRefError::Character { character });
         }
-        let component =
+        let is_component =
             |part: &str| !part.is_empty() && !part.starts_with('.') && !part.ends_with(".lock");
-        if text == "@"
-            || text.contains("..")
-            || text.contains("@{")
-            || text.ends_with('.')
-            || !text.split('/').all(component)
-        {
+        let has_syntax = text == "@" || text.contains("..") || text.contains("@{");
+        if has_syntax || text.ends_with('.') || !text.split('/').all(is_component) {
             return Err(ParseRefError::Format);
         }
-        if SHORT_ID_DIGITS.contains(&text.len())
-            && text.bytes().all(|byte| byte.is_ascii_hexdigit())
-        {
+        let is_hex = text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        if is_hex && SHORT_ID_DIGITS.contains(&text.len()) {
             return Err(ParseRefError::ShortId);
         }
         Ok(Self(text.to_owned()))
     }
 
-    /// As given.
+    /// Returns the ref as it was given.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The commit, if it is a full id.
+    /// Returns the commit if the ref is a full id.
     pub fn commit(&self) -> Option<GitOid> {
         self.0.parse().ok()
     }

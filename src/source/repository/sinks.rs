@@ -1,5 +1,8 @@
-//! What commands of git print. Comes in: chunks. Goes out: bytes up to a limit, submodules, a file. Never: more memory
-//! than the limit says.
+//! Receives the output of git commands.
+//!
+//! * In: chunks of output.
+//! * Out: bytes up to a limit, submodules, a file.
+//! * Never: more memory than the limit.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -17,10 +20,10 @@ const MAX_RECORD_BYTES: usize = 8192;
 /// Longest line of a fetch that is passed on in one piece, in bytes.
 const MAX_LINE_BYTES: usize = 8192;
 
-/// How often the size of a fetch is measured.
+/// Shortest time between two measurements of a fetch's size.
 const MEASURE_INTERVAL: Duration = Duration::from_millis(250);
 
-/// Keeps standard output; standard error goes to the log.
+/// Keeps standard output and sends standard error to the log.
 pub(super) struct Capture<'a> {
     pub log: &'a mut dyn OutputSink,
     pub output: Captured,
@@ -35,7 +38,7 @@ impl OutputSink for Capture<'_> {
     }
 }
 
-/// Writes standard output to a file; standard error goes to the log.
+/// Writes standard output to a file and sends standard error to the log.
 pub(super) struct Spool<'a> {
     pub log: &'a mut dyn OutputSink,
     pub file: Limited<File>,
@@ -55,7 +58,7 @@ impl OutputSink for Spool<'_> {
     }
 }
 
-/// Keeps the submodules of a listing of `MODE TYPE ID\tPATH\0`.
+/// Keeps the submodules of a listing, whose records are `MODE TYPE ID\tPATH\0`.
 pub(super) struct Submodules<'a> {
     pub log: &'a mut dyn OutputSink,
     pub found: Vec<(String, GitOid)>,
@@ -81,7 +84,8 @@ impl<'a> Submodules<'a> {
         let fields = text
             .strip_prefix("160000 commit ")
             .and_then(|rest| rest.split_once('\t'));
-        if let Some((Ok(commit), path)) = fields.map(|(id, path)| (id.parse(), path)) {
+        let Some((id, path)) = fields else { return };
+        if let Ok(commit) = id.parse() {
             self.found.push((path.to_owned(), commit));
         }
     }
@@ -106,11 +110,12 @@ impl OutputSink for Submodules<'_> {
     }
 }
 
-/// Passes on what a fetch prints, without the lines that overwrite each other, and measures what it writes. Git prints
-/// its progress once a second: that is when the size is looked at.
+/// Sends the output of a fetch to the log, without progress lines that a later one overwrites, and
+/// measures what the fetch has written. Git prints its progress once a second, so the size is
+/// measured when output arrives.
 pub(super) struct Progress<'a> {
     log: &'a mut dyn OutputSink,
-    folder: PathBuf,
+    directory: PathBuf,
     limit: u64,
     measured: Instant,
     line: Vec<u8>,
@@ -118,10 +123,10 @@ pub(super) struct Progress<'a> {
 }
 
 impl<'a> Progress<'a> {
-    pub(super) fn new(log: &'a mut dyn OutputSink, folder: &Path, limit: u64) -> Self {
+    pub(super) fn new(log: &'a mut dyn OutputSink, directory: &Path, limit: u64) -> Self {
         Self {
             log,
-            folder: folder.to_owned(),
+            directory: directory.to_owned(),
             limit,
             measured: Instant::now(),
             line: Vec::new(),
@@ -138,7 +143,7 @@ impl<'a> Progress<'a> {
 impl OutputSink for Progress<'_> {
     fn chunk(&mut self, stream: Stream, bytes: &[u8]) -> io::Result<()> {
         if self.measured.elapsed() > MEASURE_INTERVAL {
-            self.exceeded |= size(&self.folder, self.limit) > self.limit;
+            self.exceeded |= size(&self.directory, self.limit) > self.limit;
             self.measured = Instant::now();
         }
         if self.exceeded {
@@ -157,15 +162,15 @@ impl OutputSink for Progress<'_> {
     }
 }
 
-/// What the files below `folder` have together; it stops counting over `limit`. What cannot be read, because a
-/// command is changing it, counts nothing.
-pub(super) fn size(folder: &Path, limit: u64) -> u64 {
-    let mut folders = vec![folder.to_owned()];
+/// Returns how many bytes the files below `directory` have together; stops counting above `limit`.
+/// Files that cannot be read, because a command is changing them, are not counted.
+pub(super) fn size(directory: &Path, limit: u64) -> u64 {
+    let mut directories = vec![directory.to_owned()];
     let mut total = 0;
-    while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+    while let Some(next) = directories.pop() {
+        for entry in std::fs::read_dir(next).into_iter().flatten().flatten() {
             match entry.metadata() {
-                Ok(metadata) if metadata.is_dir() => folders.push(entry.path()),
+                Ok(metadata) if metadata.is_dir() => directories.push(entry.path()),
                 Ok(metadata) => total += metadata.len(),
                 Err(_) => {}
             }

@@ -1,5 +1,8 @@
-//! Where a repository is. Comes in: text from a client or from `.gitmodules`. Goes out: an `http` or `https` URL that
-//! no tool can take for an option, a credential or another host.
+//! Checks the URLs of repositories.
+//!
+//! * In: text from a client or from `.gitmodules`.
+//! * Out: an `http` or `https` URL.
+//! * Never: text that a tool could take for an option, a credential or another host.
 
 use std::fmt;
 use std::net::Ipv6Addr;
@@ -11,39 +14,28 @@ pub const MAX_URL_BYTES: usize = 2048;
 
 const SCHEMES: [&str; 2] = ["https://", "http://"];
 
-/// Why text is no URL of a repository.
+/// Why text is not the URL of a repository.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs)] // Each sentence is the documentation.
 pub enum ParseUrlError {
-    /// Too long.
     #[error("the URL has {size} bytes, allowed are {limit}")]
-    TooLong {
-        /// Of the text.
-        size: usize,
-        /// [`MAX_URL_BYTES`].
-        limit: usize,
-    },
-    /// Another scheme, or none.
+    TooLong { size: usize, limit: usize },
     #[error("the URL does not start with https:// or http://")]
     Scheme,
-    /// White space, control characters, quotes, backslashes, anything beyond ASCII.
+    /// The first character that is white space, a control character, a quote, a backslash, or
+    /// beyond ASCII.
     #[error("the URL has a character that is not allowed: {character:?}")]
-    Character {
-        /// The first one.
-        character: char,
-    },
-    /// User or password. They would end up in provenance.
+    Character { character: char },
+    /// A user or password, which would be recorded in provenance.
     #[error("the URL has credentials")]
     Credentials,
-    /// `?` or `#`.
     #[error("the URL has a query or fragment")]
     Query,
-    /// No host, or none that is a name or an address.
+    /// There is no host, or it is neither a name nor an address.
     #[error("the URL has no valid host")]
     Host,
-    /// Not 1 to 65535.
     #[error("the URL's port is no number from 1 to 65535")]
     Port,
-    /// `.` or `..` components.
     #[error("the URL's path has a `.` or `..` component")]
     Dots,
 }
@@ -53,10 +45,10 @@ pub enum ParseUrlError {
 pub struct RepositoryUrl(String);
 
 impl RepositoryUrl {
-    /// Reads a URL; it is kept as given.
+    /// Checks a URL and keeps it as given.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// The first rule that the text breaks.
     pub fn parse(text: &str) -> Result<Self, ParseUrlError> {
         if text.len() > MAX_URL_BYTES {
             return Err(ParseUrlError::TooLong {
@@ -67,10 +59,8 @@ impl RepositoryUrl {
         if !SCHEMES.iter().any(|scheme| text.starts_with(scheme)) {
             return Err(ParseUrlError::Scheme);
         }
-        if let Some(character) = text
-            .chars()
-            .find(|c| !c.is_ascii_graphic() || "\\\"'<>`{}|^".contains(*c))
-        {
+        let is_refused = |c: &char| !c.is_ascii_graphic() || "\\\"'<>`{}|^".contains(*c);
+        if let Some(character) = text.chars().find(is_refused) {
             return Err(ParseUrlError::Character { character });
         }
         if text.contains(['?', '#']) {
@@ -78,24 +68,23 @@ impl RepositoryUrl {
         }
         let (_, authority, path) = split(text).ok_or(ParseUrlError::Scheme)?;
         check_authority(authority)?;
-        if path
-            .split('/')
-            .any(|component| matches!(component, "." | ".."))
-        {
+        let mut components = path.split('/');
+        if components.any(|component| matches!(component, "." | "..")) {
             return Err(ParseUrlError::Dots);
         }
         Ok(Self(text.to_owned()))
     }
 
-    /// As given.
+    /// Returns the URL as it was given.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The URL of a submodule: absolute, or relative to this one (`gitmodules(5)`), and never on another host then.
+    /// Returns the URL of a submodule: `text` if it is absolute, or `text` relative to this URL
+    /// (`gitmodules(5)`), which is then on the same host.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// The first rule that the URL breaks.
     pub fn join(&self, text: &str) -> Result<Self, ParseUrlError> {
         if !text.starts_with("./") && !text.starts_with("../") {
             return Self::parse(text);
@@ -135,8 +124,8 @@ fn check_authority(authority: &str) -> Result<(), ParseUrlError> {
         .strip_prefix('[')
         .and_then(|rest| rest.strip_suffix(']'));
     let is_address = address.is_some_and(|address| address.parse::<Ipv6Addr>().is_ok());
-    let named = |c: char| c.is_ascii_alphanumeric() || ".-_".contains(c);
-    let is_name = !host.is_empty() && !host.starts_with(['-', '.']) && host.chars().all(named);
+    let is_allowed = |c: char| c.is_ascii_alphanumeric() || ".-_".contains(c);
+    let is_name = !host.is_empty() && !host.starts_with(['-', '.']) && host.chars().all(is_allowed);
     if !is_address && !is_name {
         return Err(ParseUrlError::Host);
     }

@@ -1,5 +1,8 @@
-//! Keeps what a tool prints. Comes in: chunks. Goes out: standard output up to a limit, and what cargo complains about.
-//! Never: more memory than the limits.
+//! Keeps the output of a tool, and judges how the tool ended.
+//!
+//! * In: chunks of standard output and standard error.
+//! * Out: standard output up to a limit, and the error that cargo's messages stand for.
+//! * Never: more memory than the limits.
 
 use std::io;
 
@@ -10,10 +13,12 @@ use crate::toolchain::{Log, Phase, ToolchainError};
 use super::CargoError;
 use super::lockfile::LockfileError;
 
-/// Most bytes of one answer of a tool. A workspace with a thousand packages stays below it.
+/// The most bytes of standard output that are kept. A workspace with a thousand packages stays
+/// below it.
 const MAX_ANSWER_BYTES: usize = 32 << 20;
 
-/// What cargo says when it would have to change the lockfile, or look for a package that the lockfile does not name.
+/// Messages of a cargo that would have to change the lockfile, or to look for a package that the
+/// lockfile does not name.
 const OUTDATED: [&str; 5] = [
     "because --locked was passed to prevent this",
     "needs to be updated but --locked was passed",
@@ -22,32 +27,33 @@ const OUTDATED: [&str; 5] = [
     "in the offline mode",
 ];
 
-/// What cargo says when it cannot read the lockfile.
+/// Messages of a cargo that cannot read the lockfile.
 const UNREADABLE: [&str; 1] = ["failed to parse lock file"];
 
-/// What cargo says when an archive has another checksum.
+/// Messages of a cargo that finds another checksum in an archive.
 const CHECKSUM: [&str; 3] = [
     "failed to verify the checksum",
     "checksum for",
     "unable to verify that",
 ];
 
-/// What cargo says when the manifest is the fault.
+/// Messages of a cargo that cannot read the manifest.
 const MANIFEST: [&str; 2] = ["failed to parse manifest", "failed to load manifest"];
 
-/// Most bytes of standard error that are searched for a known message.
+/// The most bytes of standard error that are searched for a known message.
 const MAX_COMPLAINT_BYTES: usize = 64 << 10;
 
-/// Standard output, kept; standard error, kept and handed on.
+/// Keeps standard output, and passes standard error on to the log.
 pub(super) struct Answer<'a> {
     tool: &'static str,
     log: &'a mut dyn Log,
+    /// Standard output, as far as it is kept.
     pub output: Captured,
     complaint: Captured,
 }
 
 impl<'a> Answer<'a> {
-    /// Keeps up to [`MAX_ANSWER_BYTES`] of what `tool` prints.
+    /// Keeps up to [`MAX_ANSWER_BYTES`] of the standard output of `tool`.
     pub fn new(tool: &'static str, log: &'a mut dyn Log) -> Self {
         Self {
             tool,
@@ -57,7 +63,10 @@ impl<'a> Answer<'a> {
         }
     }
 
-    /// The error that the end of a command of `phase` is, if it is one.
+    /// Returns the error for a command of `phase` that did not succeed.
+    ///
+    /// # Errors
+    /// The output is too long, the sandbox failed, or the command did not end with status 0.
     pub fn judge(&self, run: Result<Exit, RunError>, phase: Phase) -> Result<(), ToolchainError> {
         if self.output.is_exceeded() {
             return Err(ToolchainError::AnswerTooLong {
@@ -66,23 +75,27 @@ impl<'a> Answer<'a> {
             });
         }
         match ToolchainError::of_exit(phase, run?) {
-            Err(ToolchainError::Failed { .. }) if self.complains(&OUTDATED) => {
-                Err(CargoError::LockfileOutdated.into())
-            }
-            Err(ToolchainError::Failed { .. }) if self.complains(&UNREADABLE) => {
-                Err(LockfileError::Shape("cargo cannot read it".to_owned()).into())
-            }
-            Err(ToolchainError::Failed { .. }) if self.complains(&CHECKSUM) => {
-                Err(CargoError::ChecksumByCargo.into())
-            }
-            Err(ToolchainError::Failed { .. }) if self.complains(&MANIFEST) => {
-                Err(CargoError::Manifest.into())
-            }
+            Err(error @ ToolchainError::Failed { .. }) => Err(self.complaint().unwrap_or(error)),
             ended => ended,
         }
     }
 
-    /// Whether standard error had one of `texts`.
+    /// Returns the error that a message of cargo stands for, if it printed a known one.
+    fn complaint(&self) -> Option<ToolchainError> {
+        if self.complains(&OUTDATED) {
+            Some(CargoError::LockfileOutdated.into())
+        } else if self.complains(&UNREADABLE) {
+            Some(LockfileError::Shape("cargo cannot read it".to_owned()).into())
+        } else if self.complains(&CHECKSUM) {
+            Some(CargoError::ChecksumByCargo.into())
+        } else if self.complains(&MANIFEST) {
+            Some(CargoError::Manifest.into())
+        } else {
+            None
+        }
+    }
+
+    /// Returns whether the beginning of standard error contains one of `texts`.
     fn complains(&self, texts: &[&str]) -> bool {
         let complaint = String::from_utf8_lossy(self.complaint.bytes());
         texts.iter().any(|text| complaint.contains(text))
@@ -94,7 +107,7 @@ impl OutputSink for Answer<'_> {
         match stream {
             Stream::Stdout => self.output.take(bytes),
             Stream::Stderr => {
-                // Only the beginning is searched.
+                // Only the beginning is searched, so the rest need not be kept.
                 let _ = self.complaint.take(bytes);
                 self.log.output(stream, bytes)
             }

@@ -1,6 +1,9 @@
-//! Copies what a build made. Comes in: the target folder, after everything that could write it is dead, and the names
-//! to take from it. Goes out: [`Artifact`]s, copies in a folder that no sandbox sees, hashed while they were copied.
-//! Never: a link's target, a FIFO, a device, or more than the limits.
+//! Copies the artifacts of a build out of its target directory.
+//!
+//! * In: the target directory, after everything that could write it is dead, and the names to take
+//!   from it.
+//! * Out: [`Artifact`]s, copies in a directory that no sandbox sees, hashed while they were copied.
+//! * Never: a link's target, a FIFO, a device, or more than the limits.
 
 use std::path::{Path, PathBuf};
 
@@ -8,42 +11,48 @@ use crate::toolchain::artifact::{Artifacts, refused};
 use crate::toolchain::untrusted::Untrusted;
 use crate::toolchain::{Artifact, ToolchainError};
 
-/// A file to take.
+/// A file to copy as an artifact.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Wanted {
     root: PathBuf,
-    folder: &'static str,
+    directory: &'static str,
     name: String,
 }
 
 impl Wanted {
-    /// The file `name`, which the artifact is called too, in `folder` of `root`, which a sandbox could write.
-    pub fn new(root: &Path, folder: &'static str, name: String) -> Self {
+    /// Names the file `name` in `directory` of `root`, which a sandbox could write.
+    ///
+    /// The artifact has the name of the file.
+    pub fn new(root: &Path, directory: &'static str, name: String) -> Self {
         Self {
             root: root.to_owned(),
-            folder,
+            directory,
             name,
         }
     }
 }
 
-/// Copies `wanted` into the new folder `artifacts`; sorted by name.
+/// Copies `wanted` into the new directory `artifacts`, and returns the copies, sorted by name.
 pub(super) fn collect(
     wanted: Vec<Wanted>,
     artifacts: &Path,
 ) -> Result<Vec<Artifact>, ToolchainError> {
     let mut artifacts = Artifacts::create(artifacts)?;
-    for Wanted { root, folder, name } in wanted {
+    for Wanted {
+        root,
+        directory,
+        name,
+    } in wanted
+    {
         if Path::new(&name).file_name() != Some(name.as_ref()) {
-            return Err(refused(&name, "its name is no file name"));
+            return Err(refused(&name, "its name is not a file name"));
         }
-        // A build that runs as our own user can take our access to its folder away.
-        let source =
-            Untrusted::open(&root).and_then(|root| root.file(Path::new(folder).join(&name)));
-        artifacts.copy(
-            &name,
-            source.map_err(|_| refused(&name, "it is missing, or no regular file"))?,
-        )?;
+        // Every error is the artifact's: a build that runs as the appliance's own user can revoke
+        // the access to its directory.
+        let source = Untrusted::open(&root)
+            .and_then(|root| root.file(Path::new(directory).join(&name)))
+            .map_err(|_| refused(&name, "it is missing, or no regular file"))?;
+        artifacts.copy(&name, source)?;
     }
     Ok(artifacts.finish())
 }

@@ -1,7 +1,9 @@
-//! A project's own cargo configuration, read by us and never by cargo. Comes in: `.cargo/config.toml` at the tree's
-//! root. Goes out: the settings that are carried over, as arguments of `--config` that provenance then records, and a
-//! line for each setting that is not. Never: a setting that displaces the recorded toolchain, a tool, or the place
-//! where a dependency comes from.
+//! Reads a project's own cargo configuration, which cargo itself never reads.
+//!
+//! * In: `.cargo/config.toml` at the tree's root.
+//! * Out: the settings that are carried over, as arguments of `--config` that provenance then
+//!   records, and a line for each setting that is not.
+//! * Never: a setting that replaces the recorded toolchain, a tool, or the origin of a dependency.
 
 use std::io::{self, Read};
 use std::path::{Component, Path, PathBuf};
@@ -15,19 +17,20 @@ use crate::provenance::link::is_linker_variable;
 use crate::sandbox::paths::SOURCE;
 use crate::toolchain::ToolchainError;
 
-/// Largest configuration that is read, in bytes.
+/// The size of the largest configuration that is read, in bytes.
 const MAX_CONFIG_BYTES: u64 = 1 << 20;
 
-/// Where cargo looks, in this order.
+/// The paths at which cargo looks for its configuration, in this order.
 const FILES: [&str; 2] = [".cargo/config", ".cargo/config.toml"];
 
-/// Files that would choose another toolchain.
+/// The files with which a project chooses another toolchain.
 const TOOLCHAIN_FILES: [&str; 2] = ["rust-toolchain.toml", "rust-toolchain"];
 
-/// Members of a profile that name a program or that only nightly toolchains know.
+/// The members of a profile that name a program, or that only nightly toolchains know.
 const PROFILE_LEFT_OUT: [&str; 3] = ["codegen-backend", "rustflags", "trim-paths"];
 
-/// Words of a variable's name that mark it as a tool, a tool's flags, a search path, or ours.
+/// The words that mark the name of a variable as a tool, a tool's flags, a search path, or one that
+/// the appliance sets.
 const RESERVED_WORDS: [&str; 31] = [
     "AR",
     "AS",
@@ -62,25 +65,35 @@ const RESERVED_WORDS: [&str; 31] = [
     "WRAPPER",
 ];
 
-/// What a project's configuration comes to.
+/// The beginnings of names of variables that are reserved in the same way.
+const RESERVED_STARTS: [&str; 6] = [
+    "RUST",
+    "LD_",
+    "DYLD",
+    "GLIBC",
+    "MALLOC",
+    "SOURCE_DATE_EPOCH",
+];
+
+/// The part of a project's configuration that is used, and notes about the rest.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Settings {
-    /// `key=value` for `--config`, in the order of the file's keys.
+    /// The arguments of `--config`, each `key=value`, in the order of the file's keys.
     pub arguments: Vec<String>,
-    /// Sources that the project replaces with a folder of its own.
+    /// The sources that the project replaces with a directory of its own.
     pub vendored: Vec<Replaced>,
-    /// What the build log says about the rest.
+    /// The lines of the build log about settings that are not used.
     pub notes: Vec<String>,
 }
 
-/// A source that a folder of the tree stands in for.
+/// A source that a directory of the tree replaces.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Replaced {
-    /// crates.io.
+    /// The public registry of cargo, crates.io.
     CratesIo,
-    /// Another registry, by its index.
+    /// Another registry, by its index URL.
     Registry(String),
-    /// A git repository: URL, then `branch=…`, `tag=…`, `rev=…` or nothing.
+    /// A git repository: its URL, then `branch=…`, `tag=…`, `rev=…` or nothing.
     Git(String, String),
 }
 
@@ -108,16 +121,16 @@ pub(super) fn read(root: &Path) -> Result<Settings, ToolchainError> {
     Ok(settings)
 }
 
-/// The first that is there: cargo's own order.
+/// Returns the first configuration file that exists, in cargo's own order.
 fn file(root: &Path) -> io::Result<Option<PathBuf>> {
     first_file(FILES.map(|name| root.join(name)))
 }
 
 impl Settings {
-    /// Adds what the configuration `text` of the tree at `root` comes to.
+    /// Adds the settings of the configuration `text` of the tree at `root`.
     ///
     /// # Errors
-    /// It is no TOML, or a folder that it names cannot be looked at.
+    /// The text is not TOML, or a directory that it names cannot be looked up.
     pub fn add(&mut self, text: &str, root: &Path) -> Result<(), ToolchainError> {
         let table = text
             .parse::<Table>()
@@ -143,6 +156,7 @@ impl Settings {
         Ok(())
     }
 
+    /// Carries over a setting, unless its value is of a kind that no known setting has.
     fn set(&mut self, key: &str, value: &Value) {
         match literal(value) {
             Some(literal) => self.arguments.push(format!("{key}={literal}")),
@@ -150,7 +164,7 @@ impl Settings {
         }
     }
 
-    /// Says, setting by setting, what is not used.
+    /// Adds a note for each setting at and below `key`, which are not used.
     fn leave_out(&mut self, key: &str, value: &Value) {
         match value {
             Value::Table(members) if !members.is_empty() => {
@@ -252,61 +266,78 @@ impl Settings {
     fn take_patches(&mut self, patches: &Table, root: &Path) -> io::Result<()> {
         for (source, packages) in patches {
             for (package, patch) in packages.as_table().into_iter().flatten() {
-                let key = quoted(&["patch", source, package]);
-                let members = patch
-                    .as_table()
-                    .filter(|patch| patch.keys().all(|key| key == "path" || key == "package"));
-                let path = members.and_then(|patch| patch.get("path")?.as_str());
-                let folder = path.map_or(Ok(None), |path| inside(path, root))?;
-                match (members, folder) {
-                    (Some(members), Some(folder)) => {
-                        self.set(&format!("{key}.path"), &Value::String(folder));
-                        if let Some(name) = members.get("package") {
-                            self.set(&format!("{key}.package"), name);
-                        }
-                    }
-                    _ => self.leave_out(&key, patch),
-                }
+                self.take_patch(&quoted(&["patch", source, package]), patch, root)?;
             }
         }
         Ok(())
     }
 
-    /// Only what `cargo vendor` prints is carried over: sources replaced with a folder inside the tree.
+    /// Carries over a patch that is a directory inside the tree.
+    fn take_patch(&mut self, key: &str, patch: &Value, root: &Path) -> io::Result<()> {
+        let known = ["path", "package"];
+        let members = patch
+            .as_table()
+            .filter(|patch| patch.keys().all(|key| known.contains(&key.as_str())));
+        let path = members.and_then(|patch| patch.get("path")?.as_str());
+        let directory = inside_tree(path, root)?;
+        match (members, directory) {
+            (Some(members), Some(directory)) => {
+                self.set(&format!("{key}.path"), &Value::String(directory));
+                if let Some(name) = members.get("package") {
+                    self.set(&format!("{key}.package"), name);
+                }
+            }
+            _ => self.leave_out(key, patch),
+        }
+        Ok(())
+    }
+
+    /// Carries over the settings that `cargo vendor` prints: sources that a directory inside the
+    /// tree replaces, and those directories.
     fn take_sources(&mut self, sources: &Table, root: &Path) -> io::Result<()> {
-        let member =
-            |source: &str, name: &str| sources.get(source)?.get(name)?.as_str().map(str::to_owned);
-        let folder =
-            |source: &str| member(source, "directory").map_or(Ok(None), |path| inside(&path, root));
         for (name, source) in sources {
             let key = quoted(&["source", name]);
-            let by = member(name, "replace-with").map_or(Ok(None), |by| folder(&by))?;
-            if let Some((replaced, _)) = Replaced::of(name, source).zip(by) {
+            if let Some(replaced) = vendored(sources, name, root)? {
                 self.vendored.push(replaced);
                 for (name, value) in source.as_table().into_iter().flatten() {
                     self.set(&format!("{key}.{}", quoted(&[name])), value);
                 }
-            } else if let Some(folder) =
-                folder(name)?.filter(|_| source.as_table().is_some_and(|all| all.len() == 1))
-            {
-                self.set(&format!("{key}.directory"), &Value::String(folder));
-            } else {
-                self.leave_out(&key, source);
+                continue;
+            }
+            let has_one_member = source.as_table().is_some_and(|members| members.len() == 1);
+            match inside_tree(member(sources, name, "directory"), root)? {
+                Some(directory) if has_one_member => {
+                    self.set(&format!("{key}.directory"), &Value::String(directory));
+                }
+                _ => self.leave_out(&key, source),
             }
         }
         Ok(())
     }
 }
 
+/// Returns what the source `name` stands for, if a directory inside the tree replaces it.
+fn vendored(sources: &Table, name: &str, root: &Path) -> io::Result<Option<Replaced>> {
+    let Some(stand_in) = member(sources, name, "replace-with") else {
+        return Ok(None);
+    };
+    let directory = inside_tree(member(sources, stand_in, "directory"), root)?;
+    Ok(directory.and_then(|_| Replaced::of(name, sources.get(name)?)))
+}
+
+/// Returns the text of a member of the source `name`.
+fn member<'a>(sources: &'a Table, name: &str, member: &str) -> Option<&'a str> {
+    sources.get(name)?.get(member)?.as_str()
+}
+
 impl Replaced {
-    /// What a `source` table stands for, if it has only the members that such a table has.
+    /// Returns what a `source` table stands for, if it has only the members that such a table has.
     fn of(name: &str, source: &Value) -> Option<Self> {
         let members = source.as_table()?;
         let known = ["replace-with", "registry", "git", "branch", "tag", "rev"];
-        if !members
-            .iter()
-            .all(|(key, value)| known.contains(&key.as_str()) && value.is_str())
-        {
+        let is_known =
+            |(key, value): (&String, &Value)| known.contains(&key.as_str()) && value.is_str();
+        if !members.iter().all(is_known) {
             return None;
         }
         let text = |key: &str| members.get(key).and_then(Value::as_str);
@@ -325,7 +356,7 @@ impl Replaced {
     }
 }
 
-/// A dotted TOML key, each part quoted where it has to be.
+/// Returns a dotted TOML key, each part quoted where it has to be.
 fn quoted(parts: &[&str]) -> String {
     let bare = |part: &str| {
         !part.is_empty()
@@ -343,30 +374,27 @@ fn quoted(parts: &[&str]) -> String {
     parts.iter().map(quote).collect::<Vec<_>>().join(".")
 }
 
-/// A TOML literal, of the kinds of value that the settings we know can have.
+/// Returns a TOML literal; `None` for the kinds of value that no known setting has.
 fn literal(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(string(text)),
         Value::Integer(number) => Some(number.to_string()),
         Value::Boolean(yes) => Some(yes.to_string()),
-        Value::Array(values) => Some(format!(
-            "[{}]",
-            values
-                .iter()
-                .map(literal)
-                .collect::<Option<Vec<_>>>()?
-                .join(", ")
-        )),
+        Value::Array(values) => {
+            let literals: Option<Vec<_>> = values.iter().map(literal).collect();
+            Some(format!("[{}]", literals?.join(", ")))
+        }
         Value::Float(_) | Value::Datetime(_) | Value::Table(_) => None,
     }
 }
 
-/// A TOML basic string: JSON's escapes are all among TOML's.
+/// Returns a TOML basic string: JSON's escapes are all among TOML's.
 pub(super) fn string(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 
-/// The value of a variable in `[env]`; paths are made relative to the tree's root.
+/// Returns the value of a variable in `[env]`; a relative path becomes one of the tree in the
+/// sandbox.
 fn variable(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text.clone()),
@@ -386,32 +414,26 @@ fn variable(value: &Value) -> Option<String> {
     }
 }
 
+/// Returns whether a variable could replace a tool, or is one that the appliance sets.
 fn is_reserved(name: &str) -> bool {
     let upper = name.to_ascii_uppercase();
-    let starts = [
-        "RUST",
-        "LD_",
-        "DYLD",
-        "GLIBC",
-        "MALLOC",
-        "SOURCE_DATE_EPOCH",
-    ]
-    .iter()
-    .any(|start| upper.starts_with(start));
-    starts
+    let is_reserved_word = |word: &str| RESERVED_WORDS.contains(&word) || word.ends_with("FLAGS");
+    RESERVED_STARTS.iter().any(|start| upper.starts_with(start))
         || is_linker_variable(&upper)
-        || upper
-            .split(['_', '-'])
-            .any(|word| RESERVED_WORDS.contains(&word) || word.ends_with("FLAGS"))
+        || upper.split(['_', '-']).any(is_reserved_word)
 }
 
+/// Returns whether the index of a registry is a URL of http or https without credentials.
 fn is_remote(index: &str) -> bool {
     let plain = index.strip_prefix("sparse+").unwrap_or(index);
     (plain.starts_with("https://") || plain.starts_with("http://")) && !plain.contains('@')
 }
 
-/// Where a folder of the tree is in the sandbox, if `path` is one: relative to the root, without `..`, through no link.
-fn inside(path: &str, root: &Path) -> io::Result<Option<String>> {
+/// Returns the path in the sandbox of a directory of the tree, if `path` names one.
+///
+/// It must be relative to the root, without `..`, and pass no link.
+fn inside_tree(path: Option<&str>, root: &Path) -> io::Result<Option<String>> {
+    let Some(path) = path else { return Ok(None) };
     let mut machine = root.to_owned();
     for component in Path::new(path).components() {
         match component {

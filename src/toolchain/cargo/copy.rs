@@ -1,6 +1,10 @@
-//! Copies a folder of files, folders and links. Comes in: a folder that need not be trusted. Goes out: a copy of ours,
-//! modes reduced to 0644 and 0755, links as they are, every file with the same time. Never: a device, a FIFO, a `.git` at
-//! any depth, which no tree id would cover, or more than the limits.
+//! Copies a directory tree of files, directories and links.
+//!
+//! * In: a directory that a sandbox could write.
+//! * Out: a copy with modes reduced to 0644 and 0755, links as they are, and the same time for
+//!   every file.
+//! * Never: a device, a FIFO, a `.git` at any depth, which no tree id would cover, or more than the
+//!   limits.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -15,16 +19,17 @@ use crate::source::plain_file;
 use crate::source::tree::is_git;
 use crate::toolchain::untrusted::Untrusted;
 
-/// Most bytes that one copy may have.
+/// The most bytes that one copy may have.
 const MAX_COPY_BYTES: u64 = 2 << 30;
 
-/// Most files in one copy.
+/// The most files, directories and links in one copy.
 const MAX_COPY_FILES: usize = 200_000;
 
-/// Deepest folder in a copy.
+/// The most levels of directories in a copy.
 const MAX_COPY_DEPTH: usize = 64;
 
-/// Copies what is in `source` into the folder `target`, except the names `left_out` at its top.
+/// Copies the content of `source` into the directory `target`, except the names `left_out` at its
+/// top.
 pub(super) fn folder(
     source: &Untrusted,
     target: &Path,
@@ -37,7 +42,7 @@ pub(super) fn folder(
         files: 0,
         bytes: 0,
     }
-    .folder(source, target, 0)
+    .directory(source, target, 0)
 }
 
 struct Copy<'a> {
@@ -48,9 +53,9 @@ struct Copy<'a> {
 }
 
 impl Copy<'_> {
-    fn folder(&mut self, source: &Untrusted, target: &Path, depth: usize) -> io::Result<()> {
+    fn directory(&mut self, source: &Untrusted, target: &Path, depth: usize) -> io::Result<()> {
         if depth > MAX_COPY_DEPTH {
-            return Err(refused("the folder is too deep"));
+            return Err(refused("the directory is nested too deeply"));
         }
         for (name, kind) in source.entries()? {
             let left_out = depth == 0 && self.left_out.iter().any(|left_out| name == *left_out);
@@ -59,7 +64,7 @@ impl Copy<'_> {
             }
             self.files += 1;
             if self.files > MAX_COPY_FILES {
-                return Err(refused("the folder has too many files"));
+                return Err(refused("the directory has too many files"));
             }
             self.entry(source, &name, kind, &target.join(&name), depth)?;
         }
@@ -77,7 +82,7 @@ impl Copy<'_> {
         match kind {
             FileType::Directory => {
                 fs::create_dir(target)?;
-                self.folder(&source.folder(name)?, target, depth + 1)
+                self.directory(&source.directory(name)?, target, depth + 1)
             }
             FileType::Symlink => symlink(source.link(name)?, target),
             _ => self.file(&source.file(name)?, target),
@@ -90,7 +95,7 @@ impl Copy<'_> {
         let room = MAX_COPY_BYTES - self.bytes;
         self.bytes += io::copy(&mut source.take(room + 1), &mut target)?;
         if self.bytes > MAX_COPY_BYTES {
-            return Err(refused("the folder is too large"));
+            return Err(refused("the directory is too large"));
         }
         plain_file::set_time(&target, self.epoch)
     }
@@ -108,8 +113,8 @@ mod tests {
 
     #[test]
     fn copies_all_but_what_is_left_out_at_the_top() {
-        let folder_ = tempfile::tempdir().unwrap();
-        let (from, to) = (folder_.path().join("from"), folder_.path().join("to"));
+        let scratch = tempfile::tempdir().unwrap();
+        let (from, to) = (scratch.path().join("from"), scratch.path().join("to"));
         fs::create_dir_all(from.join("sub")).unwrap();
         fs::create_dir(&to).unwrap();
         for name in ["out", "kept", "sub/out"] {
@@ -144,11 +149,11 @@ mod tests {
 
     #[test]
     fn refuses_a_fifo() {
-        let folder_ = tempfile::tempdir().unwrap();
+        let scratch = tempfile::tempdir().unwrap();
         let mode = rustix::fs::Mode::RUSR;
         rustix::fs::mknodat(
             rustix::fs::CWD,
-            folder_.path().join("fifo"),
+            scratch.path().join("fifo"),
             FileType::Fifo,
             mode,
             0,
@@ -156,7 +161,7 @@ mod tests {
         .unwrap();
         let target = tempfile::tempdir().unwrap();
         let refusal = folder(
-            &Untrusted::open(folder_.path()).unwrap(),
+            &Untrusted::open(scratch.path()).unwrap(),
             target.path(),
             &[],
             0,

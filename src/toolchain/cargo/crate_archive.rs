@@ -1,14 +1,14 @@
 //! Unpacks one `.crate` with the source's reader of archives.
 //!
-//! - Comes in: its bytes, from a directory that a sandbox could write.
-//! - Goes out: the files, below one directory of ours, with the digest of the very bytes that they
-//!   were unpacked from.
-//! - Never: a link, a device, a name outside the archive's one top directory, more than the limits,
+//! * In: its bytes, from a directory that a sandbox could write.
+//! * Out: the files, below one fresh directory, with the digest of the very bytes that they were
+//!   unpacked from.
+//! * Never: a link, a device, a name outside the archive's one top directory, more than the limits,
 //!   or an archive that other programs read to another end.
 //!
-//! The end is the one that cargo has always written, and uploads have: two blocks of zeros, nothing
-//! but zeros after them, then the end of the one gzip member and of the file. Of the archives that
-//! the public registry has, those of 2014 end so too.
+//! The end is the one that cargo has always written, and that uploads have: two blocks of zeros,
+//! nothing but zeros after them, then the end of the one gzip member and of the file. The archives
+//! of 2014 in the public registry have that end too.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -18,19 +18,22 @@ use crate::digest::Sha256Digest;
 use crate::source::archive::{ArchiveError, Builder, Label, Refusal, Rules, unpack_gzip};
 use crate::source::tree::Node;
 
-/// Largest archive, in bytes. The public registry's ordinary limit is 10 MiB, its exceptions are below this.
+/// The size of the largest archive, in bytes. The public registry's ordinary limit is 10 MiB, its
+/// exceptions are below this.
 pub const MAX_CRATE_BYTES: u64 = 256 << 20;
 
-/// Most bytes that one archive may unpack to, with its headers. Cargo's own limit is 512 MiB or twenty times the archive.
+/// The most bytes that one archive may unpack to, with its headers. Cargo's own limit is 512 MiB or
+/// twenty times the archive.
 pub const MAX_CRATE_UNPACKED_BYTES: u64 = 1 << 30;
 
-/// Most files in one archive, directories included.
+/// The most files in one archive, directories included.
 pub const MAX_CRATE_FILES: usize = 100_000;
 
-/// The file that makes a folder a package of a directory source.
+/// The file that marks a directory as a package of a directory source.
 pub(super) const CHECKSUM_FILE: &str = ".cargo-checksum.json";
 
-/// Returns the rules for the package `top` (`NAME-VERSION`), whose files have the time `epoch` (seconds).
+/// Returns the rules for the package `top` (`NAME-VERSION`), whose files have the time `epoch`
+/// (seconds).
 fn rules(top: &str, epoch: u64) -> Rules {
     Rules {
         top: Some(top.to_owned()),
@@ -44,48 +47,50 @@ fn rules(top: &str, epoch: u64) -> Rules {
     }
 }
 
-/// Unpacks the archive of the package `top` (`NAME-VERSION`) into the new folder `parent`/`top`.
+/// Unpacks the archive of the package `top` (`NAME-VERSION`) into the new directory `parent`/`top`.
 ///
-/// The digest is that of the whole archive; whoever calls compares it before anything reads the folder.
+/// Returns the digest of the whole archive; the caller compares it before anything reads the
+/// directory.
 ///
 /// # Errors
-/// It is refused, or its files cannot be written; what was unpacked until then is left.
+/// The archive is refused, or its files cannot be written; the files that were unpacked until then
+/// remain.
 pub fn unpack(
     archive: File,
     top: &str,
     parent: &Path,
     epoch: u64,
 ) -> Result<Sha256Digest, ArchiveError> {
-    let folder = parent.join(top);
+    let directory = parent.join(top);
     let size = archive.metadata().map_err(ArchiveError::read)?.len();
-    let builder = Builder::with_rules(rules(top, epoch), &folder, size)?;
+    let builder = Builder::with_rules(rules(top, epoch), &directory, size)?;
     if size > MAX_CRATE_BYTES {
         return Err(ArchiveError::PackedTooLarge {
             limit: MAX_CRATE_BYTES,
         });
     }
-    // What is added to the file meanwhile is not read.
+    // Bytes that are added to the file meanwhile are not read.
     let (sha256, tree) = unpack_gzip(archive.take(size), builder)?;
-    // The package's own is not believed; ours is put in its place.
+    // The checksum file that the archive has is not trusted: `mark` writes another one.
     match tree.entries.get(CHECKSUM_FILE.as_bytes()) {
         None => {}
         Some(Node::File { .. }) => {
-            fs::remove_file(folder.join(CHECKSUM_FILE)).map_err(ArchiveError::write)?;
+            fs::remove_file(directory.join(CHECKSUM_FILE)).map_err(ArchiveError::write)?;
         }
         Some(_) => {
             return Err(ArchiveError::Entry {
                 entry: Label::of(CHECKSUM_FILE.as_bytes()),
-                reason: Refusal::FolderConflict,
+                reason: Refusal::DirectoryConflict,
             });
         }
     }
     Ok(sha256)
 }
 
-/// Makes the unpacked folder a package of a directory source, with the digest that was computed.
-pub(super) fn mark(folder: &Path, digest: Sha256Digest) -> io::Result<()> {
+/// Marks the unpacked directory as a package of a directory source, with the computed digest.
+pub(super) fn mark(directory: &Path, digest: Sha256Digest) -> io::Result<()> {
     fs::write(
-        folder.join(CHECKSUM_FILE),
+        directory.join(CHECKSUM_FILE),
         format!("{{\"files\":{{}},\"package\":\"{digest}\"}}"),
     )
 }
@@ -102,7 +107,7 @@ mod tests {
     use crate::source::archive::{self, Damage};
     use crate::tar_header::BLOCK_BYTES;
 
-    /// Why the archive as a whole is refused.
+    /// Returns why the archive as a whole is refused.
     fn damage(result: Result<Sha256Digest, ArchiveError>) -> Damage {
         match result.unwrap_err() {
             ArchiveError::Damaged(damage) => damage,
@@ -110,7 +115,7 @@ mod tests {
         }
     }
 
-    /// Whether the archive cannot be read to its end.
+    /// Returns whether the archive cannot be read to its end.
     fn is_cut(result: Result<Sha256Digest, ArchiveError>) -> bool {
         matches!(
             result.unwrap_err(),
@@ -122,7 +127,7 @@ mod tests {
         )
     }
 
-    /// Why an entry is refused.
+    /// Returns why an entry is refused.
     fn refusal(result: Result<Sha256Digest, ArchiveError>) -> Refusal {
         match result.unwrap_err() {
             ArchiveError::Entry { reason, .. } => reason,
@@ -187,7 +192,7 @@ mod tests {
         );
     }
 
-    /// The tar stream of an archive with two files, and where its end blocks begin.
+    /// Returns the tar stream of an archive with two files, and the offset of its end blocks.
     fn two_files() -> (Vec<u8>, usize) {
         let packed = archive(|builder| {
             entry(
@@ -405,9 +410,9 @@ mod tests {
                 ("a-1.0.0/.cargo-checksum.json/x", file),
             ],
         ] {
-            assert_eq!(refused(&entries), Refusal::FolderConflict, "{entries:?}");
+            assert_eq!(refused(&entries), Refusal::DirectoryConflict, "{entries:?}");
         }
-        // The top folder itself, and folders that were there because of their files.
+        // The top directory itself, and a directory that a file created before.
         let plain = archive(|builder| {
             entry(builder, "a-1.0.0/", folder, b"");
             entry(builder, "a-1.0.0/src/lib.rs", file, b"x");
@@ -443,8 +448,8 @@ mod tests {
 
     #[test]
     fn a_file_says_in_its_own_header_that_it_is_one() {
-        // The source archive that two programs read as two sources: its extended name is a file's,
-        // its own a folder's.
+        // The archive that two programs read as two sources: its extended name is a file's, its own
+        // a directory's.
         let with = |own: &[u8], kind: u8, extended: EntryType, name: &[u8]| {
             archive(|builder| {
                 let content = match extended {
@@ -602,7 +607,7 @@ mod tests {
         assert!(matches!(refused, Err(ArchiveError::TooManyEntries { .. })));
     }
 
-    /// Other programs than cargo write these.
+    /// Programs other than cargo write such archives.
     #[test]
     fn a_directory_may_be_there_twice_and_without_size_and_mode() {
         let (_folder, result) = unpack_bytes(&archive(|builder| {

@@ -1,12 +1,14 @@
-//! Which inputs a build used, as provenance records them. Comes in: the packages of which cargo says that the build
-//! compiles them, and what was checked. Goes out: a resource descriptor for each. Never: a digest for a package whose
-//! folder is not one that we filled and hashed.
+//! Describes the packages that a build used, as provenance records them.
+//!
+//! * In: the packages that the build compiles according to cargo, and everything that was checked.
+//! * Out: a resource descriptor for each package.
+//! * Never: a digest for a package whose directory was not filled or hashed here.
 
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
-use crate::provenance::{ResourceDescriptor, fetched_from};
+use crate::provenance::{ResourceDescriptor, fetched_from, sha256_set};
 use crate::sandbox::paths::SOURCE;
 use crate::source::tree;
 use crate::toolchain::ToolchainError;
@@ -17,108 +19,124 @@ use super::metadata::Package;
 use super::plan::Moved;
 use super::{git, vendor};
 
-/// Everything that was checked in this job.
+/// Everything that this job checked.
 #[derive(Debug)]
 pub(super) struct Checked {
+    /// The packages that registries have.
     pub registries: Vec<vendor::Checked>,
+    /// The checkouts of git dependencies, each with its locked source.
     pub git: Vec<(GitSource, git::Checked)>,
-    /// Repositories that were fetched from where their servers have them.
+    /// The repositories that were fetched from the URL to which their server moved them.
     pub moved: Vec<Moved>,
 }
 
-/// Where a package is, with what was checked about it.
+/// The checked directory that a package is in.
 #[derive(Debug)]
 pub(super) enum Place<'a> {
+    /// The directory of a package of a registry.
     Registry(&'a vendor::Checked),
+    /// A directory of the checkout of a git dependency.
     Git(&'a GitSource, &'a git::Checked),
-    /// Relative to the source tree.
+    /// A directory of the source tree, relative to it.
     Source(PathBuf),
 }
 
 impl Checked {
-    /// Where `package` is.
+    /// Returns the checked directory that `package` is in.
+    ///
+    /// # Errors
+    /// The package lies outside of everything that was checked.
     pub fn place(&self, package: &Package) -> Result<Place<'_>, CargoError> {
-        let folder = package.folder();
-        let registry = self
-            .registries
-            .iter()
-            .find(|checked| checked.folder == folder)
-            .map(Place::Registry);
-        let git = self
-            .git
-            .iter()
-            .find(|(_, checked)| is_below(folder, &checked.folder));
-        let git = git.map(|(source, checked)| Place::Git(source, checked));
-        let source = folder
-            .strip_prefix(SOURCE)
-            .ok()
-            .filter(|_| is_below(folder, Path::new(SOURCE)));
-        let source = source.map(|relative| Place::Source(relative.to_owned()));
-        registry
-            .or(git)
-            .or(source)
-            .ok_or_else(|| CargoError::Outside {
+        let directory = package.directory();
+        let mut registries = self.registries.iter();
+        if let Some(checked) = registries.find(|checked| checked.directory == directory) {
+            return Ok(Place::Registry(checked));
+        }
+        let mut checkouts = self.git.iter();
+        if let Some((source, checked)) =
+            checkouts.find(|(_, checked)| is_below(directory, &checked.directory))
+        {
+            return Ok(Place::Git(source, checked));
+        }
+        match directory.strip_prefix(SOURCE) {
+            Ok(relative) if is_below(directory, Path::new(SOURCE)) => {
+                Ok(Place::Source(relative.to_owned()))
+            }
+            _ => Err(CargoError::Outside {
                 package: package.spec(),
-            })
+            }),
+        }
     }
 
-    /// The descriptor of a package that the build uses; `root` is the source tree on this machine.
+    /// Returns the descriptor of a package that the build uses; `root` is the source tree on this
+    /// machine.
     pub fn descriptor(
         &self,
         package: &Package,
         root: &Path,
     ) -> Result<ResourceDescriptor, ToolchainError> {
-        let mut annotations = BTreeMap::new();
-        let (uri, digest) = match self.place(package)? {
-            Place::Registry(checked) => {
-                annotations = fetched_from(checked.fetched_from.as_deref());
-                (
-                    purl(package, &checked.index),
-                    BTreeMap::from([("sha256".to_owned(), checked.sha256.to_string())]),
-                )
-            }
-            Place::Git(source, checked) => {
-                let moved = self.moved.iter().find(|moved| moved.from == source.url);
-                annotations = fetched_from(moved.map(|moved| moved.to.as_str()));
-                let commit = ("gitCommit".to_owned(), checked.commit.to_string());
-                let tree = ("gitTree".to_owned(), checked.tree.to_string());
-                (
-                    format!("git+{}#{}", source.url, checked.commit),
-                    BTreeMap::from([commit, tree]),
-                )
-            }
-            Place::Source(relative) => {
-                let tree = tree::hash(&resolved(&relative, root)?)?.to_string();
-                let relative = if relative.as_os_str().is_empty() {
-                    Path::new(".")
-                } else {
-                    &relative
-                };
-                (
-                    format!("path:{}", relative.display()),
-                    BTreeMap::from([("gitTree".to_owned(), tree)]),
-                )
-            }
+        let descriptor = match self.place(package)? {
+            Place::Registry(checked) => registry_descriptor(package, checked),
+            Place::Git(source, checked) => self.git_descriptor(source, checked),
+            Place::Source(relative) => source_descriptor(&relative, root)?,
         };
         Ok(ResourceDescriptor {
             name: Some(package.spec()),
-            uri: Some(uri),
-            digest,
-            annotations,
+            ..descriptor
         })
     }
+
+    fn git_descriptor(&self, source: &GitSource, checked: &git::Checked) -> ResourceDescriptor {
+        let moved = self.moved.iter().find(|moved| moved.from == source.url);
+        let (commit, tree) = (checked.commit.to_string(), checked.tree.to_string());
+        ResourceDescriptor {
+            uri: Some(format!("git+{}#{commit}", source.url)),
+            digest: BTreeMap::from([
+                ("gitCommit".to_owned(), commit),
+                ("gitTree".to_owned(), tree),
+            ]),
+            annotations: fetched_from(moved.map(|moved| moved.to.as_str())),
+            ..ResourceDescriptor::default()
+        }
+    }
 }
 
-/// A folder of the source tree. It may be named through links, which lead to folders of the tree.
+fn registry_descriptor(package: &Package, checked: &vendor::Checked) -> ResourceDescriptor {
+    ResourceDescriptor {
+        uri: Some(purl(package, &checked.index)),
+        digest: sha256_set(&checked.sha256),
+        annotations: fetched_from(checked.fetched_from.as_deref()),
+        ..ResourceDescriptor::default()
+    }
+}
+
+fn source_descriptor(relative: &Path, root: &Path) -> Result<ResourceDescriptor, ToolchainError> {
+    let tree = tree::hash(&resolved(relative, root)?)?.to_string();
+    let shown = if relative.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        relative
+    };
+    Ok(ResourceDescriptor {
+        uri: Some(format!("path:{}", shown.display())),
+        digest: BTreeMap::from([("gitTree".to_owned(), tree)]),
+        ..ResourceDescriptor::default()
+    })
+}
+
+/// Returns a directory of the source tree, with its links resolved.
+///
+/// It may be named through links, as long as they lead to directories of the tree.
 fn resolved(relative: &Path, root: &Path) -> Result<PathBuf, ToolchainError> {
-    let (folder, root) = (root.join(relative).canonicalize()?, root.canonicalize()?);
-    if !folder.starts_with(root) {
+    let (directory, root) = (root.join(relative).canonicalize()?, root.canonicalize()?);
+    if !directory.starts_with(root) {
         return Err(ToolchainError::Io(io::ErrorKind::InvalidInput.into()));
     }
-    Ok(folder)
+    Ok(directory)
 }
 
-/// A package URL (purl-spec, type `cargo`); another registry than crates.io is its qualifier `repository_url`.
+/// Returns the package URL (purl-spec, type `cargo`); a registry other than crates.io is its
+/// qualifier `repository_url`.
 fn purl(package: &Package, index: &str) -> String {
     let plain = format!("pkg:cargo/{}@{}", package.name, encoded(&package.version));
     match index.strip_prefix("registry+").unwrap_or(index) {
@@ -127,22 +145,22 @@ fn purl(package: &Package, index: &str) -> String {
     }
 }
 
-/// Percent-encodes what purl-spec does not leave as it is.
+/// Percent-encodes the bytes that purl-spec does not leave as they are.
 fn encoded(text: &str) -> String {
-    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b".-_~:/".contains(byte);
-    text.bytes()
-        .map(|b| {
-            if plain(&b) {
-                char::from(b).to_string()
-            } else {
-                format!("%{b:02X}")
-            }
-        })
-        .collect()
+    let mut encoded = String::new();
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b".-_~:/".contains(&byte) {
+            encoded.push(char::from(byte));
+        } else {
+            encoded.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    encoded
 }
 
-fn is_below(path: &Path, folder: &Path) -> bool {
-    path.starts_with(folder)
+/// Returns whether `path` is `directory` or below it, without any `..`.
+fn is_below(path: &Path, directory: &Path) -> bool {
+    path.starts_with(directory)
         && path
             .components()
             .all(|component| component != Component::ParentDir)
@@ -171,13 +189,12 @@ mod tests {
             commit,
         };
         let git = git::Checked {
-            folder: "/kettle/cargo/git/checkouts/r-1/0101010".into(),
+            directory: "/kettle/cargo/git/checkouts/r-1/0101010".into(),
             commit,
             tree: commit,
         };
-        let folder = "/kettle/vendor/crates-io/a-1.0.0".into();
         let registry = vendor::Checked {
-            folder,
+            directory: "/kettle/vendor/crates-io/a-1.0.0".into(),
             index: index.into(),
             sha256: Sha256Digest::of(b"a"),
             fetched_from: None,

@@ -1,4 +1,8 @@
-//! What can go wrong with projects of cargo only, with the code that clients see.
+//! The errors that only projects of cargo have, with the codes that clients see.
+//!
+//! * In: the failures of this room's parts.
+//! * Out: one clause for the caller, and the stable code.
+//! * Never: a path of this machine, or output of a tool, in the text.
 
 use crate::digest::{GitOid, Sha256Digest};
 use crate::error_type::ErrorType;
@@ -10,97 +14,99 @@ use super::lockfile::LockfileError;
 /// Why a project of cargo cannot be built.
 #[derive(Debug, thiserror::Error)]
 pub enum CargoError {
-    /// The lockfile cannot be read.
+    /// The lockfile cannot be used.
     #[error("Cargo.lock cannot be used")]
     Lockfile(#[from] LockfileError),
     /// Cargo would have to change the lockfile.
     #[error("Cargo.lock does not fit the manifest: cargo would have to change it")]
     LockfileOutdated,
-    /// A package's bytes are not those of the lockfile.
-    #[error("the archive of {package} has sha256 {actual}, Cargo.lock says {expected}")]
+    /// The archive of a package has another digest than the lockfile.
+    #[error("the archive of {package} has sha256 {actual}, but {expected} in Cargo.lock")]
     Checksum {
-        /// `NAME@VERSION`.
+        /// The package, as `NAME@VERSION`.
         package: String,
-        /// In the lockfile.
+        /// The digest in the lockfile.
         expected: Sha256Digest,
-        /// Of the bytes.
+        /// The digest of the archive.
         actual: Sha256Digest,
     },
     /// Cargo itself found that a checksum differs.
     #[error("a dependency's checksum is not the one in Cargo.lock")]
     ChecksumByCargo,
-    /// A package's archive is refused.
+    /// The archive of a package is refused.
     #[error("the archive of {package} is refused")]
     Crate {
-        /// `NAME@VERSION`.
+        /// The package, as `NAME@VERSION`.
         package: String,
-        /// Why.
+        /// The reason for the refusal.
         source: ArchiveError,
     },
-    /// The server of a git dependency sends us elsewhere.
+    /// The server of a git dependency redirects to a URL that is not followed.
     #[error(transparent)]
     Redirect(#[from] RedirectError),
     /// A commit object is not the one that was locked.
-    #[error("the commit object of a git dependency has id {actual}, Cargo.lock says {expected}")]
+    #[error("the commit object of a git dependency has id {actual}, but {expected} in Cargo.lock")]
     Commit {
-        /// In the lockfile.
+        /// The id in the lockfile.
         expected: GitOid,
-        /// Of the bytes.
+        /// The id of the object's bytes.
         actual: GitOid,
     },
     /// A commit object names no tree.
     #[error("commit {commit} of a git dependency names no tree")]
     CommitWithoutTree {
-        /// The commit.
+        /// The commit that is locked.
         commit: GitOid,
     },
     /// A git dependency's files are not those of its commit.
     #[error(
-        "the files of git dependency {commit} have tree id {actual}, its commit says {expected} (submodules and \
-         attributes that change files are not supported)"
+        "the files of git dependency {commit} have tree id {actual}, but {expected} in its commit \
+         (submodules and attributes that change files are not supported)"
     )]
     Tree {
-        /// The locked commit.
+        /// The commit that is locked.
         commit: GitOid,
-        /// In the commit.
+        /// The tree id in the commit.
         expected: GitOid,
-        /// Of the files.
+        /// The tree id of the files.
         actual: GitOid,
     },
-    /// A package lies outside everything that was checked.
+    /// A package lies outside of all directories that were checked.
     #[error("package {package} lies outside the source and its locked dependencies")]
     Outside {
-        /// `NAME@VERSION`.
+        /// The package, as `NAME@VERSION`.
         package: String,
     },
     /// The workspace's root, where cargo looks for the lockfile, is not the source's.
     #[error(
-        "the source's workspace has its root, and so its lockfile, elsewhere than at the top of the source"
+        "the root of the source's workspace, and so its lockfile, is not at the top of the source"
     )]
     WorkspaceRoot,
-    /// The manifest cannot be used.
+    /// Cargo cannot read the manifest.
     #[error("cargo cannot read the project")]
     Manifest,
-    /// The project's cargo configuration is no TOML, or too long.
+    /// The project's cargo configuration is not TOML, or is too long.
     #[error("the source's cargo configuration cannot be read")]
     Configuration,
-    /// What cargo says of the commands that it runs is too long, or not as it says it.
+    /// Cargo printed a command that is too long or has an unknown form.
     #[error(
-        "what cargo says of the commands that it ran cannot be read, so the linker's arguments cannot be recorded"
+        "cargo's list of the commands that it ran cannot be read, so the linker's arguments cannot \
+         be recorded"
     )]
     Commands,
-    /// More than is recorded.
+    /// Build scripts give the linker more arguments than a statement records.
     #[error(
-        "build scripts give the linker more than {limit} bytes of arguments: a statement does not record that many"
+        "build scripts give the linker more than {limit} bytes of arguments: a statement does not \
+         record that many"
     )]
     LinkArguments {
-        /// The limit.
+        /// The limit that was exceeded, in bytes.
         limit: usize,
     },
 }
 
 impl CargoError {
-    /// The stable code.
+    /// Returns the stable code that clients see.
     pub fn error_type(&self) -> ErrorType {
         match self {
             Self::Lockfile(_)

@@ -1,7 +1,11 @@
-//! Makes a `CARGO_HOME` that holds the locked commits of git dependencies. Comes in: the one that the fetch phase left.
-//! Goes out: a fresh one, in which each checkout is a copy whose git tree id is the one that the locked commit names.
-//! Never: a repository that the fetch phase wrote; ours hold the commit objects and nothing else, which is all that an
-//! offline cargo asks of them, and its packages inherit from their workspace as usual.
+//! Fills a `CARGO_HOME` with the locked commits of git dependencies.
+//!
+//! * In: the `CARGO_HOME` that the fetch phase left.
+//! * Out: a fresh one, in which each checkout is a copy whose git tree id is the one that the
+//!   locked commit names.
+//! * Never: a repository that the fetch phase wrote. The repositories here have the commit objects
+//!   and nothing else: an offline cargo needs no more, and packages inherit from their workspace as
+//!   usual.
 //!
 //! A commit object is `tree HEX LF …` (git, Documentation/gitformat-loose); its id is SHA-1 over
 //! `commit SIZE NUL CONTENT`, and a loose object is the zlib stream of those same bytes.
@@ -21,49 +25,56 @@ use crate::toolchain::untrusted::Untrusted;
 use super::CargoError;
 use super::copy;
 
-/// Digits of a commit in the name of its checkout: git's default, which cargo finds again in a repository of one commit.
+/// How many digits of a commit the name of its checkout has: git's default, with which cargo finds
+/// the checkout again in a repository of one commit.
 const SHORT_ID_DIGITS: usize = 7;
 
-/// What cargo writes when a checkout is complete.
+/// The directory of all checkouts, in a `CARGO_HOME`.
+const CHECKOUTS: &str = "git/checkouts";
+
+/// The file that cargo writes when a checkout is complete.
 const COMPLETE: &str = ".cargo-ok";
 
 /// A checkout that the fetch phase left.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Checkout {
-    /// The repository's name in cargo's folders.
+    /// The repository's name in cargo's directories.
     pub repository: String,
-    /// The checkout's folder below it.
-    folder: String,
+    /// The checkout's directory below that of the repository.
+    directory: String,
+    /// The locked commit that the checkout claims to be.
     pub commit: GitOid,
 }
 
 /// A git dependency that was checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Checked {
-    /// Its folder in the sandbox.
-    pub folder: PathBuf,
+    /// The directory of the checkout in the sandbox.
+    pub directory: PathBuf,
+    /// The locked commit, whose object was hashed.
     pub commit: GitOid,
+    /// The tree id that was computed from the copied files.
     pub tree: GitOid,
 }
 
-/// Every checkout of `commit` below `fetched`; there is one for each URL that names the repository.
+/// Returns every checkout of `commit` below `fetched`, one for each URL that names the repository.
 ///
-/// A folder's name, the start of a commit, is a hint only: each checkout is checked before it is used.
+/// A directory's name, the beginning of a commit, is a hint only: each checkout is checked before
+/// it is used.
 pub(super) fn checkouts(fetched: &Path, commit: GitOid) -> io::Result<Vec<Checkout>> {
-    let all = Untrusted::open(fetched)?.folder("git/checkouts")?;
+    let all = Untrusted::open(fetched)?.directory(CHECKOUTS)?;
+    let id = commit.to_string();
     let mut found = Vec::new();
-    for repository in all
-        .names()?
-        .iter()
-        .filter_map(|name| name.to_str())
-        .filter(|name| is_repository(name))
-    {
-        let checkouts = all.folder(repository)?;
-        for folder in checkouts.names()?.iter().filter_map(|name| name.to_str()) {
-            if folder.len() >= SHORT_ID_DIGITS && commit.to_string().starts_with(folder) {
+    for name in all.names()? {
+        let Some(repository) = name.to_str().filter(|name| is_repository(name)) else {
+            continue;
+        };
+        let checkouts = all.directory(repository)?;
+        for directory in checkouts.names()?.iter().filter_map(|name| name.to_str()) {
+            if directory.len() >= SHORT_ID_DIGITS && id.starts_with(directory) {
                 found.push(Checkout {
                     repository: repository.to_owned(),
-                    folder: folder.to_owned(),
+                    directory: directory.to_owned(),
                     commit,
                 });
             }
@@ -72,7 +83,7 @@ pub(super) fn checkouts(fetched: &Path, commit: GitOid) -> io::Result<Vec<Checko
     Ok(found)
 }
 
-/// The tree that `content`, the raw commit object of `commit`, names.
+/// Returns the tree that `content`, the raw commit object of `commit`, names.
 pub(super) fn tree_of(commit: GitOid, content: &[u8]) -> Result<GitOid, CargoError> {
     let actual = GitOid::of_object("commit", content);
     if actual != commit {
@@ -81,14 +92,14 @@ pub(super) fn tree_of(commit: GitOid, content: &[u8]) -> Result<GitOid, CargoErr
             actual,
         });
     }
-    let line = content
-        .strip_prefix(b"tree ")
-        .and_then(|rest| rest.split(|&byte| byte == b'\n').next());
-    let tree = line.and_then(|line| std::str::from_utf8(line).ok()?.parse().ok());
-    tree.ok_or(CargoError::CommitWithoutTree { commit })
+    let first_line = content.split(|&byte| byte == b'\n').next();
+    first_line
+        .and_then(|line| line.strip_prefix(b"tree "))
+        .and_then(|tree| std::str::from_utf8(tree).ok()?.parse().ok())
+        .ok_or(CargoError::CommitWithoutTree { commit })
 }
 
-/// Copies a checkout into `home`, a `CARGO_HOME` of ours, and checks the copy against its commit.
+/// Copies a checkout into the fresh `CARGO_HOME` `home`, and compares the copy with its commit.
 pub(super) fn place(
     checkout: &Checkout,
     content: &[u8],
@@ -97,19 +108,17 @@ pub(super) fn place(
     epoch: u64,
 ) -> Result<Checked, ToolchainError> {
     let expected = tree_of(checkout.commit, content)?;
-    let id = checkout.commit.to_string();
-    let relative = Path::new("git/checkouts")
-        .join(&checkout.repository)
-        .join(&id[..SHORT_ID_DIGITS]);
+    let commit = checkout.commit;
+    let checkouts = Path::new(CHECKOUTS).join(&checkout.repository);
+    let relative = checkouts.join(&commit.to_string()[..SHORT_ID_DIGITS]);
     let target = home.join(&relative);
-    let source =
-        Untrusted::open(fetched)?.folder(Path::new("git/checkouts").join(&checkout.repository));
-    let source = source?.folder(&checkout.folder)?;
+    let source = Untrusted::open(fetched)?
+        .directory(&checkouts)?
+        .directory(&checkout.directory)?;
     fs::create_dir_all(&target)?;
     copy::folder(&source, &target, &[COMPLETE], epoch)?;
     let actual = tree::hash(&target)?;
     if actual != expected {
-        let commit = checkout.commit;
         return Err(CargoError::Tree {
             commit,
             expected,
@@ -117,27 +126,24 @@ pub(super) fn place(
         }
         .into());
     }
-    repository(
-        &home.join("git/db").join(&checkout.repository),
-        checkout.commit,
-        content,
-    )?;
-    repository(&target.join(".git"), checkout.commit, content)?;
+    let database = home.join("git/db").join(&checkout.repository);
+    write_repository(&database, commit, content)?;
+    write_repository(&target.join(".git"), commit, content)?;
     fs::write(target.join(COMPLETE), "")?;
     Ok(Checked {
-        folder: Path::new(CARGO_HOME).join(relative),
-        commit: checkout.commit,
+        directory: Path::new(CARGO_HOME).join(relative),
+        commit,
         tree: actual,
     })
 }
 
-/// Writes, or adds to, a repository that holds commit objects only.
-fn repository(folder: &Path, commit: GitOid, content: &[u8]) -> io::Result<()> {
+/// Creates, or adds to, a repository that has commit objects only.
+fn write_repository(directory: &Path, commit: GitOid, content: &[u8]) -> io::Result<()> {
     let id = commit.to_string();
-    let objects = folder.join("objects").join(&id[..2]);
+    let objects = directory.join("objects").join(&id[..2]);
     fs::create_dir_all(&objects)?;
-    fs::create_dir_all(folder.join("refs"))?;
-    fs::write(folder.join("HEAD"), format!("{id}\n"))?;
+    fs::create_dir_all(directory.join("refs"))?;
+    fs::write(directory.join("HEAD"), format!("{id}\n"))?;
     let mut object = ZlibEncoder::new(
         File::create(objects.join(&id[2..]))?,
         Compression::default(),
@@ -148,7 +154,7 @@ fn repository(folder: &Path, commit: GitOid, content: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// `NAME-HASH`, as cargo names a repository's folders.
+/// Returns whether `name` can be `NAME-HASH`, as cargo names a repository's directories.
 fn is_repository(name: &str) -> bool {
     !name.starts_with(['.', '-'])
         && name
@@ -160,7 +166,7 @@ fn is_repository(name: &str) -> bool {
 mod tests {
     use super::*;
 
-    /// A fetched home with one checkout of one file, and its commit object.
+    /// Returns a fetched home with one checkout of one file, and its commit object.
     fn fixture() -> (tempfile::TempDir, GitOid, Vec<u8>) {
         let home = tempfile::tempdir().unwrap();
         fs::create_dir_all(home.path().join("ours")).unwrap();
@@ -198,7 +204,7 @@ mod tests {
         let checked = place_in(home.path(), commit, &content).unwrap();
         let short = commit.to_string()[..7].to_owned();
         assert_eq!(
-            checked.folder,
+            checked.directory,
             Path::new("/kettle/cargo/git/checkouts/repo-1").join(&short)
         );
         let ours = home.path().join("ours/git/checkouts/repo-1").join(short);

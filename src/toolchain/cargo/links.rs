@@ -1,15 +1,17 @@
-//! What build scripts give to the linker: `rustc-link-arg` and its like, folders and names of libraries that are more than
-//! that to it, and the variables of `rustc-env` by which the linker is found.
+//! Records the influence of build scripts on the linker: `rustc-link-arg` and similar instructions,
+//! directories and names of libraries that the linker reads as more than that, and the variables of
+//! `rustc-env` by which the linker is found.
 //!
-//! - Comes in: what cargo itself says while it builds: the commands that it runs (`cargo build --verbose`, standard
-//!   error), and its message about each build script.
-//! - Goes out: a record for each package.
-//! - Never: the files in which cargo keeps what build scripts printed; any process of the build can change those.
+//! * In: cargo's own output while it builds: the commands that it runs (`cargo build --verbose`,
+//!   standard error), and its message about each build script.
+//! * Out: a record for each package.
+//! * Never: the files in which cargo keeps the output of build scripts; any process of the build
+//!   can change those.
 //!
-//! A build script cannot forge or hide a command: cargo keeps what it prints to itself. A macro can print a line like
-//! cargo's, and so add a record of arguments that were not given; it cannot take one away, and a line that cannot be read
-//! fails the build. A process that attacks cargo can hide them. It has the artifact's object files too, and needs no
-//! linker.
+//! A build script cannot forge or hide a command: cargo does not print the script's output. A macro
+//! can print a line like cargo's, and so add a record of arguments that were not given; it cannot
+//! remove one, and a line that cannot be read fails the build. A process that attacks cargo can
+//! hide arguments. It has the artifact's object files too, and needs no linker.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -23,16 +25,17 @@ use crate::sandbox::paths::SOURCE;
 use super::CargoError;
 use super::metadata::Metadata;
 
-/// Most bytes of arguments and variables that are recorded, of all packages together.
+/// The most bytes of arguments and variables that are recorded, for all packages together.
 const MAX_LINK_BYTES: usize = 64 << 10;
 
-/// How rustc's options for arguments of the linker begin, after `-C`.
+/// The beginnings of rustc's options for arguments of the linker, after `-C`.
 const OPTIONS: [&str; 2] = ["link-arg=", "link-args="];
 
-/// What can stand before a folder in which rustc looks for libraries (rustc book, "Command-line Arguments", `-L`).
+/// The prefixes that a directory can have in which rustc looks for libraries (rustc book,
+/// "Command-line Arguments", `-L`).
 const SEARCH_KINDS: [&str; 5] = ["all=", "crate=", "dependency=", "framework=", "native="];
 
-/// What was found so far.
+/// The influence on the linker that was found so far.
 pub struct Links<'a> {
     metadata: &'a Metadata,
     found: BTreeMap<String, Found>,
@@ -56,12 +59,12 @@ impl<'a> Links<'a> {
         }
     }
 
-    /// Notes that cargo said something that could not be read.
+    /// Takes note that cargo printed something that could not be read.
     pub(super) fn note_unreadable(&mut self) {
         self.is_unreadable = true;
     }
 
-    /// Takes the arguments of a compiler, as cargo shows them.
+    /// Takes the arguments of a compiler, as cargo prints them.
     pub(super) fn take_command(&mut self, shown: &[u8]) {
         let Some(words) = std::str::from_utf8(shown).ok().and_then(words) else {
             self.is_unreadable = true;
@@ -82,7 +85,7 @@ impl<'a> Links<'a> {
         }
     }
 
-    /// Takes what a build script set for the compiler of its package.
+    /// Takes the variables that a build script set for the compiler of its package.
     pub(super) fn take_variables(&mut self, package: &str, variables: Vec<(String, String)>) {
         let known = self
             .metadata
@@ -100,10 +103,10 @@ impl<'a> Links<'a> {
         }
     }
 
-    /// The records, by package.
+    /// Returns the records, sorted by package.
     ///
     /// # Errors
-    /// There is more than is recorded, or something that could not be read.
+    /// There are more arguments than a statement records, or some could not be read.
     pub fn records(self) -> Result<Vec<LinkRecord>, CargoError> {
         if self.is_unreadable {
             return Err(CargoError::Commands);
@@ -113,21 +116,17 @@ impl<'a> Links<'a> {
                 limit: MAX_LINK_BYTES,
             });
         }
-        let record = |(
-            package,
-            Found {
-                arguments,
-                environment,
-            },
-        ): (String, Found)| LinkRecord {
-            package,
-            arguments: arguments.into_iter().collect(),
-            environment,
-        };
-        Ok(self.found.into_iter().map(record).collect())
+        let found = self.found.into_iter();
+        Ok(found
+            .map(|(package, found)| LinkRecord {
+                package,
+                arguments: found.arguments.into_iter().collect(),
+                environment: found.environment,
+            })
+            .collect())
     }
 
-    /// Keeps nothing more once it is too much.
+    /// Counts `bytes`, and keeps nothing more once the limit is exceeded.
     fn take(&mut self, package: &str, bytes: usize, keep: impl FnOnce(&mut Found)) {
         self.bytes = self.bytes.saturating_add(bytes);
         if self.bytes <= MAX_LINK_BYTES {
@@ -135,7 +134,8 @@ impl<'a> Links<'a> {
         }
     }
 
-    /// The package of the crate that a command compiles; the crate's name where there is no such package.
+    /// Returns the package of the crate that a command compiles; the crate's name if no package is
+    /// known for it.
     fn package_of(&self, words: &[String]) -> String {
         let after = |flag: &str| {
             words
@@ -153,8 +153,10 @@ impl<'a> Links<'a> {
     }
 }
 
-/// What two words of a command, the first of which can also hold it alone, give to the linker beyond a library that is
-/// linked and a folder that has it.
+/// Returns the argument that an option of rustc gives to the linker, unless it is only a library or
+/// a directory that has libraries.
+///
+/// The value is the word after the option, or the rest of the option's own word.
 fn given(flag: &str, value: &str) -> Option<String> {
     let of = |option: &str| {
         if flag == option {
@@ -170,18 +172,20 @@ fn given(flag: &str, value: &str) -> Option<String> {
             .map(str::to_owned);
     }
     if let Some(path) = of("-L") {
-        let folder = SEARCH_KINDS
+        let directory = SEARCH_KINDS
             .iter()
             .find_map(|kind| path.strip_prefix(kind))
             .unwrap_or(path);
-        return is_search_path_an_argument(folder).then(|| folder.to_owned());
+        return is_search_path_an_argument(directory).then(|| directory.to_owned());
     }
     let name = of("-l")?.rsplit('=').next()?;
     Some(format!("-l{name}")).filter(|argument| can_displace_linker(argument))
 }
 
-/// The words of a command as cargo shows it: what is not plain stands in single quotes, a single quote and an exclamation
-/// mark outside of them behind a backslash (`shell_escape`). `None` when a quote has no end.
+/// Returns the words of a command as cargo prints it; `None` when a quote has no end.
+///
+/// A word that is not plain stands in single quotes; outside of them, a backslash precedes each
+/// single quote and exclamation mark (`shell_escape`).
 fn words(shown: &str) -> Option<Vec<String>> {
     let (mut words, mut word, mut is_quoted) = (Vec::new(), String::new(), false);
     let mut characters = shown.chars();
@@ -229,8 +233,8 @@ mod tests {
         );
     }
 
-    /// GCC reads each argument that begins with `@` as a file of arguments, also behind `-L`, as which rustc passes on
-    /// where a build script says that libraries are.
+    /// GCC reads each argument that begins with `@` as a file of arguments, also after `-L`, which
+    /// is how rustc passes on the directories that a build script names.
     #[test]
     fn folders_and_names_of_libraries_that_are_more_to_the_linker_are_recorded() {
         let shown = b"--crate-name my_tool src/main.rs -L dependency=/x -L native=@/x/arguments -L /y -Lnative=-B. \

@@ -1,5 +1,9 @@
-//! Reads `Cargo.lock`. Comes in: its bytes, versions 1 to 4. Goes out: each package with where it comes from and what
-//! its bytes must be. Never: a registry's package without a checksum, or a name that is no single path component.
+//! Reads `Cargo.lock`.
+//!
+//! * In: its bytes, versions 1 to 4.
+//! * Out: each package with its origin and the digest that identifies it there.
+//! * Never: a registry's package without a checksum, or with a name that is not a single path
+//!   component.
 
 use std::collections::BTreeMap;
 
@@ -7,115 +11,116 @@ use serde::Deserialize;
 
 use crate::digest::{GitOid, ParseDigestError, Sha256Digest};
 
-/// Newest version of the format that is read here.
+/// The newest version of the format that is read here.
 const MAX_LOCKFILE_VERSION: u32 = 4;
 
-/// How a lockfile names the registry that cargo knows by itself.
+/// The name, in a lockfile, of the registry that cargo knows by itself.
 pub(super) const CRATES_IO: &str = "registry+https://github.com/rust-lang/crates.io-index";
 
-/// Why a lockfile cannot be used.
+/// Why a `Cargo.lock` cannot be used.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum LockfileError {
-    /// Too long.
+    /// The lockfile is longer than its limit.
     #[error("the lockfile has more than {limit} bytes")]
     TooLong {
-        /// The limit.
+        /// The limit that was exceeded, in bytes.
         limit: u64,
     },
-    /// It is not UTF-8.
+    /// The lockfile is not UTF-8.
     #[error("the lockfile is not UTF-8")]
     Encoding,
-    /// It is no TOML, or not of this shape.
+    /// The lockfile is not TOML, or not of the expected form.
     #[error("the lockfile is not what cargo writes: {0}")]
     Shape(String),
-    /// A newer format.
+    /// The lockfile has a newer format.
     #[error("the lockfile has version {actual}, the newest known is {newest}")]
     Version {
-        /// The newest known.
+        /// The newest version that is known.
         newest: u32,
-        /// The lockfile's.
+        /// The version of the lockfile.
         actual: u32,
     },
-    /// A name or version that cannot be one.
+    /// A package has a name or version that no registry allows.
     #[error("the lockfile has a package with an impossible name or version: {0:?}")]
     Name(String),
     /// A package of a registry has no checksum.
     #[error("the lockfile has no checksum for {0}")]
     NoChecksum(String),
-    /// A checksum or commit is no digest.
+    /// A checksum or a commit cannot be read as a digest.
     #[error("the lockfile has a bad digest for {package}")]
     Digest {
-        /// `NAME@VERSION`.
+        /// The package, as `NAME@VERSION`.
         package: String,
-        /// Why.
+        /// The reason for the refusal.
         source: ParseDigestError,
     },
-    /// A package comes from somewhere unknown.
+    /// A package comes from an unknown kind of source.
     #[error(
-        "the lockfile takes {package} from {origin:?}, which is neither a registry nor a git repository"
+        "the lockfile takes {package} from {origin:?}, which is neither a registry nor a git \
+         repository"
     )]
     Origin {
-        /// `NAME@VERSION`.
+        /// The package, as `NAME@VERSION`.
         package: String,
-        /// As the lockfile says it.
+        /// The origin, as the lockfile writes it.
         origin: String,
     },
 }
 
-/// What a lockfile locks.
+/// The packages that a lockfile locks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lock {
-    /// In the lockfile's order.
+    /// The packages, in the order of the lockfile.
     pub packages: Vec<Locked>,
-    /// Git sources of patches that nothing uses: cargo looks at them all the same.
+    /// The git sources of patches that nothing uses: cargo reads them all the same.
     pub unused: Vec<GitSource>,
 }
 
-/// One package.
+/// One package that a lockfile locks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Locked {
-    /// One path component, if a registry has it.
+    /// The name; a single path component if the origin is a registry.
     pub name: String,
-    /// Likewise.
+    /// The version; a single path component if the origin is a registry.
     pub version: String,
-    /// Where it comes from.
+    /// The source that the package comes from.
     pub origin: Origin,
 }
 
-/// Where a package comes from.
+/// The source that a package comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// A folder of the source.
+    /// A directory of the source itself.
     Folder,
     /// A registry, as the lockfile writes it (`registry+URL`, `sparse+URL`).
     Registry {
-        /// As written.
+        /// The index, as the lockfile writes it.
         index: String,
-        /// Of the package's archive.
+        /// The digest of the package's archive.
         checksum: Sha256Digest,
     },
     /// A commit of a git repository.
     Git(GitSource),
 }
 
-/// `git+URL?branch=NAME#COMMIT`, taken apart.
+/// A commit of a git repository, which lockfiles write as `git+URL?branch=NAME#COMMIT`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GitSource {
-    /// Without `git+`, query and fragment.
+    /// The URL without `git+`, query and fragment.
     pub url: String,
-    /// `branch=…`, `tag=…` or `rev=…` as written; empty for the default branch.
+    /// The query, `branch=…`, `tag=…` or `rev=…` as written; empty for the default branch.
     pub query: String,
-    /// The fragment.
+    /// The locked commit, which is the fragment.
     pub commit: GitOid,
 }
 
 impl Locked {
-    /// `NAME@VERSION`.
+    /// Returns the package as `NAME@VERSION`.
     pub fn spec(&self) -> String {
         format!("{}@{}", self.name, self.version)
     }
 
-    /// The name of its archive, if a registry has it.
+    /// Returns the name of its archive in a registry, `NAME-VERSION.crate`.
     pub fn archive(&self) -> String {
         format!("{}-{}.crate", self.name, self.version)
     }
@@ -125,7 +130,7 @@ impl Lock {
     /// Reads a lockfile.
     ///
     /// # Errors
-    /// It is none, or something in it could not be checked.
+    /// The bytes are not a lockfile, or lock a package in a way that could not be checked.
     pub fn parse(bytes: &[u8]) -> Result<Self, LockfileError> {
         let text = std::str::from_utf8(bytes).map_err(|_| LockfileError::Encoding)?;
         let raw: RawLock =
@@ -153,7 +158,7 @@ impl Lock {
 }
 
 impl Origin {
-    /// The registry, as the lockfile writes it.
+    /// Returns the index of a registry, as the lockfile writes it.
     pub fn index(&self) -> Option<&str> {
         match self {
             Self::Registry { index, .. } => Some(index),
@@ -188,67 +193,77 @@ struct RawPackage {
 }
 
 impl RawPackage {
+    fn spec(&self) -> String {
+        format!("{}@{}", self.name, self.version)
+    }
+
+    /// Returns the package; `metadata` has the checksums of the first version of the format.
     fn locked(&self, metadata: &BTreeMap<String, String>) -> Result<Locked, LockfileError> {
-        let (name, version) = (self.name.clone(), self.version.clone());
-        let spec = format!("{name}@{version}");
         let origin = match &self.source {
             None => Origin::Folder,
             Some(index) if index.starts_with("registry+") || index.starts_with("sparse+") => {
-                if !is_component(&name) || !is_component(&version) {
-                    return Err(LockfileError::Name(spec));
-                }
-                let old = format!("checksum {name} {version} ({index})");
-                let checksum = self.checksum.as_ref().or_else(|| metadata.get(&old));
-                let checksum = checksum.ok_or_else(|| LockfileError::NoChecksum(spec.clone()))?;
-                let checksum = checksum.parse().map_err(|source| LockfileError::Digest {
-                    package: spec,
-                    source,
-                })?;
                 Origin::Registry {
                     index: index.clone(),
-                    checksum,
+                    checksum: self.registry_checksum(index, metadata)?,
                 }
             }
             Some(origin) => match self.git() {
                 Some(git) => Origin::Git(git?),
                 None => {
                     return Err(LockfileError::Origin {
-                        package: spec,
+                        package: self.spec(),
                         origin: origin.clone(),
                     });
                 }
             },
         };
         Ok(Locked {
-            name,
-            version,
+            name: self.name.clone(),
+            version: self.version.clone(),
             origin,
         })
     }
 
+    fn registry_checksum(
+        &self,
+        index: &str,
+        metadata: &BTreeMap<String, String>,
+    ) -> Result<Sha256Digest, LockfileError> {
+        if !is_component(&self.name) || !is_component(&self.version) {
+            return Err(LockfileError::Name(self.spec()));
+        }
+        let old = format!("checksum {} {} ({index})", self.name, self.version);
+        let checksum = self.checksum.as_ref().or_else(|| metadata.get(&old));
+        checksum
+            .ok_or_else(|| LockfileError::NoChecksum(self.spec()))?
+            .parse()
+            .map_err(|source| LockfileError::Digest {
+                package: self.spec(),
+                source,
+            })
+    }
+
+    /// Returns the git source; `None` if the package has another origin.
     fn git(&self) -> Option<Result<GitSource, LockfileError>> {
         let rest = self.source.as_deref()?.strip_prefix("git+")?;
-        let (place, commit) = rest.split_once('#').unwrap_or((rest, ""));
-        let (url, query) = place.split_once('?').unwrap_or((place, ""));
-        let source = |commit| GitSource {
-            url: url.to_owned(),
-            query: query.to_owned(),
-            commit,
-        };
-        let package = || format!("{}@{}", self.name, self.version);
-        Some(
-            commit
-                .parse()
-                .map(source)
-                .map_err(|source| LockfileError::Digest {
-                    package: package(),
-                    source,
-                }),
-        )
+        let (address, commit) = rest.split_once('#').unwrap_or((rest, ""));
+        let (url, query) = address.split_once('?').unwrap_or((address, ""));
+        Some(match commit.parse() {
+            Ok(commit) => Ok(GitSource {
+                url: url.to_owned(),
+                query: query.to_owned(),
+                commit,
+            }),
+            Err(source) => Err(LockfileError::Digest {
+                package: self.spec(),
+                source,
+            }),
+        })
     }
 }
 
-/// Registries allow these characters and no others, so that `NAME-VERSION` is a file name.
+/// Returns whether `text` has only the characters that registries allow, so that `NAME-VERSION` is
+/// a file name.
 fn is_component(text: &str) -> bool {
     !text.is_empty()
         && !text.starts_with('.')

@@ -1,6 +1,10 @@
-//! Tells what cargo says from a build's other output. Comes in: the chunks of a build. Goes out: the names of files
-//! that may be handed out, what the linker was given, and everything else to the log. Never: memory that grows with a
-//! line, or a message that is believed for more than which file to look at and what to record of the linker.
+//! Separates cargo's messages from the other output of a build.
+//!
+//! * In: the chunks of a build's output.
+//! * Out: the names of files that may be delivered, the arguments of the linker, and everything
+//!   else to the log.
+//! * Never: memory that grows with a line, or a message that is believed for more than which file
+//!   to look at and what to record about the linker.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -14,26 +18,28 @@ use crate::toolchain::lines::{self, HeldLine};
 use super::links::Links;
 use super::metadata::{CompilerArtifact, Metadata};
 
-/// Longest line that can be a message of cargo's, in bytes. Longer ones are ordinary output.
+/// The length of the longest line that can be a message of cargo, in bytes. A longer one is
+/// ordinary output.
 const MAX_MESSAGE_BYTES: usize = 256 << 10;
 
-/// Longest command of cargo's that is read, in bytes: what Linux takes as arguments.
+/// The length of the longest command that is read, in bytes: Linux takes no longer arguments.
 const MAX_COMMAND_BYTES: usize = 2 << 20;
 
-/// How every message of cargo's begins.
+/// The beginning of every message of cargo.
 const MESSAGE_START: &[u8] = b"{\"reason\":";
 
-/// How the message about a build script begins.
+/// The beginning of the message about a build script.
 const BUILD_SCRIPT_START: &[u8] = b"{\"reason\":\"build-script-executed\"";
 
-/// How cargo says that it runs a command, `--verbose`; the command and a backtick follow.
+/// The beginning of the line in which `cargo --verbose` shows a command; the command and a backtick
+/// follow.
 const COMMAND_START: &str = "     Running `";
 
-/// What cargo says with `--verbose` because its home is read-only, line by line: of no use to anybody.
+/// The lines that `cargo --verbose` prints because its home is read-only; they help no reader.
 const COMPLAINT: [&[u8]; 7] = [
     b"warning: failed to save last-use data\n",
-    b"This may prevent cargo from accurately tracking what is being used in its global cache. This information is used for \
-      automatically removing unused data in the cache.\n",
+    b"This may prevent cargo from accurately tracking what is being used in its global cache. \
+      This information is used for automatically removing unused data in the cache.\n",
     b"\n",
     b"unable to open database file: /kettle/cargo/.global-cache\n",
     b"\n",
@@ -41,23 +47,23 @@ const COMPLAINT: [&[u8]; 7] = [
     b"  Error code 14: unable to open database file\n",
 ];
 
-/// Takes a build's output.
+/// Reads the output of a build.
 pub struct Messages<'a> {
     metadata: &'a Metadata,
     log: &'a mut dyn Log,
     messages: HeldLine,
     commands: HeldLine,
-    /// How many lines of [`COMPLAINT`] are held back.
+    /// The number of lines of [`COMPLAINT`] that are held back.
     complaint: usize,
     names: BTreeSet<String>,
     links: Links<'a>,
 }
 
-/// What cargo said.
+/// The content of the messages of a build.
 pub struct Announced<'a> {
-    /// The names of files in `release`.
+    /// The names of files in `release` that may be delivered.
     pub names: BTreeSet<String>,
-    /// What the linker was given.
+    /// The arguments and variables that build scripts gave to the linker.
     pub links: Links<'a>,
 }
 
@@ -75,7 +81,7 @@ enum Message {
 }
 
 impl<'a> Messages<'a> {
-    /// Hands on to `log` what cargo does not say; `compiler` is the rustc that cargo runs.
+    /// Sends everything but cargo's messages to `log`; `compiler` is the rustc that cargo runs.
     pub fn new(metadata: &'a Metadata, compiler: &str, log: &'a mut dyn Log) -> Self {
         let command_start = format!("{COMMAND_START}{compiler} ");
         let mut commands = HeldLine::new(command_start, MAX_COMMAND_BYTES);
@@ -91,10 +97,10 @@ impl<'a> Messages<'a> {
         }
     }
 
-    /// What cargo said, after the last chunk.
+    /// Returns the content of the messages, after the last chunk.
     ///
     /// # Errors
-    /// The log takes nothing more.
+    /// The log cannot take the rest of the output.
     pub fn finish(mut self) -> io::Result<Announced<'a>> {
         self.end_message()?;
         self.end_command()?;
@@ -105,6 +111,7 @@ impl<'a> Messages<'a> {
         })
     }
 
+    /// Takes a part of a line: held back while the line can still be a message.
     fn part(&mut self, stream: Stream, part: &[u8]) -> io::Result<()> {
         let held = if stream == Stream::Stdout {
             &mut self.messages
@@ -113,13 +120,13 @@ impl<'a> Messages<'a> {
         };
         let was_held = held.is_held();
         let passed = held.take(part);
-        let read = if stream == Stream::Stdout {
+        let recorded = if stream == Stream::Stdout {
             BUILD_SCRIPT_START
         } else {
             &held.start
         };
-        // What would have been read, were it not longer than the limit.
-        if was_held && passed.starts_with(read) {
+        // A line that would have been recorded is longer than the limit.
+        if was_held && passed.starts_with(recorded) {
             self.links.note_unreadable();
         }
         if passed.is_empty() {
@@ -131,13 +138,14 @@ impl<'a> Messages<'a> {
         self.log.output(stream, &passed)
     }
 
-    /// Takes a whole line that is the next one of the complaint, which is dropped with its last one.
+    /// Takes a whole line that is the next one of [`COMPLAINT`], which is dropped after its last
+    /// line.
     fn hold_complaint(&mut self) {
         self.complaint = (self.complaint + 1) % COMPLAINT.len();
         self.commands.exact = COMPLAINT[self.complaint];
     }
 
-    /// Hands on what began like the complaint and is something else.
+    /// Sends the held lines to the log: they began like [`COMPLAINT`], and something else follows.
     fn release_complaint(&mut self) -> io::Result<()> {
         for line in &COMPLAINT[..std::mem::take(&mut self.complaint)] {
             self.log.output(Stream::Stderr, line)?;
@@ -168,15 +176,12 @@ impl<'a> Messages<'a> {
             self.hold_complaint();
             return Ok(());
         }
-        if !line.is_empty() {
-            self.release_complaint()?;
+        if line.is_empty() {
+            return Ok(());
         }
+        self.release_complaint()?;
         let Some(rest) = line.strip_prefix(self.commands.start.as_slice()) else {
-            return if line.is_empty() {
-                Ok(())
-            } else {
-                self.log.output(Stream::Stderr, &line)
-            };
+            return self.log.output(Stream::Stderr, &line);
         };
         match rest.strip_suffix(b"\n").unwrap_or(rest).strip_suffix(b"`") {
             Some(arguments) => self.links.take_command(arguments),
@@ -224,7 +229,7 @@ mod tests {
         )
     }
 
-    /// What is recorded of the linker, and what the log has.
+    /// Returns the records about the linker, and the text of the log.
     fn run_commands(output: &[u8], size: usize) -> (Result<Vec<LinkRecord>, CargoError>, String) {
         let metadata = Metadata::parse(METADATA.as_bytes()).unwrap();
         let mut log = Recorded::default();

@@ -1,6 +1,8 @@
-//! What cargo says about a project before anything of it runs. Comes in: the answers of `cargo metadata` and `cargo
-//! tree`. Goes out: the packages with their folders and targets, and which of them a build compiles. Never: a fact
-//! that code of the project could have printed.
+//! Reads cargo's description of a project, before any code of the project runs.
+//!
+//! * In: the output of `cargo metadata` and `cargo tree`.
+//! * Out: the packages with their directories and targets, and which of them a build compiles.
+//! * Never: a fact that code of the project could have printed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -12,30 +14,30 @@ use crate::toolchain::ToolchainError;
 
 use super::CargoError;
 
-/// Kinds of target whose files are handed out.
+/// The kinds of target whose files are delivered.
 const DELIVERED: [&str; 4] = ["bin", "cdylib", "dylib", "staticlib"];
 
-/// Kinds of target that are handed out when there is no other.
+/// The kinds of target whose files are delivered when the project has no other.
 const LIBRARIES: [&str; 3] = ["lib", "rlib", "proc-macro"];
 
-/// The answer of `cargo metadata`, the members that we use.
+/// The members of the output of `cargo metadata` that are used here.
 #[derive(Debug, Deserialize)]
 pub struct Metadata {
-    /// All of them, dependencies too.
+    /// All packages, including the dependencies.
     pub packages: Vec<Package>,
     #[serde(rename = "workspace_default_members")]
     default_members: BTreeSet<String>,
     workspace_root: PathBuf,
 }
 
-/// One package.
+/// One package of the project or one of its dependencies.
 #[derive(Debug, Deserialize)]
 pub struct Package {
-    /// Cargo's own, opaque.
+    /// Cargo's own id, which is opaque.
     pub id: String,
-    /// As the manifest has it.
+    /// The name, as the manifest has it.
     pub name: String,
-    /// Likewise.
+    /// The version, as the manifest has it.
     pub version: String,
     source: Option<String>,
     manifest_path: String,
@@ -47,20 +49,22 @@ struct Target {
     name: String,
     kind: BTreeSet<String>,
     crate_types: BTreeSet<String>,
-    /// In the sandbox.
+    /// The root of the crate, as the sandbox sees it.
     #[serde(default)]
     src_path: PathBuf,
 }
 
 impl Metadata {
-    /// Reads the answer of `cargo metadata`. Cargo takes the lockfile from the workspace's root: elsewhere than at the
-    /// source's, it would be another one than was read here.
+    /// Reads the output of `cargo metadata`.
+    ///
+    /// Cargo takes the lockfile from the workspace's root: if that were not the source's, it would
+    /// be another lockfile than the one that was read here.
     ///
     /// # Errors
-    /// It is no such answer, or of another workspace.
-    pub fn parse(answer: &[u8]) -> Result<Self, ToolchainError> {
+    /// The output cannot be read, or is of a workspace with another root.
+    pub fn parse(output: &[u8]) -> Result<Self, ToolchainError> {
         let metadata: Self =
-            serde_json::from_slice(answer).map_err(|_| ToolchainError::Answer {
+            serde_json::from_slice(output).map_err(|_| ToolchainError::Answer {
                 tool: "cargo metadata",
             })?;
         if metadata.workspace_root != Path::new(SOURCE) {
@@ -69,19 +73,19 @@ impl Metadata {
         Ok(metadata)
     }
 
-    /// Whether `package` is one that the build is asked for.
+    /// Returns whether the build is for `package` itself, and not only for what depends on it.
     pub fn is_default_member(&self, package: &Package) -> bool {
         self.default_members.contains(&package.id)
     }
 
-    /// The packages that the build is asked for.
+    /// Returns the packages that the build is for.
     pub fn default_members(&self) -> impl Iterator<Item = &Package> {
         self.packages
             .iter()
             .filter(|package| self.is_default_member(package))
     }
 
-    /// The package that has a target of this crate's name, which starts at `source`.
+    /// Returns the package that has a target with this crate's name and the root `source`.
     pub(super) fn package_of(&self, crate_name: &str, source: &Path) -> Option<&Package> {
         let is_target = |target: &Target| {
             target.name.replace('-', "_") == crate_name && target.src_path.as_path() == source
@@ -91,7 +95,7 @@ impl Metadata {
             .find(|package| package.targets.iter().any(is_target))
     }
 
-    /// Whether the build makes libraries for Rust and nothing else.
+    /// Returns whether the build makes libraries for Rust and nothing else.
     pub fn is_library_only(&self) -> bool {
         !self
             .default_members()
@@ -99,127 +103,139 @@ impl Metadata {
             .any(Target::is_delivered)
     }
 
-    /// The packages of which `tree` (the answer of `cargo tree`) has a line: `NAME vVERSION …`.
+    /// Returns the packages that have a line `NAME vVERSION …` in the output of `cargo tree`.
     ///
     /// # Errors
-    /// A line names no package.
+    /// A line names no known package.
     pub fn used(&self, tree: &[u8]) -> Result<Vec<&Package>, ToolchainError> {
         let unreadable = || ToolchainError::Answer { tool: "cargo tree" };
         let tree = std::str::from_utf8(tree).map_err(|_| unreadable())?;
-        // Blank lines stand between the trees of several members.
+        // Blank lines separate the trees of several members.
         let lines: BTreeSet<&str> = tree.lines().filter(|line| !line.is_empty()).collect();
         let mut used = BTreeMap::new();
         for line in lines {
-            let mut named = self
-                .packages
-                .iter()
+            let packages = self.packages.iter();
+            let named: Vec<_> = packages
                 .filter(|package| package.is_named_by(line))
-                .peekable();
-            named.peek().ok_or_else(unreadable)?;
-            used.extend(
-                named.map(|package| ((&package.name, &package.version, &package.id), package)),
-            );
+                .collect();
+            if named.is_empty() {
+                return Err(unreadable());
+            }
+            for package in named {
+                used.insert((&package.name, &package.version, &package.id), package);
+            }
         }
         Ok(used.into_values().collect())
     }
 
-    /// The names of the files in `release` that a `compiler-artifact` message may announce, none when the message is
-    /// of no target that exists, or of one that is not handed out.
+    /// Returns the names of the files in `release` that a `compiler-artifact` message may announce.
+    ///
+    /// There are none when the message names an unknown target, or one that is not delivered.
     pub fn announced(&self, message: &CompilerArtifact) -> Vec<String> {
         let library_only = self.is_library_only();
-        let package = self
-            .default_members()
-            .find(|package| package.id == message.package_id);
-        let target = package.and_then(|package| {
-            package.targets.iter().find(|target| {
-                target.name == message.target.name && target.kind == message.target.kind
-            })
-        });
-        let Some(target) =
-            target.filter(|target| target.is_delivered() || (library_only && target.is_library()))
-        else {
+        let Some(target) = self.target_of(message) else {
             return Vec::new();
         };
+        if !target.is_delivered() && !(library_only && target.is_library()) {
+            return Vec::new();
+        }
         let possible = target.file_names(library_only);
         let release = Path::new(TARGET).join("release");
-        let announced = message
-            .filenames
-            .iter()
-            .map(Path::new)
-            .filter(|path| path.parent() == Some(&release));
-        let names = announced.filter_map(|path| path.file_name()?.to_str());
+        let mut names = Vec::new();
+        for path in message.filenames.iter().map(Path::new) {
+            let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
+                continue;
+            };
+            if path.parent() == Some(&release) && possible.iter().any(|possible| possible == name) {
+                names.push(name.to_owned());
+            }
+        }
         names
-            .filter(|name| possible.iter().any(|possible| possible == name))
-            .map(str::to_owned)
-            .collect()
+    }
+
+    /// Returns the target of a default member that a message is about.
+    fn target_of(&self, message: &CompilerArtifact) -> Option<&Target> {
+        let package = self
+            .default_members()
+            .find(|package| package.id == message.package_id)?;
+        let wanted = &message.target;
+        package
+            .targets
+            .iter()
+            .find(|target| target.name == wanted.name && target.kind == wanted.kind)
     }
 }
 
 impl Package {
-    /// `NAME@VERSION`.
+    /// Returns the package as `NAME@VERSION`.
     pub fn spec(&self) -> String {
         format!("{}@{}", self.name, self.version)
     }
 
-    /// The package's folder in the sandbox.
-    pub fn folder(&self) -> &Path {
+    /// Returns the directory of the package in the sandbox.
+    pub fn directory(&self) -> &Path {
         Path::new(&self.manifest_path)
             .parent()
             .unwrap_or(Path::new("/"))
     }
 
-    /// Whether a line of `cargo tree` means this package, and not another one of the same name and version: a folder's
-    /// goes on with `(FOLDER)`, a repository's with `(URL#COMMIT)`, the commit cut, a registry's with neither; each after
-    /// `(proc-macro)`, if it is one.
+    /// Returns whether a line of `cargo tree` means this package, and not another one of the same
+    /// name and version.
+    ///
+    /// After the version, and after `(proc-macro)` if it is one, the line of a directory goes on
+    /// with `(DIRECTORY)`, that of a repository with `(URL#COMMIT)`, the commit cut, and that of a
+    /// registry with neither.
     fn is_named_by(&self, line: &str) -> bool {
         let rest = line.strip_prefix(&format!("{} v{}", self.name, self.version));
         let Some(rest) = rest.filter(|rest| rest.is_empty() || rest.starts_with(' ')) else {
             return false;
         };
         let rest = rest.strip_prefix(" (proc-macro)").unwrap_or(rest);
-        let place = rest.strip_prefix(" (").unwrap_or_default();
-        let commit = place
+        let origin = rest.strip_prefix(" (").unwrap_or_default();
+        let Some(source) = self.source.as_deref() else {
+            let directory = self.directory().to_string_lossy();
+            return origin
+                .strip_prefix(&*directory)
+                .is_some_and(|rest| rest.starts_with(')'));
+        };
+        if origin.starts_with('/') {
+            return false;
+        }
+        let commit = origin
             .split_once(')')
-            .and_then(|(place, _)| Some(place.rsplit_once('#')?.1));
-        let is_folder = place.starts_with('/');
-        match self.source.as_deref() {
-            None => place
-                .strip_prefix(&*self.folder().to_string_lossy())
-                .is_some_and(|rest| rest.starts_with(')')),
-            Some(source) => match source
-                .strip_prefix("git+")
-                .map(|source| source.rsplit_once('#'))
-            {
-                Some(locked) => {
-                    !is_folder
-                        && locked
-                            .zip(commit)
-                            .is_some_and(|((_, all), cut)| all.starts_with(cut))
-                }
-                None => !is_folder && commit.is_none(),
-            },
+            .and_then(|(address, _)| address.rsplit_once('#'))
+            .map(|(_, commit)| commit);
+        match (source.strip_prefix("git+"), commit) {
+            (None, commit) => commit.is_none(),
+            (Some(_), None) => false,
+            (Some(locked), Some(cut)) => locked
+                .rsplit_once('#')
+                .is_some_and(|(_, all)| all.starts_with(cut)),
         }
     }
 
-    /// The name of the file that `cargo package` makes.
+    /// Returns the name of the file that `cargo package` creates.
     pub fn crate_name(&self) -> String {
         format!("{}-{}.crate", self.name, self.version)
     }
 }
 
 impl Target {
+    /// Returns whether the files of the target are always delivered.
     fn is_delivered(&self) -> bool {
         self.kind
             .iter()
             .any(|kind| DELIVERED.contains(&kind.as_str()))
     }
 
+    /// Returns whether the files of the target are delivered in a project of libraries only.
     fn is_library(&self) -> bool {
         self.kind
             .iter()
             .any(|kind| LIBRARIES.contains(&kind.as_str()))
     }
 
+    /// Returns the names that the delivered files of the target have.
     fn file_names(&self, library_only: bool) -> Vec<String> {
         let stem = self.name.replace('-', "_");
         let of = |kind: &str| match kind {
@@ -237,7 +253,7 @@ impl Target {
     }
 }
 
-/// Cargo's message about one compiled target, the members that we use.
+/// The members of cargo's message about one compiled target that are used here.
 #[derive(Debug, Deserialize)]
 pub struct CompilerArtifact {
     package_id: String,

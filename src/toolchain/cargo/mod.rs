@@ -1,16 +1,47 @@
-//! The cargo pipeline: fetch with network, check, build without. Comes in: [`Detected`]. Goes out: [`Fetched`], then
-//! [`Built`]. Never: code of the project while there is a network, a dependency that was not unpacked by us from bytes
-//! with the locked digest, or a cargo that reads the project's own configuration.
+//! Builds a cargo project: fetches with a network, checks, and builds without one.
 //!
-//! | step | command | network | sees of dependencies |
+//! * In: [`Detected`].
+//! * Out: [`Fetched`], then [`Built`].
+//! * Never: code of the project while there is a network, a dependency that was not unpacked here
+//!   from bytes with the locked digest, or a cargo that reads the project's own configuration.
+//!
+//! | step | command | network | dependencies that it sees |
 //! |---|---|---|---|
-//! | ask | `git ls-remote` for each repository | yes | nothing: it finds out where a server redirects to |
+//! | ask | `git ls-remote` for each repository | yes | none: it finds out where a server redirects |
 //! | fetch | `cargo fetch` | yes | downloads them; skipped when the lockfile names none |
-//! | fetch again | the same, for one archive | yes | once for each archive, where a registry redirected |
-//! | check | `git cat-file` for each git dependency | no | nothing that it says is believed unhashed |
-//! | inspect | `cargo metadata`, `cargo tree` | no | what was checked, read-only |
+//! | fetch again | the same, for one archive | yes | for each archive, if a registry redirected |
+//! | check | `git cat-file` for each git dependency | no | the downloads; its output is hashed |
+//! | inspect | `cargo metadata`, `cargo tree` | no | the checked ones, read-only |
 //! | build | `cargo build` | no | the same |
 //! | package | `cargo package`, for libraries only | no | the same |
+//!
+//! # How a dependency becomes an input of the build
+//!
+//! No directory that `cargo fetch` wrote is ever mounted into the build. In order:
+//!
+//! 1. `lockfile` reads `Cargo.lock`, and `config` reads the project's cargo configuration. Settings
+//!    that cannot replace the toolchain become `--config` arguments of every command; the log names
+//!    the others. Cargo itself does not find the configuration, because `plan` gives each command a
+//!    working directory outside of the source.
+//! 2. `cargo fetch` fills a `CARGO_HOME` that only this step writes. `redirects` reads cargo's
+//!    trace meanwhile: if a registry redirected, each archive is fetched again, alone, so that its
+//!    last URL is known.
+//! 3. `git` hashes the object of each locked commit, copies the checkout into the fresh
+//!    `CARGO_HOME` of the build, and compares the tree id of the copy. `vendor` unpacks each
+//!    archive into a directory source, and compares the digest of the same bytes with the lockfile.
+//!    Then the `CARGO_HOME` of the fetch is removed.
+//! 4. `metadata` reads from cargo which packages the build will compile, before any code of the
+//!    project runs. `dependencies` finds the checked directory of each; a package that lies
+//!    elsewhere ends the job.
+//! 5. `cargo build` runs code of the project for the first time. `messages` reads cargo's own lines
+//!    out of its output: the names of artifacts, and for `links` the arguments of the linker. They
+//!    are believed for no more than that: `metadata` knows which names a target can have.
+//! 6. After everything in the sandbox is dead, `collect` copies the artifacts and hashes the
+//!    copies.
+//!
+//! Every command passes through `plan`, which describes it as a value, and its output through
+//! `answer` or `messages`. `answer` also recognises cargo's own errors, such as a lockfile that
+//! would have to be changed, and turns them into a [`CargoError`].
 
 mod answer;
 mod collect;
@@ -37,7 +68,7 @@ use std::path::{Path, PathBuf};
 use crate::blocking::blocking;
 use crate::error_type::ErrorType;
 use crate::presence::there;
-use crate::sandbox::{CommandSpec, remove_folder};
+use crate::sandbox::{CommandSpec, remove_directory};
 use crate::source::redirect::Endpoint;
 use crate::source::repository::redirect;
 use crate::source::{RepositoryUrl, SourceTree};
@@ -113,7 +144,7 @@ pub async fn fetch(
     };
     let (mut moved, mut redirects, mut command) = (Vec::new(), Redirects::new(), Vec::new());
     if !needs.is_empty() {
-        context.runner.make_writable_folder(&folders.fetch)?;
+        context.runner.make_writable_directory(&folders.fetch)?;
         moved = find_moved(&needs, context, log).await?;
         let spec = plan.fetch(&folders, &moved, &needs.plain_hosts(), context.limits.fetch);
         command.clone_from(&spec.argv);
@@ -130,7 +161,7 @@ pub async fn fetch(
     let epoch = tree.epoch();
     let registries = blocking(move || {
         let checked = vendor.make(&folders.fetch, &redirects, &folders.vendor, epoch)?;
-        remove_folder(&folders.fetch)?;
+        remove_directory(&folders.fetch)?;
         Ok::<_, ToolchainError>(checked)
     });
     let checked = Checked {
@@ -172,7 +203,7 @@ pub async fn build(
     let folders = Folders::of(context.folder);
     let (metadata, used) = inspect(&plan, &folders, &checked, context, log).await?;
 
-    context.runner.make_writable_folder(&folders.target)?;
+    context.runner.make_writable_directory(&folders.target)?;
     let spec = plan.build(&folders, context.limits.build);
     let mut messages = Messages::new(&metadata, &context.toolchain.program("rustc"), log);
     let exit = context.runner.run(&spec, &mut messages).await?;
@@ -318,7 +349,7 @@ async fn pack(
     context: &Context<'_>,
     log: &mut dyn Log,
 ) -> Result<Vec<String>, ToolchainError> {
-    context.runner.make_writable_folder(&folders.package)?;
+    context.runner.make_writable_directory(&folders.package)?;
     let unpublished = unpublished(plan, folders, log).await?;
     let plan = Plan {
         source: unpublished.as_deref().unwrap_or(plan.source),

@@ -1,6 +1,9 @@
-//! What is run for a cargo project, as values. Comes in: a toolchain, the job's folders, the settings that were carried
-//! over. Goes out: one [`CommandSpec`] a command. Never: a path or a variable of this machine inside the sandbox; every
-//! job sees the same places, so that the same source gives the same bytes.
+//! Describes, as values, the commands that are run for a cargo project.
+//!
+//! * In: a toolchain, the job's directories, the settings that were carried over.
+//! * Out: one [`CommandSpec`] for each command.
+//! * Never: a path or a variable of this machine inside the sandbox; every job sees the same paths,
+//!   so that the same source gives the same bytes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -13,82 +16,91 @@ use crate::toolchain::{ARTIFACTS_FOLDER, Toolchain};
 
 use super::redirects;
 
-/// Wall-clock limit of a command that only reads the project.
+/// The wall-clock limit of a command that only reads the project.
 const INSPECT_TIME: Duration = Duration::from_secs(120);
 
-/// Wall-clock limit of one question to the server of a repository.
+/// The wall-clock limit of one request to the server of a repository.
 pub(super) const ASK_TIME: Duration = Duration::from_secs(120);
 
-/// Settings of the git that cargo runs, beside those of every fetch: the other protocols that cargo's own library knows and
-/// that need no other program, and no proxy, which [`NOWHERE`] is for cargo alone.
+/// Settings of the git that cargo runs, beside those of every fetch.
+///
+/// They allow the other protocols that cargo's own library knows and that need no other program,
+/// and turn the proxy off: [`NOWHERE`] is for cargo alone.
 const GIT_SETTINGS: [(&str, &str); 3] = [
     ("http.proxy", ""),
     ("protocol.file.allow", "always"),
     ("protocol.git.allow", "always"),
 ];
 
-/// The proxy of plain http, of a kind that there is not, so that cargo reaches nobody by it (curl, `http_proxy`): a registry
-/// can send cargo anywhere for an archive, but only over https. Cargo's message shows this text.
+/// The proxy of plain http, of a kind that does not exist, so that cargo reaches no host by it
+/// (curl, `http_proxy`).
+///
+/// A registry can redirect cargo anywhere for an archive, but only over https. Cargo's message
+/// shows this text.
 const NOWHERE: &str = "plain-http-is-not-followed://nowhere";
 
 /// A repository that its server has at another URL, on the same host, port and scheme.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Moved {
-    /// As the lockfile names it.
+    /// The URL that the lockfile has.
     pub from: String,
-    /// Where it is.
+    /// The URL that the server redirects to.
     pub to: String,
 }
 
-/// What all commands of one job share.
+/// The values that all commands of one job share.
 pub(super) struct Plan<'a> {
+    /// The toolchain that the commands run.
     pub toolchain: &'a Toolchain,
-    /// The source tree on this machine.
+    /// The path of the source tree on this machine.
     pub source: &'a Path,
+    /// The value of `SOURCE_DATE_EPOCH`, in seconds.
     pub epoch: u64,
-    /// `key=value` for `--config`.
+    /// The arguments of `--config`, each `key=value`.
     pub settings: &'a [String],
 }
 
-/// The job's folders on this machine, each seen by some sandbox.
+/// The directories of one job on this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Folders {
-    /// `CARGO_HOME` of the fetch phase, written by the sandbox.
+    /// The `CARGO_HOME` of the fetch phase, which the sandbox writes.
     pub fetch: PathBuf,
-    /// Checked packages.
+    /// The directory sources with the checked packages of registries.
     pub vendor: PathBuf,
-    /// `CARGO_HOME` of the build, written by us.
+    /// The `CARGO_HOME` of the build, which no sandbox writes.
     pub home: PathBuf,
-    /// Written by the build.
+    /// The target directory, which the build writes.
     pub target: PathBuf,
-    /// Written while a library is packed: what the build wrote does not come near it.
+    /// The target directory of `cargo package`, which sees nothing that the build wrote.
     pub package: PathBuf,
-    /// The source as it is packed, where it cannot be packed as it is.
+    /// The copy of a source that cannot be packed as it is.
     pub unpublished: PathBuf,
-    /// Copies of what is handed out. No sandbox sees it.
+    /// The copies of the artifacts, which no sandbox sees.
     pub artifacts: PathBuf,
 }
 
 impl Folders {
+    /// Returns the directories of the job in the directory `job`.
     pub fn of(job: &Path) -> Self {
-        let folder = |name| job.join(name);
         Self {
-            fetch: folder("cargo-fetch"),
-            vendor: folder("vendor"),
-            home: folder("cargo-home"),
-            target: folder("target"),
-            package: folder("package"),
-            unpublished: folder("unpublished"),
-            artifacts: folder(ARTIFACTS_FOLDER),
+            fetch: job.join("cargo-fetch"),
+            vendor: job.join("vendor"),
+            home: job.join("cargo-home"),
+            target: job.join("target"),
+            package: job.join("package"),
+            unpublished: job.join("unpublished"),
+            artifacts: job.join(ARTIFACTS_FOLDER),
         }
     }
 }
 
 impl Plan<'_> {
-    /// Downloads what the lockfile names, for all platforms: a directory source has to hold every package.
+    /// Downloads the packages that the lockfile names, for all platforms: a directory source must
+    /// have every package.
     ///
-    /// Repositories are fetched by git itself and not by cargo's library: it can be told to follow no redirect. Those
-    /// that their servers have `moved` are asked for where they are. `plain` are the hosts that cargo reaches by plain http.
+    /// Repositories are fetched by git itself and not by cargo's library, because git can be told
+    /// to follow no redirect. Those that their servers have `moved` are fetched from the new URL.
+    /// `plain` are the hosts that cargo reaches by plain http.
     pub fn fetch(
         &self,
         folders: &Folders,
@@ -102,13 +114,10 @@ impl Plan<'_> {
         spec.network = Network::Fetch;
         spec.environment
             .insert("CARGO_NET_GIT_FETCH_WITH_CLI".to_owned(), "true".to_owned());
-        spec.environment.extend(
-            git_rules::ENVIRONMENT.map(|(name, value)| (name.to_owned(), value.to_owned())),
-        );
+        spec.environment.extend(owned(git_rules::ENVIRONMENT));
         spec.environment.extend(git_settings(moved));
         spec.environment.extend(proxies(plain));
-        spec.environment
-            .extend(redirects::TRACE.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        spec.environment.extend(owned(redirects::TRACE));
         spec
     }
 
@@ -127,13 +136,13 @@ impl Plan<'_> {
         self.command(argv.to_vec(), vec![home], INSPECT_TIME, Phase::Offline)
     }
 
-    /// Prints every package with its targets and its folder.
+    /// Prints every package with its targets and its directory.
     pub fn metadata(&self, folders: &Folders) -> CommandSpec {
         let argv = self.cargo("metadata", &["--locked", "--offline", "--format-version=1"]);
         self.command(argv, self.inputs(folders), INSPECT_TIME, Phase::Offline)
     }
 
-    /// Prints the packages that `build` will compile, one a line.
+    /// Prints the packages that `build` will compile, one on each line.
     pub fn tree(&self, folders: &Folders) -> CommandSpec {
         let fixed = [
             "--locked",
@@ -173,6 +182,7 @@ impl Plan<'_> {
         )
     }
 
+    /// Returns a command that writes `target`.
     fn writing(
         &self,
         argv: Vec<String>,
@@ -185,6 +195,7 @@ impl Plan<'_> {
         self.command(argv, mounts, limit, Phase::Offline)
     }
 
+    /// Returns the mounts of the checked dependencies.
     fn inputs(&self, folders: &Folders) -> Vec<Mount> {
         vec![
             Mount::new(&folders.home, CARGO_HOME, Access::ReadOnly),
@@ -192,6 +203,7 @@ impl Plan<'_> {
         ]
     }
 
+    /// Returns the words of a cargo command: subcommand, `fixed`, manifest, settings.
     fn cargo(&self, subcommand: &str, fixed: &[&str]) -> Vec<String> {
         let mut argv = vec![self.toolchain.program("cargo"), subcommand.to_owned()];
         argv.extend(fixed.iter().map(|&argument| argument.to_owned()));
@@ -204,7 +216,10 @@ impl Plan<'_> {
         argv
     }
 
-    /// The working directory is outside the source, because cargo reads configuration from it and its parents.
+    /// Returns a command that sees the toolchain, the source and `mounts`.
+    ///
+    /// The working directory is outside the source, because cargo reads configuration from it and
+    /// its parents.
     fn command(
         &self,
         argv: Vec<String>,
@@ -212,51 +227,44 @@ impl Plan<'_> {
         time_limit: Duration,
         phase: Phase,
     ) -> CommandSpec {
-        let source = Mount::new(self.source, SOURCE, Access::ReadOnly);
+        let mut all: Vec<Mount> = self.toolchain.mount().into_iter().collect();
+        all.push(Mount::new(self.source, SOURCE, Access::ReadOnly));
+        all.extend(mounts);
         CommandSpec {
             argv,
             environment: self.environment(phase),
             directory: CARGO_HOME.into(),
-            mounts: self
-                .toolchain
-                .mount()
-                .into_iter()
-                .chain([source])
-                .chain(mounts)
-                .collect(),
+            mounts: all,
             network: Network::None,
             time_limit,
         }
     }
 
-    /// The complete environment.
+    /// Returns the complete environment.
     ///
-    /// `CARGO_BUILD_JOBS` stays unset: it would reach build scripts as a number that depends on nothing but us, while
-    /// the processors are the machine's; cargo's own default is what projects are used to.
+    /// `CARGO_BUILD_JOBS` stays unset: build scripts would see a number that the appliance alone
+    /// chooses, while the processors are the machine's; projects are used to cargo's own default.
     fn environment(&self, phase: Phase) -> BTreeMap<String, String> {
-        let mut variables = BTreeMap::from(
-            [
-                ("AR", "/usr/bin/ar"),
-                ("CARGO_HOME", CARGO_HOME),
-                ("CARGO_INCREMENTAL", "0"),
-                ("CARGO_TARGET_DIR", TARGET),
-                ("CARGO_TERM_COLOR", "never"),
-                ("CARGO_TERM_PROGRESS_WHEN", "never"),
-                // Absolute, so that a build script that sets PATH for its package does not choose the linker.
-                (
-                    "CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_LINKER",
-                    "/usr/bin/cc",
-                ),
-                ("CC", "/usr/bin/cc"),
-                ("CXX", "/usr/bin/c++"),
-                ("HOME", HOME),
-                ("LANG", "C.UTF-8"),
-                ("RUSTC_WORKSPACE_WRAPPER", ""),
-                ("RUSTC_WRAPPER", ""),
-                ("TZ", "UTC"),
-            ]
-            .map(|(name, value)| (name.to_owned(), value.to_owned())),
-        );
+        let mut variables = BTreeMap::from(owned([
+            ("AR", "/usr/bin/ar"),
+            ("CARGO_HOME", CARGO_HOME),
+            ("CARGO_INCREMENTAL", "0"),
+            ("CARGO_TARGET_DIR", TARGET),
+            ("CARGO_TERM_COLOR", "never"),
+            ("CARGO_TERM_PROGRESS_WHEN", "never"),
+            // Absolute: a build script that sets PATH for its package does not choose the linker.
+            (
+                "CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_LINKER",
+                "/usr/bin/cc",
+            ),
+            ("CC", "/usr/bin/cc"),
+            ("CXX", "/usr/bin/c++"),
+            ("HOME", HOME),
+            ("LANG", "C.UTF-8"),
+            ("RUSTC_WORKSPACE_WRAPPER", ""),
+            ("RUSTC_WRAPPER", ""),
+            ("TZ", "UTC"),
+        ]));
         let mut set = |name: &str, value: String| variables.insert(name.to_owned(), value);
         set("PATH", self.toolchain.path_variable());
         set("RUSTC", self.toolchain.program("rustc"));
@@ -269,34 +277,34 @@ impl Plan<'_> {
     }
 }
 
-/// Our settings of git as variables of its environment.
-///
-/// Git replaces the longest beginning of a URL that it knows. The new URLs stand for themselves, so that one that goes on
-/// from an old one is not changed.
-fn git_settings(moved: &[Moved]) -> Vec<(String, String)> {
-    let instead = |to: &str| format!("url.{to}.insteadOf");
-    let moved: Vec<_> = moved
-        .iter()
-        .flat_map(|Moved { from, to }| [(instead(to), from.as_str()), (instead(to), to.as_str())])
-        .collect();
-    let moved = moved.iter().map(|(name, value)| (name.as_str(), *value));
-    git_rules::variables(
-        git_rules::SETTINGS
-            .into_iter()
-            .chain(GIT_SETTINGS)
-            .chain(moved),
-    )
+/// Copies pairs of a name and a value.
+fn owned<const N: usize>(pairs: [(&str, &str); N]) -> [(String, String); N] {
+    pairs.map(|(name, value)| (name.to_owned(), value.to_owned()))
 }
 
-/// Keeps cargo from plain http, but for the hosts that the lockfile itself names so, and for names below theirs.
-fn proxies(plain: &BTreeSet<String>) -> Vec<(String, String)> {
+/// Returns the settings of git as variables of its environment.
+///
+/// Git replaces the longest beginning of a URL that it knows. Each new URL also replaces itself, so
+/// that one that begins with an old URL is not changed.
+fn git_settings(moved: &[Moved]) -> Vec<(String, String)> {
+    let mut replacements = Vec::new();
+    for Moved { from, to } in moved {
+        let name = format!("url.{to}.insteadOf");
+        replacements.push((name.clone(), from.as_str()));
+        replacements.push((name, to.as_str()));
+    }
+    let fixed = git_rules::SETTINGS.into_iter().chain(GIT_SETTINGS);
+    let replacements = replacements
+        .iter()
+        .map(|(name, value)| (name.as_str(), *value));
+    git_rules::variables(fixed.chain(replacements))
+}
+
+/// Keeps cargo from plain http, except to the hosts that the lockfile itself names without TLS, and
+/// to names below theirs.
+fn proxies(plain: &BTreeSet<String>) -> [(String, String); 2] {
     let hosts: Vec<_> = plain.iter().map(String::as_str).collect();
-    [
-        ("http_proxy", NOWHERE.to_owned()),
-        ("no_proxy", hosts.join(",")),
-    ]
-    .map(|(name, value)| (name.to_owned(), value))
-    .into()
+    owned([("http_proxy", NOWHERE), ("no_proxy", &hosts.join(","))])
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -305,7 +313,7 @@ enum Phase {
     Offline,
 }
 
-/// `PROGRAM --version`, in a sandbox that sees the toolchain and nothing else.
+/// Runs `PROGRAM --version` in a sandbox that sees the toolchain and nothing else.
 pub(in crate::toolchain) fn probe(toolchain: &Toolchain, program: &str) -> CommandSpec {
     CommandSpec {
         argv: vec![program.to_owned(), "--version".to_owned()],

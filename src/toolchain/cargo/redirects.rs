@@ -1,14 +1,19 @@
-//! Where registries sent cargo for archives. Comes in: what cargo traces of its downloads. Goes out: the last URL of each
-//! archive for which a server redirected; everything that is no trace, to the log. Never: a guess which archive a redirect
-//! was for, or a URL that could not be read to its end.
+//! Finds out where registries redirected cargo for archives.
 //!
-//! Cargo downloads several archives at a time, and its trace does not say which of them a redirect is for. So the first run
-//! only tells whether there was one. If so, each archive is removed and fetched once more, alone: what the trace then says is
-//! about it, and these are the bytes that are checked and used.
+//! * In: cargo's trace of its downloads.
+//! * Out: the last URL of each archive for which a server redirected; everything that is not a
+//!   trace goes to the log.
+//! * Never: a guess which archive a redirect was for, or a URL that could not be read to its end.
 //!
-//! What is read are curl's own words, which no server writes: curl decides what a redirect is. In the text of an error a
-//! server can make cargo print lines that look like a trace. In the first run this can only bring the second about; in the
-//! second, an error ends cargo, and the archive is fetched again by another one.
+//! Cargo downloads several archives at a time, and its trace does not tell which of them a redirect
+//! is for. So the first run only tells whether there was a redirect. If so, each archive is removed
+//! and fetched again, alone: the trace is then about that archive, and these are the bytes that are
+//! checked and used.
+//!
+//! Only curl's own messages are read, which no server writes: curl decides what a redirect is. A
+//! server can put lines that look like a trace into an error message that cargo prints. In the
+//! first run they can only cause the second one; in the second run an error ends cargo, and the
+//! archive is fetched again by another cargo process.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -24,35 +29,39 @@ use super::answer::Answer;
 use super::lockfile::Locked;
 use super::vendor::{self, Redirects};
 
-/// What makes cargo trace what curl says of its downloads (The Cargo Book, "Environment Variables"; cargo 1.95).
+/// The variables that make cargo trace curl's messages about its downloads (The Cargo Book,
+/// "Environment Variables"; cargo 1.95).
 pub(super) const TRACE: [(&str, &str); 2] =
     [("CARGO_HTTP_DEBUG", "true"), ("CARGO_LOG", "network=debug")];
 
-/// Makes cargo stop at the first error, so that the trace of a run that succeeds holds no text of a server's.
+/// Makes cargo stop at the first error, so that the trace of a run that succeeds has no text from a
+/// server.
 const NO_RETRY: (&str, &str) = ("CARGO_NET_RETRY", "0");
 
-/// How long is waited before an archive is asked for again, each time.
+/// The pauses before an archive is requested again.
 const PAUSES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(5)];
 
-/// Longest line of the trace that is read, in bytes.
+/// The length of the longest line of the trace that is read, in bytes.
 const MAX_TRACE_LINE_BYTES: usize = 8192;
 
-/// What a line of the trace has after the seconds since the start.
+/// The mark of a line of the trace; the seconds since the start precede it.
 const MARK: &str = "s DEBUG network: ";
 
-/// Most bytes before the mark: seconds with nine decimals.
+/// The most bytes before the mark: seconds with nine decimals.
 const MAX_TIME_BYTES: usize = 24;
 
-/// How cargo says that it begins with an archive: `downloading NAME vVERSION as NUMBER`. Of indexes it names no version.
+/// The beginning of the line for a new download: `downloading NAME vVERSION as NUMBER` for an
+/// archive; the line for an index has no version.
 const DOWNLOADING: &str = "downloading ";
 
-/// How cargo marks what curl says of itself.
+/// The mark of curl's own messages.
 const CURL: &str = "http-debug: * ";
 
-/// How cargo shows what is no text: `(NUMBER bytes of data)`.
+/// The end of the words that cargo prints in place of bytes that are not text:
+/// `(NUMBER bytes of data)`.
 const NO_TEXT: &str = " bytes of data)";
 
-/// How cargo begins to print the version of curl, line by line.
+/// The first line of the version of curl, which cargo prints line by line.
 const VERSION: &str = "Version {";
 
 /// Runs `cargo fetch`, and returns whether an archive was redirected.
@@ -61,13 +70,15 @@ pub(super) async fn fetch(
     context: &Context<'_>,
     log: &mut dyn Log,
 ) -> Result<bool, ToolchainError> {
-    run(spec, context, log)
-        .await
-        .map(|trace| trace.last.is_some())
+    let trace = run(spec, context, log).await?;
+    Ok(trace.last.is_some())
 }
 
-/// Fetches the archives of `packages` once more with `spec`, each alone, and finds out where each came from; `fetched` is
-/// the `CARGO_HOME` that has them. Together they may take as long as `spec` says.
+/// Fetches the archives of `packages` again with `spec`, each alone, and returns the last URL of
+/// each one that was redirected.
+///
+/// `fetched` is the `CARGO_HOME` that has the archives. Together they may take as long as the limit
+/// of `spec`.
 pub(super) async fn find(
     packages: &[Locked],
     mut spec: CommandSpec,
@@ -86,23 +97,21 @@ pub(super) async fn find(
                 continue;
             }
             let left = || limit.saturating_sub(started.elapsed());
-            let last = alone(&mut spec, &directory, name, left, context, log).await;
-            let url = match last.map_err(|error| error.within(limit))? {
-                None => continue,
-                Some(Followed::Url(url)) => recorded(&url),
-                Some(Followed::Unreadable) => None,
-            };
-            let url = url.ok_or_else(|| ToolchainError::UnreadableUrl {
-                download: name.clone(),
-            })?;
+            let last = fetch_alone(&mut spec, &directory, name, left, context, log)
+                .await
+                .map_err(|error| error.within(limit))?;
+            let Some(followed) = last else { continue };
+            let url = followed.recorded(name)?;
             found.insert((cache.clone(), name.clone()), url);
         }
     }
     Ok(found)
 }
 
-/// Fetches one archive once more, and returns where curl went last for it. A failure may be a passing one.
-async fn alone(
+/// Fetches one archive again, and returns where curl went last for it.
+///
+/// A failed attempt is repeated: the failure may be temporary.
+async fn fetch_alone(
     spec: &mut CommandSpec,
     directory: &Untrusted,
     name: &str,
@@ -117,7 +126,7 @@ async fn alone(
         match (run(spec, context, log).await, pauses.next()) {
             (Err(ToolchainError::Failed { .. }), Some(pause)) => {
                 log.note(&format!(
-                    "{name} is asked for again in {} s",
+                    "{name} is requested again in {} s",
                     pause.as_secs()
                 ))?;
                 tokio::time::sleep(pause).await;
@@ -127,7 +136,9 @@ async fn alone(
     }
 }
 
-/// Only cargo itself runs in this phase, so that what it complains about can be told apart by its text.
+/// Runs `cargo fetch`, and returns its trace.
+///
+/// Only cargo itself runs in this phase, so its errors can be recognised by their text.
 async fn run(
     spec: &CommandSpec,
     context: &Context<'_>,
@@ -143,35 +154,49 @@ async fn run(
     Ok(traced.trace)
 }
 
-/// Divides standard error into the trace, which is read, and the rest, which is an answer's.
+/// Divides standard error into the trace, which is read, and the rest, which goes to the log.
 struct Traced<'a> {
     answer: Answer<'a>,
     trace: Trace,
 }
 
-/// What was read of a trace.
+/// The state of reading a trace.
 #[derive(Debug, Default)]
 struct Trace {
-    /// The beginning of the line, while it can be a line of the trace, and of one that is.
+    /// The beginning of the current line, unless it is known not to be of the trace.
     line: Vec<u8>,
-    kind: Line,
+    kind: LineKind,
     in_version: bool,
+    /// Whether cargo has begun to download archives, and not only indexes.
     are_archives: bool,
     follows: Follows,
-    /// Where curl went last for an archive, if not to where the registry says.
+    /// The last URL that curl followed a redirect to for an archive, if there was a redirect.
     last: Option<Followed>,
 }
 
-/// The place that curl went to.
+/// The target of a redirect that curl followed.
 #[derive(Debug, PartialEq, Eq)]
 enum Followed {
     Url(String),
-    /// It is too long, or no text.
+    /// The URL is too long, or is not text.
     Unreadable,
 }
 
+impl Followed {
+    /// Returns the URL as a statement has it, for the archive `name`.
+    fn recorded(self, name: &str) -> Result<String, ToolchainError> {
+        let url = match self {
+            Self::Url(url) => recorded(&url),
+            Self::Unreadable => None,
+        };
+        url.ok_or_else(|| ToolchainError::UnreadableUrl {
+            download: name.to_owned(),
+        })
+    }
+}
+
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Line {
+enum LineKind {
     #[default]
     Unknown,
     Trace,
@@ -179,35 +204,36 @@ enum Line {
 }
 
 impl Traced<'_> {
+    /// Takes one byte of standard error; `other` receives the bytes that are not of the trace.
     fn byte(&mut self, byte: u8, other: &mut Vec<u8>) {
         let trace = &mut self.trace;
         match trace.kind {
-            Line::Other => other.push(byte),
-            Line::Trace if trace.line.len() < MAX_TRACE_LINE_BYTES && byte != b'\n' => {
+            LineKind::Other => other.push(byte),
+            LineKind::Trace if trace.line.len() < MAX_TRACE_LINE_BYTES && byte != b'\n' => {
                 trace.line.push(byte)
             }
-            Line::Trace => {}
-            Line::Unknown => {
+            LineKind::Trace => {}
+            LineKind::Unknown => {
                 trace.line.push(byte);
                 trace.kind = trace.classify();
-                if trace.kind == Line::Other {
+                if trace.kind == LineKind::Other {
                     other.append(&mut trace.line);
                 }
             }
         }
         if byte == b'\n' {
-            if trace.kind == Line::Trace {
+            if trace.kind == LineKind::Trace {
                 trace.end_line();
             }
             trace.line.clear();
-            trace.kind = Line::Unknown;
+            trace.kind = LineKind::Unknown;
         }
     }
 
-    /// Hands on what is left of a last line without an end.
+    /// Passes on the rest of a last line that has no end.
     fn end(&mut self) -> io::Result<()> {
         let rest = std::mem::take(&mut self.trace.line);
-        if self.trace.kind == Line::Unknown {
+        if self.trace.kind == LineKind::Unknown {
             self.answer.chunk(Stream::Stderr, &rest)
         } else {
             Ok(())
@@ -216,11 +242,11 @@ impl Traced<'_> {
 }
 
 impl Trace {
-    /// What the line is, as far as its beginning tells.
-    fn classify(&mut self) -> Line {
+    /// Returns what the line is, as far as its beginning tells.
+    fn classify(&mut self) -> LineKind {
         if self.in_version {
             match of_version(&self.line) {
-                Line::Other => self.in_version = false,
+                LineKind::Other => self.in_version = false,
                 kind => return kind,
             }
         }
@@ -232,35 +258,41 @@ impl Trace {
             .unwrap_or(self.line.len());
         let rest = &self.line[length..];
         match () {
-            () if length > MAX_TIME_BYTES || (length == 0 && !rest.is_empty()) => Line::Other,
-            () if rest == MARK.as_bytes() => Line::Trace,
-            () if MARK.as_bytes().starts_with(rest) => Line::Unknown,
-            () => Line::Other,
+            () if length > MAX_TIME_BYTES || (length == 0 && !rest.is_empty()) => LineKind::Other,
+            () if rest == MARK.as_bytes() => LineKind::Trace,
+            () if MARK.as_bytes().starts_with(rest) => LineKind::Unknown,
+            () => LineKind::Other,
         }
     }
 
+    /// Reads a whole line of the trace.
     fn end_line(&mut self) {
         let line = String::from_utf8_lossy(&self.line);
         if line == "}" {
             self.in_version = false;
         }
-        let Some((_, said)) = line.split_once(MARK) else {
+        let Some((_, text)) = line.split_once(MARK) else {
             return;
         };
-        self.in_version = said == VERSION;
-        if let Some(what) = said.strip_prefix(DOWNLOADING) {
-            self.are_archives |= what
-                .split(' ')
-                .nth(1)
-                .is_some_and(|word| word.starts_with('v'));
+        let text = text.to_owned();
+        self.in_version = text == VERSION;
+        if let Some(download) = text.strip_prefix(DOWNLOADING) {
+            let version = download.split(' ').nth(1);
+            self.are_archives |= version.is_some_and(|word| word.starts_with('v'));
         }
-        let Some(said) = said.strip_prefix(CURL).filter(|_| self.are_archives) else {
-            return;
-        };
-        match self.follows.url(said) {
+        if let Some(message) = text.strip_prefix(CURL)
+            && self.are_archives
+        {
+            self.take_message(message);
+        }
+    }
+
+    /// Reads a message of curl, while archives are downloaded.
+    fn take_message(&mut self, message: &str) {
+        match self.follows.url(message) {
             Ok(Some(url)) => self.last = Some(Followed::Url(url.to_owned())),
             Err(_) => self.last = Some(Followed::Unreadable),
-            Ok(None) if said.starts_with('(') && said.ends_with(NO_TEXT) => {
+            Ok(None) if message.starts_with('(') && message.ends_with(NO_TEXT) => {
                 self.last = Some(Followed::Unreadable)
             }
             Ok(None) => {}
@@ -268,13 +300,14 @@ impl Trace {
     }
 }
 
-/// What a line is in the version of curl, as far as its beginning tells: a member, a protocol, or an end.
-fn of_version(line: &[u8]) -> Line {
+/// Returns what a line is within the version of curl, as far as its beginning tells: a member, a
+/// protocol, or an end.
+fn of_version(line: &[u8]) -> LineKind {
     let spaces = line.iter().take_while(|byte| **byte == b' ').count();
     match (spaces, line.get(spaces)) {
-        (0..8, None) => Line::Unknown,
-        (4, Some(b'a'..=b'z' | b']')) | (8, Some(b'"') | None) | (0, Some(b'}')) => Line::Trace,
-        _ => Line::Other,
+        (0..8, None) => LineKind::Unknown,
+        (4, Some(b'a'..=b'z' | b']')) | (8, Some(b'"') | None) | (0, Some(b'}')) => LineKind::Trace,
+        _ => LineKind::Other,
     }
 }
 
@@ -314,7 +347,8 @@ mod tests {
         }
     }
 
-    /// What is left of a text for the log, and where curl went last, cut into chunks of every size.
+    /// Returns the part of a text that goes to the log, and where curl went last; the text is cut
+    /// into chunks of every size.
     fn divided(text: &str) -> (String, Option<Followed>) {
         let divide = |size| {
             let mut log = Kept::default();
@@ -370,7 +404,7 @@ mod tests {
                 ],
                 None,
             ),
-            // Of an index.
+            // The redirect is for an index.
             (vec!["downloading le/af/leaf as 1", &*first, ARCHIVE], None),
             (
                 vec![
@@ -380,7 +414,7 @@ mod tests {
                 ],
                 None,
             ),
-            // curl cuts what it says, and cargo shows no bytes.
+            // curl cuts its message, and cargo prints no bytes that are not text.
             (vec![ARCHIVE, cut], Some(Followed::Unreadable)),
             (
                 vec![ARCHIVE, "http-debug: * (99 bytes of data)"],

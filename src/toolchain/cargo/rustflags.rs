@@ -1,7 +1,10 @@
-//! Compiler flags of a project's own cargo configuration. Comes in: words. Goes out: those that can only change how the
-//! recorded compiler works. Never: a flag that names a program, a file or a folder.
+//! Selects the compiler flags of a project's own cargo configuration that are carried over.
+//!
+//! * In: the words of the flags.
+//! * Out: the flags that can only change how the recorded compiler works.
+//! * Never: a flag that names a program, a file or a directory.
 
-/// Codegen options (`-C`) that are carried over.
+/// The codegen options (`-C`) that are carried over.
 const CODEGEN: [&str; 22] = [
     "code-model",
     "codegen-units",
@@ -27,7 +30,7 @@ const CODEGEN: [&str; 22] = [
     "target-feature",
 ];
 
-/// Flags whose next word, or rest after `=`, is their value.
+/// The flags whose value is the next word, or the rest after `=`.
 const WITH_VALUE: [&str; 9] = [
     "--cfg",
     "--check-cfg",
@@ -40,39 +43,34 @@ const WITH_VALUE: [&str; 9] = [
     "--force-warn",
 ];
 
-/// Flags of one letter with a value that may be attached.
+/// The flags of one letter, whose value may be attached.
 const SHORT: [&str; 5] = ["-C", "-W", "-A", "-D", "-F"];
 
-/// The flags to keep and those to leave out, each as it was written.
+/// Returns the flags to keep and the flags to leave out, each as it was written.
 pub(super) fn divide(words: &[String]) -> (Vec<String>, Vec<String>) {
     let (mut kept, mut dropped) = (Vec::new(), Vec::new());
     let mut rest = words;
     while let [first, after @ ..] = rest {
         let (flag, value, taken) = split(first, after.first());
-        let group = &rest[..taken];
-        if allowed(flag, value) {
+        let words = if is_allowed(flag, value) {
             &mut kept
         } else {
             &mut dropped
-        }
-        .extend_from_slice(group);
+        };
+        words.extend_from_slice(&rest[..taken]);
         rest = &rest[taken..];
     }
     (kept, dropped)
 }
 
-/// A flag, its value, and how many words they take.
+/// Returns a flag, its value, and how many words they take.
 fn split<'a>(first: &'a str, next: Option<&'a String>) -> (&'a str, Option<&'a str>, usize) {
     if takes_next(first) {
-        return (
-            first,
-            next.map(String::as_str),
-            1 + usize::from(next.is_some()),
-        );
+        let taken = 1 + usize::from(next.is_some());
+        return (first, next.map(String::as_str), taken);
     }
-    if let Some((flag, value)) = first
-        .split_once('=')
-        .filter(|(flag, _)| flag.starts_with("--"))
+    if let Some((flag, value)) = first.split_once('=')
+        && flag.starts_with("--")
     {
         return (flag, Some(value), 1);
     }
@@ -82,7 +80,9 @@ fn split<'a>(first: &'a str, next: Option<&'a String>) -> (&'a str, Option<&'a s
     }
 }
 
-/// Every flag that takes a value, also those that are left out: their value must not be read as a flag.
+/// Returns whether the next word is the value of a flag.
+///
+/// This includes the flags that are left out: their value must not be read as a flag.
 fn takes_next(flag: &str) -> bool {
     const LEFT_OUT: [&str; 9] = [
         "-L",
@@ -98,7 +98,8 @@ fn takes_next(flag: &str) -> bool {
     WITH_VALUE.contains(&flag) || SHORT.contains(&flag) || LEFT_OUT.contains(&flag)
 }
 
-fn allowed(flag: &str, value: Option<&str>) -> bool {
+/// Returns whether a flag is carried over.
+fn is_allowed(flag: &str, value: Option<&str>) -> bool {
     match (flag, value) {
         ("-O" | "-g", None) => true,
         ("-C" | "--codegen", Some(value)) => {

@@ -1,6 +1,9 @@
-//! Makes cargo's directory sources. Comes in: the lockfile and the folder in which the fetch phase left archives. Goes
-//! out: a folder of ours with every locked package of a registry, unpacked from bytes that have the locked checksum.
-//! Never: a file that the fetch phase wrote; each is unpacked again by us.
+//! Builds cargo's directory sources from the archives that the fetch phase left.
+//!
+//! * In: the locked packages, and the `CARGO_HOME` of the fetch phase.
+//! * Out: a fresh directory with every locked package of a registry, unpacked from bytes that have
+//!   the locked checksum.
+//! * Never: a file that the fetch phase unpacked; each is unpacked again here.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -19,38 +22,50 @@ use super::config;
 use super::crate_archive::{self, MAX_CRATE_BYTES};
 use super::lockfile::{CRATES_IO, Locked, Origin};
 
-/// The last URL of each archive that was redirected, by the folder of its registry and its name.
+/// The last URL of each archive that was redirected, by the directory of its registry and its name.
 pub(super) type Redirects = BTreeMap<(OsString, String), String>;
 
-/// One registry, and the folder that stands in for it.
+/// One registry, and the name of the directory that replaces it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Registry {
     index: String,
-    folder: String,
+    directory: String,
 }
 
 /// A package of a registry that was checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Checked {
-    /// Its folder in the sandbox.
-    pub folder: PathBuf,
-    /// As the lockfile writes it.
+    /// The directory of the package in the sandbox.
+    pub directory: PathBuf,
+    /// The index of the registry, as the lockfile writes it.
     pub index: String,
-    /// Of the archive's bytes.
+    /// The digest of the archive's bytes.
     pub sha256: Sha256Digest,
-    /// The last URL, where the registry redirected.
+    /// The last URL of the download, if the registry redirected it.
     pub fetched_from: Option<String>,
 }
 
-/// The packages to unpack and where.
+/// The packages to unpack, and their registries.
 #[derive(Debug)]
 pub(super) struct Vendor {
     registries: Vec<Registry>,
     packages: Vec<Locked>,
 }
 
+/// The directories that packages are unpacked from and to.
+struct Unpacker<'a> {
+    /// The directories of downloaded archives, by their names.
+    caches: &'a [(OsString, Untrusted)],
+    redirects: &'a Redirects,
+    /// The directory that has one directory for each registry.
+    vendor: &'a Path,
+    epoch: u64,
+}
+
 impl Vendor {
-    /// For the registries of `packages`, and crates.io in any case: cargo then asks no index, whatever it looks for.
+    /// Returns the directory sources for `packages`.
+    ///
+    /// crates.io is always among the registries: cargo then asks no index, whatever it looks for.
     pub fn new(packages: Vec<Locked>) -> Self {
         let mut indexes: Vec<&str> = packages
             .iter()
@@ -58,35 +73,35 @@ impl Vendor {
             .collect();
         indexes.sort_unstable();
         indexes.dedup();
-        let others = indexes
-            .into_iter()
-            .filter(|index| *index != CRATES_IO)
-            .enumerate();
-        let others = others.map(|(i, index)| Registry {
-            index: index.to_owned(),
-            folder: format!("registry-{i}"),
-        });
-        let crates_io = Registry {
+        indexes.retain(|index| *index != CRATES_IO);
+        let mut registries = vec![Registry {
             index: CRATES_IO.to_owned(),
-            folder: "crates-io".to_owned(),
-        };
-        let registries = [crates_io].into_iter().chain(others).collect();
+            directory: "crates-io".to_owned(),
+        }];
+        for (number, index) in indexes.into_iter().enumerate() {
+            registries.push(Registry {
+                index: index.to_owned(),
+                directory: format!("registry-{number}"),
+            });
+        }
         Self {
             registries,
             packages,
         }
     }
 
-    /// The settings that make cargo take the folders for the registries; `vendored` ones are the project's own.
+    /// Returns the settings that make cargo use the directories in place of the registries.
+    ///
+    /// A registry that `is_vendored` has none: the project itself replaces it.
     pub fn settings(&self, is_vendored: impl Fn(&str) -> bool) -> Vec<String> {
-        let ours = self
-            .registries
+        self.registries
             .iter()
-            .filter(|registry| !is_vendored(&registry.index));
-        ours.flat_map(Registry::settings).collect()
+            .filter(|registry| !is_vendored(&registry.index))
+            .flat_map(Registry::settings)
+            .collect()
     }
 
-    /// Makes the folder `vendor` from the archives below `fetched` (a `CARGO_HOME`).
+    /// Creates the directory `vendor` from the archives below `fetched` (a `CARGO_HOME`).
     pub fn make(
         &self,
         fetched: &Path,
@@ -96,103 +111,141 @@ impl Vendor {
     ) -> Result<Vec<Checked>, ToolchainError> {
         fs::create_dir(vendor)?;
         for registry in &self.registries {
-            fs::create_dir(vendor.join(&registry.folder))?;
+            fs::create_dir(vendor.join(&registry.directory))?;
         }
         if self.packages.is_empty() {
             return Ok(Vec::new());
         }
         let caches = caches(fetched).map_err(|_| not_fetched(&self.packages[0]))?;
+        let unpacker = Unpacker {
+            caches: &caches,
+            redirects,
+            vendor,
+            epoch,
+        };
         self.packages
             .iter()
-            .map(|package| self.check(package, &caches, redirects, vendor, epoch))
+            .map(|package| {
+                let (registry, checksum) = self.origin_of(package)?;
+                unpacker.unpack(package, registry, checksum)
+            })
             .collect()
     }
 
-    fn check(
-        &self,
-        package: &Locked,
-        caches: &[(OsString, Untrusted)],
-        redirects: &Redirects,
-        vendor: &Path,
-        epoch: u64,
-    ) -> Result<Checked, ToolchainError> {
+    /// Returns the registry and the locked checksum of a package.
+    fn origin_of(&self, package: &Locked) -> Result<(&Registry, Sha256Digest), ToolchainError> {
+        let Origin::Registry { index, checksum } = &package.origin else {
+            return Err(not_fetched(package));
+        };
         let registry = self
             .registries
             .iter()
-            .find(|registry| package.origin.index() == Some(&registry.index));
-        let (Some(registry), Origin::Registry { checksum, .. }) = (registry, &package.origin)
-        else {
-            return Err(not_fetched(package));
-        };
-        let parent = vendor.join(&registry.folder);
+            .find(|registry| registry.index == *index)
+            .ok_or_else(|| not_fetched(package))?;
+        Ok((registry, *checksum))
+    }
+}
+
+impl Unpacker<'_> {
+    /// Unpacks a package from the first cache whose archive has the locked checksum.
+    ///
+    /// Several registries can each have an archive of the package's name: only the checksum tells
+    /// which one is locked.
+    fn unpack(
+        &self,
+        package: &Locked,
+        registry: &Registry,
+        checksum: Sha256Digest,
+    ) -> Result<Checked, ToolchainError> {
+        let parent = self.vendor.join(&registry.directory);
         let top = format!("{}-{}", package.name, package.version);
         let mut refusal = not_fetched(package);
-        // The archive of one package can be there once for each registry: the lockfile says which one it is.
-        let archives = caches
-            .iter()
-            .filter_map(|(name, cache)| Some((name, cache.file(package.archive()).ok()?)));
-        for (cache, archive) in archives {
-            let again = archive.try_clone()?;
-            match crate_archive::unpack(archive, &top, &parent, epoch) {
-                Ok(actual) if actual == *checksum => {
-                    crate_archive::mark(&parent.join(&top), actual)?;
-                    let folder = Path::new(VENDOR).join(&registry.folder).join(&top);
-                    let index = registry.index.clone();
-                    let fetched_from = redirects.get(&(cache.clone(), package.archive())).cloned();
-                    return Ok(Checked {
-                        folder,
-                        index,
-                        sha256: actual,
-                        fetched_from,
-                    });
-                }
-                Ok(actual) => {
-                    refusal = CargoError::Checksum {
-                        package: package.spec(),
-                        expected: *checksum,
-                        actual,
-                    }
-                    .into();
-                }
-                Err(ArchiveError::Io { source, .. }) => return Err(source.into()),
-                Err(source) => refusal = refused(package.spec(), *checksum, again, source)?.into(),
-            }
+        for (cache, directory) in self.caches {
+            let Ok(archive) = directory.file(package.archive()) else {
+                continue;
+            };
+            let Some(error) = self.refusal_of(archive, package, checksum, &parent, &top)? else {
+                crate_archive::mark(&parent.join(&top), checksum)?;
+                let redirect = self.redirects.get(&(cache.clone(), package.archive()));
+                return Ok(Checked {
+                    directory: Path::new(VENDOR).join(&registry.directory).join(&top),
+                    index: registry.index.clone(),
+                    sha256: checksum,
+                    fetched_from: redirect.cloned(),
+                });
+            };
+            refusal = error.into();
             fs::remove_dir_all(parent.join(&top))?;
         }
         Err(refusal)
     }
+
+    /// Unpacks an archive into `parent`/`top`, and returns why it is not the locked one, if it is
+    /// not.
+    fn refusal_of(
+        &self,
+        archive: File,
+        package: &Locked,
+        expected: Sha256Digest,
+        parent: &Path,
+        top: &str,
+    ) -> io::Result<Option<CargoError>> {
+        let again = archive.try_clone()?;
+        match crate_archive::unpack(archive, top, parent, self.epoch) {
+            Ok(actual) if actual == expected => Ok(None),
+            Ok(actual) => Ok(Some(CargoError::Checksum {
+                package: package.spec(),
+                expected,
+                actual,
+            })),
+            Err(ArchiveError::Io { source, .. }) => Err(source),
+            Err(source) => refused(package.spec(), expected, again, source).map(Some),
+        }
+    }
 }
 
 impl Registry {
+    /// Returns the settings that replace the registry by its directory.
     fn settings(&self) -> Vec<String> {
-        let stand_in = format!("kettle-{}", self.folder);
-        let folder = format!("source.{stand_in}.directory=\"{VENDOR}/{}\"", self.folder);
+        let stand_in = format!("kettle-{}", self.directory);
+        let directory = format!(
+            "source.{stand_in}.directory=\"{VENDOR}/{}\"",
+            self.directory
+        );
         if self.index == CRATES_IO {
             return vec![
                 format!("source.crates-io.replace-with=\"{stand_in}\""),
-                folder,
+                directory,
             ];
         }
         let index = self.index.strip_prefix("registry+").unwrap_or(&self.index);
         vec![
-            format!("source.{}.registry={}", self.folder, config::string(index)),
-            format!("source.{}.replace-with=\"{stand_in}\"", self.folder),
-            folder,
+            format!(
+                "source.{}.registry={}",
+                self.directory,
+                config::string(index)
+            ),
+            format!("source.{}.replace-with=\"{stand_in}\"", self.directory),
+            directory,
         ]
     }
 }
 
-/// The folders of downloaded archives below `fetched` (a `CARGO_HOME`), one for each registry.
+/// Returns the directories of downloaded archives below `fetched` (a `CARGO_HOME`), one for each
+/// registry, with their names.
 pub(super) fn caches(fetched: &Path) -> io::Result<Vec<(OsString, Untrusted)>> {
-    let all = Untrusted::open(fetched)?.folder("registry/cache")?;
-    all.names()?
-        .into_iter()
-        .map(|name| all.folder(&name).map(|folder| (name, folder)))
-        .collect()
+    let all = Untrusted::open(fetched)?.directory("registry/cache")?;
+    let mut caches = Vec::new();
+    for name in all.names()? {
+        let cache = all.directory(&name)?;
+        caches.push((name, cache));
+    }
+    Ok(caches)
 }
 
-/// Why an archive was refused that cannot be unpacked: that it is not the locked one says more than
-/// what is wrong with it.
+/// Returns why an archive was refused that cannot be unpacked.
+///
+/// If it is not the locked archive, that says more than the damage.
 fn refused(
     package: String,
     expected: Sha256Digest,
@@ -271,7 +324,7 @@ mod tests {
             .unwrap();
         assert_eq!(checked[0].sha256, Sha256Digest::of(&good));
         assert_eq!(
-            checked[0].folder,
+            checked[0].directory,
             Path::new("/kettle/vendor/crates-io/a-1.0.0")
         );
         assert_eq!(

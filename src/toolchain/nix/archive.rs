@@ -1,11 +1,11 @@
 //! Looks for files in an archive that was downloaded.
 //!
-//! - Comes in: a file of the store, and which files are looked for.
-//! - Goes out: whether it has any of them, which are then no longer looked for.
-//! - Never: an archive that ends a build; what cannot be read has nothing. Nothing is written, and
-//!   nothing is kept but one buffer.
+//! * In: a file of the store, and the files that are wanted.
+//! * Out: whether it has any of them, which are then no longer wanted.
+//! * Never: an archive that ends a build; one that cannot be read has no files. Nothing is written,
+//!   and nothing is kept but one buffer.
 //!
-//! Tar, as it is or in gzip, and one file in gzip are read. Other compressions and ZIP are not.
+//! Tar, plain or in gzip, and a single file in gzip are read. Other compressions and ZIP are not.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -18,26 +18,27 @@ use tar::Archive;
 use crate::digest::Sha256Digest;
 use crate::tar_header::{BLOCK_BYTES, is_tar};
 
-/// What archives may unpack to while they are looked through, all those of one output together, in
-/// bytes.
+/// The most bytes that archives may unpack to while they are searched, for one output together.
 pub(super) const MAX_UNPACKED_BYTES: u64 = 4 << 30;
 
+/// The first two bytes of gzip.
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 
-/// Files that are looked for, by what they hold, with their sizes.
-pub(super) type Wanted = BTreeMap<Sha256Digest, u64>;
+/// The digests and the sizes of files that are wanted.
+pub(super) type WantedFiles = BTreeMap<Sha256Digest, u64>;
 
-/// Takes out of `wanted` what the archive at `path` has, and returns whether it had any. What was
-/// read is taken off `budget`.
+/// Removes from `wanted` the files that the archive at `path` has, and returns whether it had any.
+///
+/// The unpacked bytes are subtracted from `budget`.
 ///
 /// # Errors
-/// It cannot be opened.
-pub(super) fn find(path: &Path, wanted: &mut Wanted, budget: &mut u64) -> io::Result<bool> {
+/// The archive cannot be opened.
+pub(super) fn find(path: &Path, wanted: &mut WantedFiles, budget: &mut u64) -> io::Result<bool> {
     let before = wanted.len();
     let mut file = BufReader::new(File::open(path)?);
     let start = start(&mut file);
     let stream = start.chain(file);
-    // An archive that ends in the middle has what came before.
+    // In an archive that cannot be read to its end, the files before the damage count.
     let _ = if start.starts_with(&GZIP) {
         find_in(MultiGzDecoder::new(BufReader::new(stream)), wanted, budget)
     } else if is_tar(&start) {
@@ -48,8 +49,8 @@ pub(super) fn find(path: &Path, wanted: &mut Wanted, budget: &mut u64) -> io::Re
     Ok(wanted.len() < before)
 }
 
-/// Looks through a tar, or takes all of a stream for one file.
-fn find_in(mut stream: impl Read, wanted: &mut Wanted, budget: &mut u64) -> io::Result<()> {
+/// Searches a tar; any other stream is one file.
+fn find_in(mut stream: impl Read, wanted: &mut WantedFiles, budget: &mut u64) -> io::Result<()> {
     let start = start(&mut stream);
     let mut stream = start.chain(stream).take(*budget);
     let found = if is_tar(&start) {
@@ -63,8 +64,9 @@ fn find_in(mut stream: impl Read, wanted: &mut Wanted, budget: &mut u64) -> io::
     found
 }
 
-/// Extended headers are entries like any other here, so that none is read into memory.
-fn find_in_tar(stream: impl Read, wanted: &mut Wanted) -> io::Result<()> {
+/// Searches a tar. Extended headers are treated as ordinary entries, so that none is read into
+/// memory.
+fn find_in_tar(stream: impl Read, wanted: &mut WantedFiles) -> io::Result<()> {
     for entry in Archive::new(stream).entries()?.raw(true) {
         let entry = entry?;
         let size = entry.size();
@@ -76,10 +78,10 @@ fn find_in_tar(stream: impl Read, wanted: &mut Wanted) -> io::Result<()> {
     Ok(())
 }
 
-/// The first bytes, fewer where there are no more.
+/// Returns the first block of a stream, or all of a shorter one.
 fn start(stream: &mut impl Read) -> Vec<u8> {
     let mut start = Vec::new();
-    // Whatever stops it, the rest of the stream says again.
+    // The rest of the stream reports the same error again.
     let _ = stream.take(BLOCK_BYTES as u64).read_to_end(&mut start);
     start
 }
@@ -112,13 +114,13 @@ mod tests {
         encoder.finish().unwrap()
     }
 
-    /// Which of the texts are not in the file, and what is left of the budget.
+    /// Returns the texts that are not in the file, and the rest of the budget.
     fn missing<'a>(file: &[u8], texts: &[&'a str], budget: u64) -> (Vec<&'a str>, u64) {
         let place = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(place.path(), file).unwrap();
         let digest = |text: &str| Sha256Digest::of(text.as_bytes());
         let sizes = texts.iter().map(|text| (digest(text), text.len() as u64));
-        let mut wanted: Wanted = sizes.collect();
+        let mut wanted: WantedFiles = sizes.collect();
         let mut left = budget;
         let has_any = find(place.path(), &mut wanted, &mut left).unwrap();
         assert_eq!(has_any, wanted.len() < texts.len());

@@ -1,22 +1,26 @@
-//! Nix's base 32 (nix manual, "Nix32 encoding"). Comes in: bytes, or digits. Goes out: the other. Never: digits that a
-//! shorter text could say.
+//! Converts bytes to nix's base 32 and back (nix manual, "Nix32 encoding").
 //!
-//! The digit at the end of the text holds the lowest five bits of the first byte; the text is read from its end.
+//! * In: bytes, or digits.
+//! * Out: the other of the two.
+//! * Never: digits that a shorter text could represent.
+//!
+//! The digit at the end of the text has the lowest five bits of the first byte; the text is read
+//! from its end.
 
-/// Without `e`, `o`, `u` and `t`.
+/// The digits: all but `e`, `o`, `u` and `t`.
 const DIGITS: &[u8; 32] = b"0123456789abcdfghijklmnpqrsvwxyz";
 
-/// How many digits `bytes` bytes have.
+/// Returns the number of digits that represent `bytes` bytes.
 pub(super) const fn digits(bytes: usize) -> usize {
     (bytes * 8).div_ceil(5)
 }
 
-/// Whether `digit` is one.
+/// Returns whether `digit` is a digit of base 32.
 pub(super) fn is_digit(digit: u8) -> bool {
     DIGITS.contains(&digit)
 }
 
-/// The digits of `bytes`.
+/// Returns the digits that represent `bytes`.
 pub(super) fn encode(bytes: &[u8]) -> String {
     let byte = |index: usize| u16::from(bytes.get(index).copied().unwrap_or(0));
     let digit = |number: usize| {
@@ -27,7 +31,8 @@ pub(super) fn encode(bytes: &[u8]) -> String {
     (0..digits(bytes.len())).rev().map(digit).collect()
 }
 
-/// The `N` bytes that `text` says; `None` when it has another length, another character, or bits too many.
+/// Returns the `N` bytes that `text` represents; `None` when it has another length, another
+/// character, or too many bits.
 pub(super) fn decode<const N: usize>(text: &str) -> Option<[u8; N]> {
     if text.len() != digits(N) {
         return None;

@@ -1,10 +1,13 @@
-//! Copies what a build made. Comes in: its outputs, after everything that could write them is dead. Goes out:
-//! [`Artifact`]s, copies in a folder that no sandbox sees. Never: a link's target, a FIFO, a device, or more than the
-//! limits.
+//! Copies the outputs of a build as artifacts.
 //!
-//! An output that is a file is one artifact. The files of a folder are artifacts each, by their paths in it, where that
-//! says everything: there are no links, no empty folders, and not too many files. Otherwise the folder is one tar, and
-//! its programs are artifacts beside it. An output without files and links is none.
+//! * In: the outputs, after everything that could write them is dead.
+//! * Out: [`Artifact`]s, copies in a directory that no sandbox sees.
+//! * Never: a link's target, a FIFO, a device, or more than the limits.
+//!
+//! An output that is a file is one artifact. The files of a directory are one artifact each, named
+//! by their paths in it, if nothing is lost that way: there are no links, no empty directories, and
+//! not too many files. Otherwise the directory is one tar, and its programs are artifacts beside
+//! it. An output without files and links is no artifact.
 
 use std::path::{Path, PathBuf};
 
@@ -12,30 +15,32 @@ use crate::toolchain::artifact::{Artifacts, refused};
 use crate::toolchain::{Artifact, ToolchainError};
 
 use super::store_path::StorePath;
-use super::tree::{Entry, Kind, Tree};
+use super::tree::{EntryKind, OutputEntry, Tree};
 
-/// Most files of an output that are handed out one by one.
+/// The most files of an output that are delivered one by one.
 const MAX_SINGLE_FILES: usize = 64;
 
-/// Most programs that are handed out beside the tar that has them too.
+/// The most programs that are delivered beside the tar, which has them too.
 const MAX_SINGLE_PROGRAMS: usize = 256;
 
-/// What one derivation made under one name.
+/// One output of the derivation that was built.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Output {
-    /// `out`, `dev` …
+    /// The name of the output, such as `out` or `dev`.
     pub name: String,
-    /// Where it is on this machine.
+    /// The path of the output on this machine.
     pub path: PathBuf,
-    /// Where it is for nix.
+    /// The path of the output in the store.
     pub store: StorePath,
 }
 
-/// Copies `outputs` into the new folder `artifacts`; sorted by name, never empty. With more than one output, each has a
-/// folder of its name.
+/// Copies `outputs` into the new directory `artifacts`, and returns the copies: sorted by name,
+/// never none.
+///
+/// With more than one output, each has a directory of its name.
 ///
 /// # Errors
-/// Nothing to hand out, or something that cannot be.
+/// There is nothing to deliver, or something that cannot be delivered.
 pub(super) fn collect(
     outputs: &[Output],
     artifacts: &Path,
@@ -48,7 +53,7 @@ pub(super) fn collect(
         } else {
             String::new()
         };
-        take(output, &prefix, epoch, &mut artifacts)?;
+        copy(output, &prefix, epoch, &mut artifacts)?;
     }
     let made = artifacts.finish();
     if made.is_empty() {
@@ -58,7 +63,8 @@ pub(super) fn collect(
     }
 }
 
-fn take(
+/// Copies one output; `prefix` precedes the names of its artifacts.
+fn copy(
     output: &Output,
     prefix: &str,
     epoch: u64,
@@ -66,29 +72,19 @@ fn take(
 ) -> Result<(), ToolchainError> {
     let name = output.store.name();
     let tree = Tree::read(&output.path, name)?;
-    match tree.entries() {
-        [
-            Entry {
-                path,
-                kind: Kind::File { .. },
-            },
-        ] => {
-            return artifacts.copy(&format!("{prefix}{name}"), tree.file(path)?);
-        }
-        entries
-            if entries
-                .iter()
-                .all(|entry| matches!(entry.kind, Kind::Folder { .. })) =>
-        {
-            return Ok(());
-        }
-        _ => {}
+    if let [entry] = tree.entries()
+        && entry.is_file()
+    {
+        return artifacts.copy(&format!("{prefix}{name}"), tree.file(&entry.path)?);
     }
-    let in_tar = !files_say_everything(&tree);
+    if tree.entries().iter().all(OutputEntry::is_directory) {
+        return Ok(());
+    }
+    let in_tar = !files_suffice(&tree);
     for file in single_files(&tree, in_tar) {
-        let relative = file
-            .to_str()
-            .ok_or_else(|| refused(&file.to_string_lossy(), "its name is no UTF-8"))?;
+        let Some(relative) = file.to_str() else {
+            return Err(refused(&file.to_string_lossy(), "its name is not UTF-8"));
+        };
         artifacts.copy(&format!("{prefix}{relative}"), tree.file(file)?)?;
     }
     if in_tar {
@@ -99,31 +95,33 @@ fn take(
     Ok(())
 }
 
-/// Whether nothing is lost when only the files are handed out.
-fn files_say_everything(tree: &Tree) -> bool {
-    let lost = |entry: &Entry| matches!(entry.kind, Kind::Link | Kind::Folder { is_empty: true });
-    let is_file = |entry: &&Entry| matches!(entry.kind, Kind::File { .. });
-    !tree.entries().iter().any(lost)
-        && tree.entries().iter().filter(is_file).count() <= MAX_SINGLE_FILES
+/// Returns whether nothing is lost when only the files are delivered.
+fn files_suffice(tree: &Tree) -> bool {
+    let mut files = 0;
+    for entry in tree.entries() {
+        match entry.kind {
+            EntryKind::Link | EntryKind::Directory { is_empty: true } => return false,
+            EntryKind::Directory { is_empty: false } => {}
+            EntryKind::File { .. } => files += 1,
+        }
+    }
+    files <= MAX_SINGLE_FILES
 }
 
-/// The files that are handed out one by one: the programs where there is a tar, unless they are too many; else all.
+/// Returns the files that are delivered one by one: all of them, or beside a tar the programs,
+/// unless they are too many.
 fn single_files(tree: &Tree, in_tar: bool) -> Vec<&Path> {
-    let wanted = |entry: &&Entry| match entry.kind {
-        Kind::File { executable } => executable || !in_tar,
-        Kind::Folder { .. } | Kind::Link => false,
-    };
-    let files: Vec<_> = tree
-        .entries()
-        .iter()
-        .filter(wanted)
-        .map(|entry| entry.path.as_path())
-        .collect();
-    if files.len() > MAX_SINGLE_PROGRAMS {
-        Vec::new()
-    } else {
-        files
+    let mut files = Vec::new();
+    for entry in tree.entries() {
+        match entry.kind {
+            EntryKind::File { executable } if executable || !in_tar => files.push(&*entry.path),
+            _ => {}
+        }
     }
+    if files.len() > MAX_SINGLE_PROGRAMS {
+        return Vec::new();
+    }
+    files
 }
 
 #[cfg(test)]

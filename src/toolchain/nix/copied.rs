@@ -1,14 +1,15 @@
-//! Tells an output that holds only copies of downloads from one in which something was made.
+//! Finds out whether an output has only copies of downloads.
 //!
-//! - Comes in: an output, the store, and the paths of it that were downloaded, after everything that could write is dead.
-//! - Goes out: which downloads the output is copied from, none when it holds anything else.
-//! - Never: more work than the output's own files, those of downloads that have one of their sizes, and what downloads
-//!   that are archives unpack to, up to a limit.
+//! * In: an output, the store, and its paths that were downloaded, after everything that could
+//!   write is dead.
+//! * Out: the downloads that the output is copied from; none when the output has anything else.
+//! * Never: more work than to read the output's own files, files of downloads that have one of
+//!   their sizes, and the content of downloads that are archives, up to a limit.
 //!
-//! An output is a copy when each of its files that has bytes is, byte for byte, a file of a download, or one in an archive
-//! that a download is, and each of its absolute links leads into a download. Names, modes and folders may differ. A builder
-//! that adds a byte of its own is not found out: what is looked for is the flake whose package is a download in other
-//! clothes.
+//! An output is a copy when each of its files that has bytes is, byte for byte, a file of a
+//! download, or one in an archive that a download is, and each of its absolute links leads into a
+//! download. Names, modes and directories may differ. A builder that adds a byte of its own is not
+//! detected: the purpose is to recognise a flake whose package is only a renamed download.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -17,46 +18,42 @@ use std::path::{Path, PathBuf};
 
 use crate::digest::Sha256Digest;
 
-use super::archive::{self, MAX_UNPACKED_BYTES, Wanted};
+use super::archive::{self, MAX_UNPACKED_BYTES, WantedFiles};
 use super::store_path::StorePath;
 
-/// The folder of the store as links of the store name it.
+/// The directory of the store, as links in the store name it.
 const STORE: &str = "/nix/store";
 
-/// A file with bytes, or where an absolute link leads.
+/// A file with bytes, or an absolute link.
 enum Item {
     File { path: PathBuf, size: u64 },
     Link { target: PathBuf },
 }
 
-/// Returns the downloads that the output `path` is copied from; empty when it is no copy. `store` is the folder of the
-/// store on this machine.
+/// The files that an output has, and the downloads that its links lead into.
+struct Content {
+    files: WantedFiles,
+    linked: BTreeSet<StorePath>,
+}
+
+/// Returns the downloads that the output `path` is copied from; empty when it is not a copy.
+///
+/// `store` is the directory of the store on this machine.
 ///
 /// # Errors
-/// The file system's own.
+/// A file of the store cannot be read.
 pub(super) fn copied_from(
     path: &StorePath,
     downloads: &BTreeSet<&StorePath>,
     store: &Path,
 ) -> io::Result<BTreeSet<StorePath>> {
-    let mut from = BTreeSet::new();
-    let mut wanted = Wanted::new();
-    for item in items(&store.join(path.base()))? {
-        match item {
-            Item::File { path, size } => {
-                let (digest, _) = Sha256Digest::of_reader(File::open(path)?)?;
-                wanted.insert(digest, size);
-            }
-            // A link into the output itself says nothing.
-            Item::Link { target } if target.starts_with(Path::new(STORE).join(path.base())) => {}
-            Item::Link { target } => {
-                let Some(download) = download_of(&target, downloads) else {
-                    return Ok(BTreeSet::new());
-                };
-                from.insert(download.clone());
-            }
-        }
-    }
+    let Some(content) = content(path, downloads, store)? else {
+        return Ok(BTreeSet::new());
+    };
+    let Content {
+        files: mut wanted,
+        linked: mut from,
+    } = content;
     for download in downloads {
         if find(&store.join(download.base()), &mut wanted)? {
             from.insert((*download).clone());
@@ -70,19 +67,48 @@ pub(super) fn copied_from(
             from.insert((*download).clone());
         }
     }
-    Ok(if wanted.is_empty() {
-        from
-    } else {
-        BTreeSet::new()
-    })
+    if !wanted.is_empty() {
+        return Ok(BTreeSet::new());
+    }
+    Ok(from)
+}
+
+/// Returns the content of the output `path`; `None` when a link leads neither into a download nor
+/// into the output itself.
+fn content(
+    path: &StorePath,
+    downloads: &BTreeSet<&StorePath>,
+    store: &Path,
+) -> io::Result<Option<Content>> {
+    let itself = Path::new(STORE).join(path.base());
+    let mut content = Content {
+        files: WantedFiles::new(),
+        linked: BTreeSet::new(),
+    };
+    for item in items(&store.join(path.base()))? {
+        match item {
+            Item::File { path, size } => {
+                let (digest, _) = Sha256Digest::of_reader(File::open(path)?)?;
+                content.files.insert(digest, size);
+            }
+            Item::Link { target } if target.starts_with(&itself) => {}
+            Item::Link { target } => {
+                let Some(download) = download_of(&target, downloads) else {
+                    return Ok(None);
+                };
+                content.linked.insert(download.clone());
+            }
+        }
+    }
+    Ok(Some(content))
 }
 
 fn is_file(path: &Path) -> io::Result<bool> {
     path.symlink_metadata().map(|metadata| metadata.is_file())
 }
 
-/// Takes out of `wanted` what the download at `path` has, and returns whether it had any.
-fn find(path: &Path, wanted: &mut Wanted) -> io::Result<bool> {
+/// Removes from `wanted` the files that the download at `path` has, and returns whether it had any.
+fn find(path: &Path, wanted: &mut WantedFiles) -> io::Result<bool> {
     let mut has_any = false;
     if wanted.is_empty() {
         return Ok(false);
@@ -99,19 +125,14 @@ fn find(path: &Path, wanted: &mut Wanted) -> io::Result<bool> {
     Ok(has_any)
 }
 
-/// The download that an absolute path leads into.
+/// Returns the download that an absolute path leads into.
 fn download_of<'a>(target: &Path, downloads: &BTreeSet<&'a StorePath>) -> Option<&'a StorePath> {
-    let base = target
-        .strip_prefix(STORE)
-        .ok()?
-        .components()
-        .next()?
-        .as_os_str()
-        .to_str()?;
+    let below = target.strip_prefix(STORE).ok()?;
+    let base = below.components().next()?.as_os_str().to_str()?;
     downloads.get(&StorePath::of_base(base).ok()?).copied()
 }
 
-/// Everything at and below `path` that counts. No link is followed.
+/// Returns every file with bytes and every absolute link at and below `path`. No link is followed.
 fn items(path: &Path) -> io::Result<Vec<Item>> {
     let (mut items, mut pending) = (Vec::new(), vec![path.to_owned()]);
     while let Some(path) = pending.pop() {
@@ -146,7 +167,8 @@ mod tests {
         .unwrap()
     }
 
-    /// Names of the downloads that an output is copied from; the downloads are a file and a folder.
+    /// Returns the names of the downloads that an output is copied from: a file, an archive and a
+    /// directory are downloads.
     fn copied(fill: impl FnOnce(&Path)) -> Vec<String> {
         let store = tempfile::tempdir().unwrap();
         let place = |name: &str| store.path().join(path(name).base());

@@ -1,5 +1,8 @@
-//! Everything that happens while the daemon runs. Comes in: plans. Goes out: [`Answers`], when everybody is dead. Never: an
-//! answer that was not read as what it should be.
+//! Runs the daemon, and all commands that need it.
+//!
+//! * In: the plan of a job.
+//! * Out: [`Answers`], after the daemon and everything that it started are dead.
+//! * Never: output of nix that does not have the expected form.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -8,7 +11,7 @@ use std::time::{Duration, Instant};
 use serde::Deserialize;
 
 use crate::blocking::blocking;
-use crate::sandbox::{CommandSpec, Exit, Served, remove_folder};
+use crate::sandbox::{CommandSpec, Exit, Served, remove_directory};
 use crate::source::redirect::{Endpoint, quoted};
 use crate::toolchain::{Context, Log, Phase, ToolchainError};
 
@@ -16,32 +19,33 @@ use super::NixError;
 use super::downloads::Redirects;
 use super::ledger::{self, Cached, PathInfo};
 use super::plan::{Folders, Plan};
-use super::progress::{CANNOT_BUILD, MAX_ANSWER_BYTES, Manner, Progress};
+use super::progress::{CANNOT_BUILD, LogFilter, MAX_ANSWER_BYTES, Progress};
 use super::store_path::StorePath;
 use super::{recordable, refuse_plaintext};
 
-/// What nix says when it would have to change the lockfile.
+/// The error of a nix that would have to change the lockfile.
 const OUTDATED: &str = "requires lock file changes but they're not allowed";
 
-/// What nix says when an input has another hash.
+/// The errors of a nix that finds another hash in an input.
 const INPUT_HASH: [&str; 2] = [
     "NAR hash mismatch in input",
     "mismatch in field 'narHash' of input",
 ];
 
-/// What nix says when there is nothing to build.
+/// The error of a nix that finds nothing to build.
 const NO_DEFAULT: &str = "does not provide attribute";
 
-/// What the daemon may take beside the build itself: each of its clients has a limit of its own.
+/// The time that the daemon may take beside the build itself: each of its clients has its own
+/// limit.
 const DAEMON_TIME: Duration = Duration::from_secs(30 * 60);
 
-/// What nix said while the daemon ran.
+/// The output of the commands that ran while the daemon did.
 pub(super) struct Answers {
-    /// Name to place, `out` among them as a rule.
+    /// The outputs by name, usually with one called `out`.
     pub outputs: Outputs,
-    /// All that the store holds.
+    /// Every path of the store.
     pub paths: Vec<PathInfo>,
-    /// Paths that came from a cache, and from where.
+    /// The paths that came from a cache, with their origin.
     pub caches: BTreeMap<StorePath, Cached>,
 }
 
@@ -67,42 +71,48 @@ pub(super) async fn with_daemon(
     let work =
         Box::pin(async { answers = Some(converse(plan, folders, inputs, context, log).await) });
     let daemon = plan.daemon(folders, DAEMON_TIME.saturating_add(context.limits.build));
-    let Served {
-        end,
-        out_of_memory,
-        message,
-        was_refused_an_address,
-    } = context
-        .runner
-        .serve(&daemon, &folders.socket(), work)
-        .await?;
+    let socket = folders.socket();
+    let served = context.runner.serve(&daemon, &socket, work).await?;
     match answers {
         Some(Ok(answers)) => Ok(answers),
-        Some(Err(ToolchainError::Failed { phase, .. })) if out_of_memory => {
-            Err(ToolchainError::OutOfMemory { phase })
-        }
-        // A builder with a fixed output fetches, by the daemon's network.
-        Some(Err(ToolchainError::Failed {
-            phase: Phase::Build,
-            ..
-        })) if was_refused_an_address => Err(ToolchainError::Failed {
-            phase: Phase::Fetch,
-            exit: Exit::RefusedAddress,
-        }),
-        Some(Err(error)) => Err(error),
-        None if out_of_memory => Err(ToolchainError::OutOfMemory {
-            phase: Phase::Build,
-        }),
-        None => {
-            log::warn!("nix-daemon ended: {message}");
-            Err(NixError::Service {
-                exit: end.unwrap_or(Exit::Status(0)),
-            }
-            .into())
-        }
+        Some(Err(error)) => Err(explained(error, &served)),
+        None => Err(ended_early(served)),
     }
 }
 
+/// Replaces the failure of a client by the cause that the daemon knows.
+fn explained(error: ToolchainError, served: &Served) -> ToolchainError {
+    match error {
+        ToolchainError::Failed { phase, .. } if served.out_of_memory => {
+            ToolchainError::OutOfMemory { phase }
+        }
+        // A builder with a fixed output fetches, by the daemon's network.
+        ToolchainError::Failed {
+            phase: Phase::Build,
+            ..
+        } if served.was_refused_an_address => ToolchainError::Failed {
+            phase: Phase::Fetch,
+            exit: Exit::RefusedAddress,
+        },
+        error => error,
+    }
+}
+
+/// Returns the error for a daemon that ended before its clients.
+fn ended_early(served: Served) -> ToolchainError {
+    if served.out_of_memory {
+        return ToolchainError::OutOfMemory {
+            phase: Phase::Build,
+        };
+    }
+    log::warn!("nix-daemon ended early: {}", served.message);
+    NixError::Service {
+        exit: served.end.unwrap_or(Exit::Status(0)),
+    }
+    .into()
+}
+
+/// Runs the daemon's clients, one after the other.
 async fn converse(
     plan: &Plan<'_>,
     folders: &Folders,
@@ -112,33 +122,26 @@ async fn converse(
 ) -> Result<(Ran, Answers), ToolchainError> {
     if !inputs.is_empty() {
         ask(&plan.add(folders, inputs), Phase::Inspect, context, log).await?;
-        // They are in the daemon's store now, and the place for both may be memory.
+        // The inputs are in the daemon's store now; both stores may be in memory.
         let fetched = folders.fetch.clone();
-        blocking(move || remove_folder(&fetched)).await?;
+        blocking(move || remove_directory(&fetched)).await?;
     }
-    let realised = realise(plan, folders, context, log)
+    let (ran, outputs, caches) = realise(plan, folders, context, log)
         .await
-        .map_err(|error| error.within(context.limits.build));
-    let (ran, outputs, caches) = realised?;
-    let paths = ledger::parse(
-        ask(&plan.list(folders), Phase::Inspect, context, log)
-            .await?
-            .answer(),
-    )?;
-    Ok((
-        ran,
-        Answers {
-            outputs,
-            paths,
-            caches,
-        },
-    ))
+        .map_err(|error| error.within(context.limits.build))?;
+    let list = ask(&plan.list(folders), Phase::Inspect, context, log).await?;
+    let answers = Answers {
+        outputs,
+        paths: ledger::parse(list.answer())?,
+        caches,
+    };
+    Ok((ran, answers))
 }
 
-/// Paths by the names of outputs.
+/// Store paths by the names of outputs.
 type Outputs = BTreeMap<String, StorePath>;
 
-/// Evaluates, takes from caches what they have, and builds the rest.
+/// Evaluates the flake, downloads the paths that caches have, and builds the rest.
 async fn realise(
     plan: &Plan<'_>,
     folders: &Folders,
@@ -148,46 +151,33 @@ async fn realise(
     let started = Instant::now();
     let left = || context.limits.build.saturating_sub(started.elapsed());
     let evaluate = plan.evaluate(folders, left());
-    let said = hear(
-        &evaluate,
-        Phase::Build,
-        context,
-        Progress::new(log, Manner::Unlisted),
-    )
-    .await?;
-    let recipe = read_recipe(said.answer())?;
+    let progress = Progress::new(log, LogFilter::Unlisted);
+    let evaluated = judged(&evaluate, Phase::Build, context, progress).await?;
+    let recipe = read_recipe(evaluated.answer())?;
     let substitute = plan.substitute(folders, &recipe, left());
     let caches = take_from_caches(&substitute, context, log).await?;
     let build = plan.build(folders, &recipe, left());
-    let said = hear(
-        &build,
-        Phase::Build,
-        context,
-        Progress::new(log, Manner::Unlisted),
-    )
-    .await?;
-    let outputs = read_outputs(said.answer())?;
-    Ok((
-        Ran {
-            evaluate: evaluate.argv,
-            substitute: substitute.argv,
-            build,
-        },
-        outputs,
-        caches,
-    ))
+    let progress = Progress::new(log, LogFilter::Unlisted);
+    let built = judged(&build, Phase::Build, context, progress).await?;
+    let outputs = read_outputs(built.answer())?;
+    let ran = Ran {
+        evaluate: evaluate.argv,
+        substitute: substitute.argv,
+        build,
+    };
+    Ok((ran, outputs, caches))
 }
 
-/// Takes from caches what they have, and finds out from where it came: through which URLs, beginning with the cache's.
+/// Downloads the paths that caches have, and returns the origin of each.
 async fn take_from_caches(
     spec: &CommandSpec,
     context: &Context<'_>,
     log: &mut dyn Log,
 ) -> Result<BTreeMap<StorePath, Cached>, ToolchainError> {
-    let mut progress = Progress::new(log, Manner::Terse);
+    let mut progress = Progress::new(log, LogFilter::Terse);
     let exit = listen(spec, &mut progress, context).await?;
     match ToolchainError::of_exit(Phase::Build, exit) {
-        // Something has to be built, which this step may not do.
+        // Nix complains that it may not build; the next step builds.
         Err(ToolchainError::Failed { .. })
             if progress.error_text().contains(CANNOT_BUILD) && !progress.has_refused_a_cache() => {}
         ended => ended?,
@@ -201,61 +191,73 @@ async fn take_from_caches(
                 download: path.to_string(),
             });
         }
-        let redirected = archive.and_then(|url| redirects.get(url));
-        // The description of a path can name another server for its archive.
-        let elsewhere = archive.filter(|url| !is_below(url, cache));
-        let urls: Vec<_> = elsewhere
-            .into_iter()
-            .chain(redirected.into_iter().flatten())
-            .cloned()
-            .collect();
-        let fetched_from = urls.last().map(|url| recordable(url)).transpose()?;
-        refuse_plaintext([(cache, &urls)])?;
-        cached.insert(
-            path.clone(),
-            Cached {
-                cache: cache.clone(),
-                fetched_from,
-            },
-        );
+        cached.insert(path.clone(), origin(cache, archive, &redirects)?);
     }
     Ok(cached)
 }
 
-/// Whether a URL is one of the files of a cache.
+/// Returns the origin of a path that `cache` has; `archive` is the URL that nix requested.
+fn origin(
+    cache: &String,
+    archive: Option<&String>,
+    redirects: &Redirects,
+) -> Result<Cached, ToolchainError> {
+    let mut urls = Vec::new();
+    if let Some(url) = archive {
+        // The cache's description of a path can name another server for the archive.
+        if !is_below(url, cache) {
+            urls.push(url.clone());
+        }
+        urls.extend(redirects.get(url).into_iter().flatten().cloned());
+    }
+    let fetched_from = urls.last().map(|url| recordable(url)).transpose()?;
+    refuse_plaintext([(cache, &urls)])?;
+    Ok(Cached {
+        cache: cache.clone(),
+        fetched_from,
+    })
+}
+
+/// Returns whether a URL is one of the files of a cache.
 fn is_below(url: &str, cache: &str) -> bool {
     let cache = cache.split('?').next().unwrap_or_default();
     url.strip_prefix(cache.trim_end_matches('/'))
         .is_some_and(|rest| rest.starts_with('/'))
 }
 
-/// Where a client's downloads were redirected to.
-pub(super) fn redirects(said: &Progress<'_>) -> Result<Redirects, ToolchainError> {
-    said.redirects()
+/// Returns the redirects of a client's downloads.
+pub(super) fn redirects(progress: &Progress<'_>) -> Result<Redirects, ToolchainError> {
+    progress
+        .redirects()
         .map_err(|url| ToolchainError::UnreadableUrl {
             download: quoted(url),
         })
 }
 
-/// Runs a client.
+/// Runs a client, and returns its output.
+///
+/// # Errors
+/// The client did not succeed.
 pub(super) async fn ask<'a>(
     spec: &CommandSpec,
     phase: Phase,
     context: &Context<'_>,
     log: &'a mut dyn Log,
 ) -> Result<Progress<'a>, ToolchainError> {
-    hear(spec, phase, context, Progress::new(log, Manner::Plain)).await
+    let progress = Progress::new(log, LogFilter::Plain);
+    judged(spec, phase, context, progress).await
 }
 
-/// Runs a client, and returns what it said.
-async fn hear<'a>(
+/// Runs a client, and turns an error of nix into the one that clients of the appliance know.
+async fn judged<'a>(
     spec: &CommandSpec,
     phase: Phase,
     context: &Context<'_>,
     mut progress: Progress<'a>,
 ) -> Result<Progress<'a>, ToolchainError> {
     let exit = listen(spec, &mut progress, context).await?;
-    let complains = |text| progress.error_text().contains(text);
+    let errors = progress.error_text();
+    let complains = |text| errors.contains(text);
     match ToolchainError::of_exit(phase, exit) {
         Ok(()) => Ok(progress),
         Err(ToolchainError::Failed { .. }) if complains(OUTDATED) => {
@@ -275,6 +277,7 @@ async fn hear<'a>(
     }
 }
 
+/// Runs a client while `progress` reads its output, and returns how it ended.
 async fn listen(
     spec: &CommandSpec,
     progress: &mut Progress<'_>,
@@ -298,31 +301,29 @@ struct BuiltDerivation {
     outputs: BTreeMap<String, String>,
 }
 
-/// What `nix build --json` says of the one derivation that was asked for.
+/// Reads the output of `nix build --json` for exactly one derivation.
 fn read_derivation(answer: &[u8]) -> Result<BuiltDerivation, ToolchainError> {
-    let built: Option<Vec<BuiltDerivation>> = serde_json::from_slice(answer).ok();
-    let one = built.and_then(|built| <[_; 1]>::try_from(built).ok());
-    one.map(|[derivation]| derivation)
-        .ok_or(ToolchainError::Answer { tool: "nix build" })
+    let built: Result<[BuiltDerivation; 1], _> = serde_json::from_slice(answer);
+    let [derivation] = built.map_err(|_| ToolchainError::Answer { tool: "nix build" })?;
+    Ok(derivation)
 }
 
-/// The recipe of that derivation.
+/// Returns the recipe of that derivation.
 fn read_recipe(answer: &[u8]) -> Result<StorePath, ToolchainError> {
     let recipe = StorePath::parse(&read_derivation(answer)?.drv_path);
     recipe.map_err(|_| ToolchainError::Answer { tool: "nix build" })
 }
 
-/// The outputs of that derivation.
+/// Returns the outputs of that derivation.
 fn read_outputs(answer: &[u8]) -> Result<Outputs, ToolchainError> {
-    let unreadable = || ToolchainError::Answer { tool: "nix build" };
-    let outputs = read_derivation(answer)?.outputs;
-    let parse =
-        |(name, path): (&String, &String)| Some((name.clone(), StorePath::parse(path).ok()?));
-    outputs
-        .iter()
-        .map(parse)
-        .collect::<Option<_>>()
-        .ok_or_else(unreadable)
+    let mut outputs = Outputs::new();
+    for (name, path) in read_derivation(answer)?.outputs {
+        let Ok(path) = StorePath::parse(&path) else {
+            return Err(ToolchainError::Answer { tool: "nix build" });
+        };
+        outputs.insert(name, path);
+    }
+    Ok(outputs)
 }
 
 #[cfg(test)]

@@ -1,16 +1,20 @@
-//! Where nix's downloads went. Comes in: what nix says when it is as talkative as it can be, while no builder runs that could
-//! say it for nix. Goes out: for each URL that was asked for, every URL after it. Never: silence about a redirect that cannot
-//! be told.
+//! Finds out where nix's downloads were redirected to.
+//!
+//! * In: the messages of a nix at its most verbose level, while no builder runs that could forge
+//!   them.
+//! * Out: for each requested URL, every URL after it.
+//! * Never: silence about a redirect whose target is unknown.
 //!
 //! | message (nix 2.34.8, `filetransfer.cc`) | meaning |
 //! |---|---|
-//! | `got header for 'URL': HEADER` | of the download of URL; nothing after the colon where the headers end |
-//! | `curl: Issue another request to this URL: 'URL'` | curl follows a redirect of a download that it does not name, or asks again |
-//! | `curl: … retrying a fresh connect …` | it asks again: a connection was lost |
+//! | `got header for 'URL': HEADER` | a header for URL; an empty one ends the headers |
+//! | `curl: Issue another request to this URL: 'URL'` | curl follows a redirect, or retries |
+//! | `curl: … retrying a fresh connect …` | curl retries: a connection was lost |
 //! | `finished download of 'URL'; curl status = …, body = … bytes, …` | an attempt ended |
 //!
-//! What looks like a header can be in a trailer after the body, which curl does not follow. So a redirect counts when its
-//! server announced it and curl follows there.
+//! Curl does not name the download whose redirect it follows. A header can also be in a trailer
+//! after the body, and curl does not follow that one. So a redirect counts when its server
+//! announced it and curl follows there.
 
 use std::collections::BTreeMap;
 
@@ -18,32 +22,35 @@ use memchr::memmem;
 
 use crate::source::redirect::{Follows, Headers, MAX_REDIRECTS, leaves_https, resolve, split};
 
-/// Most URLs of which it is kept where they led, and that are being downloaded, each.
+/// The most URLs whose redirects are kept, and the most that are being downloaded.
 const MAX_DOWNLOADS: usize = 50_000;
 
-/// How nix says that a header came; the URL that it asked for, [`HEADER_MIDDLE`] and the header follow.
+/// The beginning of the message about a header; the requested URL, [`HEADER_MIDDLE`] and the header
+/// follow.
 const HEADER_START: &str = "got header for '";
 const HEADER_MIDDLE: &str = "':";
 
-/// How nix marks what curl says of itself.
+/// The beginning of curl's own messages.
 const CURL: &str = "curl: ";
 
-/// How nix says that an attempt ended; the URL, [`FINISHED_MIDDLE`], curl's status and more follow.
+/// The beginning of the message about the end of an attempt; the URL, [`FINISHED_MIDDLE`], curl's
+/// status and more follow.
 const FINISHED_START: &str = "finished download of '";
 const FINISHED_MIDDLE: &str = "'; curl status = ";
 const SUCCESS: &str = "0,";
 const NO_BODY: &str = ", body = 0 bytes";
 
-/// URLs that were redirected, each with every URL after it, in order.
+/// The URLs that were redirected, each with every URL after it, in order.
 pub type Redirects = BTreeMap<String, Vec<String>>;
 
-/// What is known of downloads.
+/// The state of reading the messages about downloads.
 #[derive(Debug, Default)]
 pub(super) struct Downloads {
     running: BTreeMap<String, Attempt>,
-    /// Of what was downloaded.
+    /// The redirects of downloads that ended.
     redirects: Redirects,
     follows: Follows,
+    /// The first URL whose redirects are not known.
     lost: Option<String>,
 }
 
@@ -51,57 +58,61 @@ pub(super) struct Downloads {
 #[derive(Debug, Default)]
 struct Attempt {
     headers: Headers,
-    /// Where its server sends it, or what looks like that.
+    /// The URL that the last headers redirect to, or that a trailer claims.
     announced: Option<String>,
+    /// The URLs that curl followed redirects to, in order.
     urls: Vec<String>,
 }
 
 impl Downloads {
-    /// Takes a message of nix, `plain` without what colours it.
-    pub fn hear(&mut self, message: &str, plain: &str) {
-        if let Some((url, header)) = message
-            .strip_prefix(HEADER_START)
-            .and_then(|rest| rest.split_once(HEADER_MIDDLE))
+    /// Takes a message of nix; `plain` is the message without codes of a terminal.
+    pub fn take_message(&mut self, message: &str, plain: &str) {
+        if let Some(rest) = message.strip_prefix(HEADER_START)
+            && let Some((url, header)) = rest.split_once(HEADER_MIDDLE)
         {
             self.take_header(url, header.strip_prefix(' ').unwrap_or(header));
-        } else if let Some(said) = message.strip_prefix(CURL) {
-            match self.follows.url(said) {
+        } else if let Some(text) = message.strip_prefix(CURL) {
+            match self.follows.url(text) {
                 Ok(None) => {}
                 Ok(Some(url)) => self.take_followed(url),
                 Err(cut) => self.lose(cut),
             }
-        } else if let Some((url, how)) = plain
-            .strip_prefix(FINISHED_START)
-            .and_then(|rest| rest.rsplit_once(FINISHED_MIDDLE))
+        } else if let Some(rest) = plain.strip_prefix(FINISHED_START)
+            && let Some((url, how)) = rest.rsplit_once(FINISHED_MIDDLE)
         {
             self.take_end(url, how);
         }
     }
 
-    /// Takes note that a message was too long to be read, if it would have been of a download.
-    pub fn miss(&mut self, message: &[u8]) {
+    /// Takes note of a message that was too long to be read, if it was about a download.
+    pub fn note_too_long(&mut self, message: &[u8]) {
         if memmem::find(message, HEADER_START.as_bytes()).is_some() {
             self.lose("a URL with a header that is too long");
         }
     }
 
-    /// Where downloads went, of attempts that succeeded or that bytes came from. Of several for one URL it is the first, or one
-    /// that left https.
+    /// Returns the redirects of downloads whose attempt succeeded or received bytes.
+    ///
+    /// If one URL had several such attempts, it is the first one, or one that left https.
     ///
     /// # Errors
-    /// A URL of which a redirect was said that cannot be told: it was no text, too long, one of too many, or nobody's.
+    /// A URL whose redirect cannot be told: it is not text, too long, one of too many, or belongs
+    /// to no known download.
     pub fn redirects(&self) -> Result<Redirects, &str> {
         if let Some(url) = &self.lost {
             return Err(url);
         }
-        let running = self
-            .running
-            .iter()
-            .filter(|(_, attempt)| !attempt.urls.is_empty());
-        let running = running.map(|(url, attempt)| (url.clone(), attempt.urls.clone()));
-        Ok(running.chain(self.redirects.clone()).collect())
+        let mut redirects = Redirects::new();
+        for (url, attempt) in &self.running {
+            if !attempt.urls.is_empty() {
+                redirects.insert(url.clone(), attempt.urls.clone());
+            }
+        }
+        redirects.extend(self.redirects.clone());
+        Ok(redirects)
     }
 
+    /// Takes a header for `url`.
     fn take_header(&mut self, url: &str, header: &str) {
         if self.running.len() == MAX_DOWNLOADS && !self.running.contains_key(url) {
             return self.lose(url);
@@ -115,16 +126,15 @@ impl Downloads {
         attempt.announced.get_or_insert(next);
     }
 
+    /// Takes a redirect that curl follows, for the attempt whose server announced it.
     fn take_followed(&mut self, to: &str) {
         let wanted = canonical(to);
         let announced = |attempt: &&mut Attempt| {
             attempt.announced.as_deref().map(canonical).as_ref() == Some(&wanted)
         };
+        let is_text = !to.contains(char::REPLACEMENT_CHARACTER);
         match self.running.values_mut().find(announced) {
-            Some(attempt)
-                if attempt.urls.len() < MAX_REDIRECTS
-                    && !to.contains(char::REPLACEMENT_CHARACTER) =>
-            {
+            Some(attempt) if attempt.urls.len() < MAX_REDIRECTS && is_text => {
                 attempt.announced = None;
                 attempt.urls.push(to.to_owned());
             }
@@ -132,6 +142,7 @@ impl Downloads {
         }
     }
 
+    /// Takes the end of an attempt; `how` begins with curl's status.
     fn take_end(&mut self, url: &str, how: &str) {
         let Some(Attempt { urls, .. }) = self.running.remove(url) else {
             return;
@@ -147,12 +158,14 @@ impl Downloads {
         }
     }
 
+    /// Takes note that the redirects of `url` are not known.
     fn lose(&mut self, url: &str) {
         self.lost.get_or_insert_with(|| url.to_owned());
     }
 }
 
-/// A URL for comparison, in one way of writing: curl removes dots, and encodes what servers do not.
+/// Returns a URL in one form for comparison: curl removes dots, and encodes bytes that servers do
+/// not.
 fn canonical(url: &str) -> String {
     let url = url.split('#').next().unwrap_or_default();
     let Some((scheme, authority, rest)) = split(url) else {
@@ -175,6 +188,8 @@ fn canonical(url: &str) -> String {
     format!("{start}/{path}{}", encoded(query, "+"))
 }
 
+/// Percent-encodes bytes that are not visible ASCII, and writes the digits of all codes in upper
+/// case.
 fn encoded(text: &str, blank: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut digits = 0;
@@ -201,7 +216,7 @@ mod tests {
     fn heard(messages: &[String]) -> (Redirects, bool) {
         let mut downloads = Downloads::default();
         for message in messages {
-            downloads.hear(message, &message.replace("\u{1b}[0m", ""));
+            downloads.take_message(message, &message.replace("\u{1b}[0m", ""));
         }
         let known = downloads.redirects();
         (known.clone().unwrap_or_default(), known.is_err())
@@ -217,7 +232,7 @@ mod tests {
         format!("{FOLLOWS}{to}'")
     }
 
-    /// A redirect as nix tells of it.
+    /// Returns the messages of nix about a redirect.
     fn moved(url: &str, location: &str, to: &str) -> [String; 4] {
         let location = format!("location: {location}");
         [
@@ -265,7 +280,7 @@ mod tests {
         ];
         let all = [&first[..], &other, &second, &last].concat();
         assert_eq!(heard(&all), of(X, &["https://c/x", "https://c/z"]));
-        // It is known too before nix says that the download ended.
+        // It is known even before the message that the download ended.
         assert_eq!(
             heard(&all[..all.len() - 1]),
             of(X, &["https://c/x", "https://c/z"])
@@ -285,7 +300,7 @@ mod tests {
             known[X] == ["https://a/1/%2F%20a"] && known[Y] == ["https://b/2?%C3%A9+b"] && !lost,
             "{known:?}"
         );
-        // Both to the same place.
+        // Both are redirected to the same URL.
         let [x, y] = [X, Y].map(|url| moved(url, "https://c/404", "https://c/404"));
         let (known, lost) = heard(&[&x[..3], &y[..3], &x[3..], &y[3..]].concat());
         assert!(
@@ -306,7 +321,7 @@ mod tests {
 
     #[test]
     fn what_only_looks_like_a_redirect_is_none() {
-        // In a trailer after the body, which nix tells of like of a header.
+        // A trailer after the body, which nix reports like a header.
         let trailer = [
             header(X, "HTTP/1.1 302"),
             header(X, "Location: https://good.example/"),
@@ -347,7 +362,8 @@ mod tests {
         let after =
             |status, bytes| heard(&[&redirect[..], &[ended(X, status, bytes)], &second].concat());
         assert_eq!(after(7, 0), (BTreeMap::new(), false));
-        // Nix goes on where an attempt ended that brought something; and what succeeded counts, whoever comes after it.
+        // Nix continues after the bytes that an attempt received; and an attempt that succeeded
+        // counts, whatever follows it.
         for (status, bytes) in [(18, 5), (0, 9), (0, 0)] {
             assert_eq!(
                 after(status, bytes),
@@ -376,7 +392,8 @@ mod tests {
                 "{followed}"
             );
         }
-        // Curl follows, and nobody announced it: not even to where another download went before.
+        // Curl follows a redirect that no server announced: not even to the URL of another
+        // download.
         let other = [&moved(Y, "https://c/", "https://c/")[..], &[ended(Y, 0, 9)]].concat();
         assert!(
             heard(

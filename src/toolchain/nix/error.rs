@@ -1,4 +1,8 @@
-//! What can go wrong with flakes only, with the code that clients see.
+//! The errors that only flakes have, with the codes that clients see.
+//!
+//! * In: the failures of this room's parts.
+//! * Out: one clause for the caller, and the stable code.
+//! * Never: a path of this machine, or output of a tool, in the text.
 
 use crate::error_type::ErrorType;
 use crate::sandbox::Exit;
@@ -9,53 +13,54 @@ use super::{FlakeLockError, LedgerError, NarError};
 /// Why a flake cannot be built.
 #[derive(Debug, thiserror::Error)]
 pub enum NixError {
-    /// The lockfile of a flake cannot be read.
+    /// The lockfile of the flake cannot be used.
     #[error("flake.lock cannot be used")]
     FlakeLock(#[from] FlakeLockError),
     /// Nix would have to change the lockfile.
     #[error("flake.lock does not fit the flake: nix would have to change it")]
     FlakeLockOutdated,
-    /// A relative path leads to nothing that could be identified.
+    /// The relative path of an input names neither a file nor a directory, or passes a link.
     #[error(
-        "input {input:?} of flake.lock is no file or folder of its tree, or is reached through a link"
+        "input {input:?} of flake.lock is not a file or directory of its tree, or is reached \
+         through a link"
     )]
     InputPath {
-        /// The input's node.
+        /// The name of the node.
         input: String,
     },
     /// Nix itself found that an input's hash differs.
     #[error("an input's narHash is not the one in flake.lock")]
     InputHashByNix,
-    /// The flake has nothing that we build.
+    /// The flake has no package that the appliance builds.
     #[error("the flake has no default package for x86_64-linux")]
     NoDefaultPackage,
-    /// The flake cannot be evaluated; the log says why.
+    /// The flake cannot be evaluated; the log has the reason.
     #[error("the flake cannot be evaluated")]
     Evaluation,
-    /// What the store holds does not add up.
+    /// The content of the store does not fit nix's database, or has an unknown origin.
     #[error("the store cannot be accounted for")]
     Ledger(#[from] LedgerError),
-    /// A store path could not be hashed.
+    /// The tree of a store path could not be hashed.
     #[error("a store path could not be hashed")]
     Nar(#[from] NarError),
-    /// A service that the build needs ended before it.
+    /// The daemon ended before the build did.
     #[error("the nix daemon ended early ({})", describe(.exit))]
     Service {
-        /// How.
+        /// The way in which the daemon ended.
         exit: Exit,
     },
     /// A download was redirected from https to another scheme.
     #[error("the download of {from} was redirected to {to}, which is not https")]
     Plaintext {
-        /// The URL before it, escaped and cut.
+        /// The URL that redirected, escaped and cut.
         from: String,
-        /// Where it was sent, escaped and cut.
+        /// The URL that it redirected to, escaped and cut.
         to: String,
     },
 }
 
 impl NixError {
-    /// The stable code.
+    /// Returns the stable code that clients see.
     pub fn error_type(&self) -> ErrorType {
         match self {
             Self::FlakeLock(_)

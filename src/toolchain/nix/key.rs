@@ -1,8 +1,11 @@
-//! Who vouches for a store path. Comes in: the keys that the image trusts, and what a store says about a path. Goes out:
-//! the name of the key that signed exactly that. Never: a signature that was not verified.
+//! Verifies the signatures of store paths.
 //!
-//! A key is `NAME:` and 32 bytes in base 64, a signature `NAME:` and 64 (Ed25519, RFC 8032); what is signed is the path's
-//! fingerprint (nix manual, "Signing").
+//! * In: the keys that the image trusts, and a path's fingerprint with its signatures.
+//! * Out: the name of the trusted key that signed exactly that fingerprint.
+//! * Never: a signature that was not verified.
+//!
+//! A key is `NAME:` and 32 bytes in base 64, a signature `NAME:` and 64 (Ed25519, RFC 8032); the
+//! path's fingerprint is signed (nix manual, "Signing").
 
 use std::collections::BTreeMap;
 
@@ -10,19 +13,19 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ring::signature::{ED25519, ED25519_PUBLIC_KEY_LEN, UnparsedPublicKey};
 
-/// Why text is no list of keys.
+/// Why a text is not a list of keys.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum TrustedKeysError {
-    /// It is not `NAME:BASE64` of the right length.
-    #[error("{key:?} is no public key")]
+    /// A key is not `NAME:BASE64` of the right length.
+    #[error("{key:?} is not a public key")]
     Key {
-        /// The text.
+        /// The text that was read.
         key: String,
     },
-    /// Two keys of one name.
+    /// Two keys have the same name.
     #[error("there are two keys with the name {name:?}")]
     Duplicate {
-        /// The name.
+        /// The name that is repeated.
         name: String,
     },
 }
@@ -35,7 +38,7 @@ impl TrustedKeys {
     /// Reads keys with white space between them, as `trusted-public-keys` has them.
     ///
     /// # Errors
-    /// One is no key, or its name is there twice.
+    /// A text is not a key, or its name is repeated.
     pub fn parse(text: &str) -> Result<Self, TrustedKeysError> {
         let mut keys = BTreeMap::new();
         for key in text.split_whitespace() {
@@ -51,7 +54,8 @@ impl TrustedKeys {
         Ok(Self(keys))
     }
 
-    /// Returns the name of the first key of which one of `signatures` is, over the fingerprint of a store path.
+    /// Returns the name of the trusted key of the first of `signatures` that is valid for
+    /// `fingerprint`.
     pub(crate) fn signer(&self, fingerprint: &str, signatures: &[String]) -> Option<&str> {
         signatures.iter().find_map(|signature| {
             let (name, signature) = named::<64>(signature)?;
@@ -64,7 +68,7 @@ impl TrustedKeys {
     }
 }
 
-/// `NAME:BASE64` of `N` bytes.
+/// Reads `NAME:BASE64`, where the bytes are `N`.
 fn named<const N: usize>(text: &str) -> Option<(&str, [u8; N])> {
     let (name, base64) = text.split_once(':').filter(|(name, _)| !name.is_empty())?;
     Some((name, STANDARD.decode(base64).ok()?.try_into().ok()?))
@@ -84,7 +88,8 @@ mod tests {
         "/tests/data/nix/path-info.json"
     ));
 
-    /// What `nix store sign` added to `hello` with the same key: a path that refers to others and to itself.
+    /// What `nix store sign` added to `hello` with the same key: a path that refers to others and
+    /// to itself.
     const OF_HELLO: &str = "test-cache-1:+eg77Rr9Irntcnkt5fA/q0Vdx2Orx0SFWcPynWGuFJiu0VIB1y+S7TyKfHiTOcyEpjrkhzeY6bSt5LA6JXSEBw==";
 
     fn info(name: &str) -> PathInfo {

@@ -1,107 +1,112 @@
-//! How every path of the store came to be there. Comes in: what nix's database says, the trees themselves, and what we
-//! put there. Goes out: one descriptor for each path that took part, and one for the rest. Never: a hash that was not
-//! computed here, or a path for which nobody answers.
+//! Accounts for every path of the store: how it came to be there.
 //!
-//! What the database of nix 2.26 and 2.34.8 says of a path, as seen:
+//! * In: the content of nix's database, the trees themselves, and the paths that this job added.
+//! * Out: one descriptor for each path that took part, and one for the rest.
+//! * Never: a hash that was not computed here, or a path of unknown origin.
 //!
-//! | how it came | `ultimate` | `ca` | `signatures` |
+//! The members that the database of nix 2.26 and 2.34.8 has for a path, as observed:
+//!
+//! | origin | `ultimate` | `ca` | `signatures` |
 //! |---|---|---|---|
 //! | built here | true | none | none, unless the store signs |
 //! | fetched here, by a fixed-output derivation | true | always | the same |
 //! | substituted | false | only if its content was known before | those of the cache |
-//! | added by a client: a flake's source, an input, a recipe, a file that an expression names | false | always | none |
+//! | added by a client | false | always | none |
 //!
-//! Nothing tells those of the last row apart but who asked for them, so whoever calls names the ones that it knows. An
+//! A client adds a flake's source, an input, a recipe, or a file that an expression names. Only the
+//! client knows which of them a path is, so the caller names the paths that it knows. An
 //! unprivileged client can set neither `ultimate` nor add a path without a content address.
 //!
-//! Evaluation adds a recipe for everything that could have to be built, thousands for a package of nixpkgs, of which a few
-//! are run. The others, with the files that only they name, are one descriptor: how many they are, and the digest of their
-//! list, so that whoever evaluates the flake can compare it.
+//! Evaluation adds a recipe for everything that might have to be built, thousands for a package of
+//! nixpkgs, of which a few are run. The others, with the files that only they name, share one
+//! descriptor: their number, and the digest of their list, so that anyone who evaluates the flake
+//! can compare it.
+
+mod path_info;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde::Deserialize;
 use serde_json::Value;
 
 use crate::digest::Sha256Digest;
-use crate::json::{self, Limits};
 use crate::provenance::{
     BUILT, FETCHED, OutputRecord, ResourceDescriptor, SUBSTITUTED, fetched_from, sha256_set,
 };
 
-use super::base32;
 use super::key::TrustedKeys;
-use super::nar::{Nar, NarError, NarHashError, parse_hash};
+use super::nar::{Nar, NarError, NarHashError};
 use super::store_path::{StorePath, StorePathError};
 
-/// How the names of recipes end.
+pub use path_info::{PathInfo, parse};
+
+/// The end of the names of recipes.
 const RECIPE_SUFFIX: &str = ".drv";
 
-/// What a statement calls the recipes that were not run, and the files that only they name.
+/// The name, in a statement, of the recipes that were not run and of the files that only they name.
 const EVALUATED: &str = "recipes that were only evaluated";
 
-/// Why there is no ledger.
+/// Why the store cannot be accounted for.
 #[derive(Debug, thiserror::Error)]
 pub enum LedgerError {
-    /// It is no JSON, or not of this shape.
-    #[error("what nix says of the store cannot be read: {0}")]
+    /// The output of nix is not JSON, or has another form.
+    #[error("nix's list of the store cannot be read: {0}")]
     Json(#[from] serde_json::Error),
-    /// A path is none.
-    #[error("nix names a path that is none")]
+    /// A path in the list is not a store path.
+    #[error("nix names a path that is not a store path")]
     Path(#[from] StorePathError),
-    /// A hash is none.
-    #[error("nix says an unusable hash of {path}")]
+    /// A hash in the list cannot be read.
+    #[error("nix's database has an unusable hash for {path}")]
     Hash {
-        /// Of which path.
+        /// The path in the store.
         path: String,
-        /// Why.
+        /// The reason for the refusal.
         source: NarHashError,
     },
-    /// A path is not there.
-    #[error("{path} is not valid")]
+    /// A path is missing in the store.
+    #[error("{path} is not valid in the store")]
     Invalid {
-        /// Which.
+        /// The path in the store.
         path: String,
     },
     /// A path refers to one that is not listed.
-    #[error("{path} refers to {reference}, of which nothing is said")]
+    #[error("{path} refers to {reference}, which is not listed")]
     Incomplete {
-        /// Which.
+        /// The path in the store.
         path: String,
-        /// What it refers to.
+        /// The path that it refers to.
         reference: String,
     },
-    /// A tree cannot be hashed.
+    /// The tree of a path cannot be hashed.
     #[error("{path} cannot be hashed")]
     Unread {
-        /// Which.
+        /// The path in the store.
         path: String,
-        /// Why.
+        /// The reason for the refusal.
         source: NarError,
     },
-    /// A tree is not what the database says.
+    /// The tree of a path differs from the database.
     #[error(
-        "{path} has sha256 {} and {} bytes, nix says {} and {}", .actual.sha256, .actual.size, .expected.sha256,
-        .expected.size
+        "{path} has sha256 {} and {} bytes, but {} and {} in nix's database",
+        .actual.sha256, .actual.size, .expected.sha256, .expected.size
     )]
     Altered {
-        /// Which.
+        /// The path in the store.
         path: String,
-        /// What nix says.
+        /// The hash and the size in the database.
         expected: Nar,
-        /// Of the bytes.
+        /// The hash and the size of the tree.
         actual: Nar,
     },
-    /// It was not built here, not put there by us, and nobody whom we trust signed it.
+    /// A path was not built here, not added by this job, and not signed by a trusted key.
     #[error("{path} was neither built here nor signed by a trusted key")]
     Unvouched {
-        /// Which.
+        /// The path in the store.
         path: String,
     },
 }
 
 impl LedgerError {
-    /// Whether it is nix's or ours, and not what somebody built or served.
+    /// Returns whether nix or the appliance failed, and not a builder or a cache.
     pub(crate) fn is_fault(&self) -> bool {
         match self {
             Self::Unvouched { .. } => false,
@@ -111,128 +116,78 @@ impl LedgerError {
     }
 }
 
-/// What nix says of a path.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PathInfo {
-    /// Which.
-    pub path: StorePath,
-    /// Of its tree.
-    pub nar_hash: Sha256Digest,
-    /// Of its tree's serialisation, in bytes.
-    pub nar_size: u64,
-    /// With itself, if it refers to itself.
-    pub references: BTreeSet<StorePath>,
-    /// The recipe that it was built by, where nix knows one.
-    pub deriver: Option<StorePath>,
-    /// `NAME:BASE64` each.
-    pub signatures: Vec<String>,
-    /// Whether it was built here.
-    pub ultimate: bool,
-    /// Its content address, where it has one.
-    pub ca: Option<String>,
-}
-
-impl PathInfo {
-    /// What is signed (nix manual, "Signing"): `1;PATH;sha256:BASE32;SIZE;REFERENCES`.
-    pub fn fingerprint(&self) -> String {
-        let references: Vec<_> = self.references.iter().map(StorePath::to_string).collect();
-        let hash = base32::encode(self.nar_hash.as_bytes());
-        format!(
-            "1;{};sha256:{hash};{};{}",
-            self.path,
-            self.nar_size,
-            references.join(",")
-        )
-    }
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct RawInfo {
-    nar_hash: String,
-    nar_size: u64,
-    references: Vec<String>,
-    deriver: Option<String>,
-    signatures: Vec<String>,
-    ultimate: bool,
-    ca: Option<String>,
-}
-
-/// Reads the answer of `nix path-info --json --json-format 1`; sorted by path.
-///
-/// # Errors
-/// It cannot be read, or names a path that is not valid.
-pub fn parse(json: &[u8]) -> Result<Vec<PathInfo>, LedgerError> {
-    let infos: BTreeMap<String, Value> = json::read(json, Limits::NONE)?;
-    infos
-        .into_iter()
-        .map(|(path, info)| path_info(path, info))
-        .collect()
-}
-
-fn path_info(path: String, info: Value) -> Result<PathInfo, LedgerError> {
-    if info.is_null() {
-        return Err(LedgerError::Invalid { path });
-    }
-    let raw: RawInfo = serde_json::from_value(info)?;
-    Ok(PathInfo {
-        nar_hash: parse_hash(&raw.nar_hash).map_err(|source| LedgerError::Hash {
-            path: path.clone(),
-            source,
-        })?,
-        path: StorePath::parse(&path)?,
-        nar_size: raw.nar_size,
-        references: raw
-            .references
-            .iter()
-            .map(|path| StorePath::parse(path))
-            .collect::<Result<_, _>>()?,
-        deriver: raw.deriver.as_deref().map(StorePath::parse).transpose()?,
-        signatures: raw.signatures,
-        ultimate: raw.ultimate,
-        ca: raw.ca,
-    })
-}
-
-/// What a path is that was put into the store as it is.
+/// The kind of a path that was added to the store as it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Added {
     /// An input that `flake.lock` locks.
     Input,
-    /// The source itself.
+    /// The source that is built.
     Source,
     /// A recipe, or a file that an expression names.
     Evaluation,
 }
 
-/// Where nix says that it took a path from.
+impl Added {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Input => "input",
+            Self::Source => "source",
+            Self::Evaluation => "evaluation",
+        }
+    }
+}
+
+/// The origin of a path from a cache, according to nix.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cached {
-    /// The cache's URL.
+    /// The URL of the cache.
     pub cache: String,
-    /// The last URL of the archive, where the cache redirected; escaped.
+    /// The last URL of the archive, escaped, if the cache redirected.
     pub fetched_from: Option<String>,
 }
 
-/// How a path came to be.
+/// The origin of a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Realised {
-    /// Here, without a network.
+    /// The path was built here, without a network.
     Built,
-    /// Here, by a builder that may have downloaded it: its content was known before.
+    /// A builder here made it, and may have downloaded it: its content was known before.
     Fetched,
-    /// Elsewhere.
+    /// The path was built elsewhere.
     Substituted {
-        /// Where nix says it took it from.
+        /// The cache that nix names.
         from: Option<Cached>,
-        /// The name of the trusted key that signed it.
+        /// The name of the trusted key that signed the path.
         key: String,
     },
-    /// Put there as it is; its name is made from its content.
+    /// The path was added as it is; its name depends on its content.
     Added(Added),
 }
 
 impl Realised {
+    /// Returns the annotations that describe the origin.
+    fn annotations(&self) -> BTreeMap<String, Value> {
+        let mut annotations = BTreeMap::new();
+        let (name, word) = match self {
+            Self::Added(added) => ("added", added.word()),
+            _ => ("realised", self.word()),
+        };
+        annotations.insert(name.to_owned(), word.into());
+        let Self::Substituted { from, key } = self else {
+            return annotations;
+        };
+        annotations.insert("key".to_owned(), key.as_str().into());
+        if let Some(Cached {
+            cache,
+            fetched_from: last,
+        }) = from
+        {
+            annotations.insert("cache".to_owned(), cache.as_str().into());
+            annotations.extend(fetched_from(last.as_deref()));
+        }
+        annotations
+    }
+
     fn word(&self) -> &'static str {
         match self {
             Self::Built => BUILT,
@@ -243,21 +198,22 @@ impl Realised {
     }
 }
 
-/// Every path, hashed, with how it came to be.
+/// Every path of the store, hashed, with its origin, sorted by path.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Ledger(Vec<Entry>);
+pub struct Ledger(Vec<LedgerEntry>);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Entry {
+struct LedgerEntry {
     info: PathInfo,
     realised: Realised,
 }
 
 impl Ledger {
-    /// Hashes every path and finds out how it came to be.
+    /// Hashes every path and determines its origin.
     ///
     /// # Errors
-    /// A path that is not what nix says, that refers to one that is not listed, or for which nobody answers.
+    /// A path differs from nix's database, refers to one that is not listed, or has an unknown
+    /// origin.
     pub fn new(
         infos: Vec<PathInfo>,
         keys: &TrustedKeys,
@@ -267,11 +223,8 @@ impl Ledger {
     ) -> Result<Self, LedgerError> {
         let listed: BTreeSet<_> = infos.iter().map(|info| &info.path).collect();
         for info in &infos {
-            if let Some(reference) = info
-                .references
-                .iter()
-                .find(|reference| !listed.contains(reference))
-            {
+            let mut references = info.references.iter();
+            if let Some(reference) = references.find(|reference| !listed.contains(reference)) {
                 return Err(LedgerError::Incomplete {
                     path: info.path.to_string(),
                     reference: reference.to_string(),
@@ -279,35 +232,34 @@ impl Ledger {
             }
             compare(info, &hash)?;
         }
-        let entry = |info: PathInfo| {
+        let mut entries = Vec::new();
+        for info in infos {
             let (cache, added) = (caches.get(&info.path), added.get(&info.path).copied());
-            let realised = realised(&info, keys, cache, added);
-            let realised = realised.ok_or_else(|| LedgerError::Unvouched {
-                path: info.path.to_string(),
-            })?;
-            Ok(Entry { info, realised })
-        };
-        infos
-            .into_iter()
-            .map(entry)
-            .collect::<Result<_, _>>()
-            .map(Self)
+            let Some(realised) = realised(&info, keys, cache, added) else {
+                return Err(LedgerError::Unvouched {
+                    path: info.path.to_string(),
+                });
+            };
+            entries.push(LedgerEntry { info, realised });
+        }
+        Ok(Self(entries))
     }
 
-    /// One for each path that took part, in order, and one for all that was only evaluated.
+    /// Returns one descriptor for each path that took part, in order, and one for all that was only
+    /// evaluated.
     pub fn descriptors(&self) -> Vec<ResourceDescriptor> {
         let used = self.used();
         let (took_part, evaluated): (Vec<_>, Vec<_>) = self
             .0
             .iter()
             .partition(|entry| !entry.is_of_evaluation() || used.contains(&entry.info.path));
-        let took_part = took_part.into_iter().map(Entry::descriptor);
+        let took_part = took_part.into_iter().map(LedgerEntry::descriptor);
         took_part.chain(evaluated_descriptor(&evaluated)).collect()
     }
 
-    /// The paths that were downloaded, by whoever and from wherever.
+    /// Returns the paths that were downloaded, by a builder, from a cache or as an input.
     pub fn downloads(&self) -> BTreeSet<&StorePath> {
-        let is_download = |entry: &&Entry| match entry.realised {
+        let is_download = |entry: &&LedgerEntry| match entry.realised {
             Realised::Fetched | Realised::Substituted { .. } | Realised::Added(Added::Input) => {
                 true
             }
@@ -320,7 +272,7 @@ impl Ledger {
             .collect()
     }
 
-    /// The recipe by which a path was built here.
+    /// Returns the recipe by which a path was built here, if it was and nix knows the recipe.
     pub fn recipe(&self, path: &StorePath) -> Option<&StorePath> {
         let entry = self
             .0
@@ -329,20 +281,19 @@ impl Ledger {
         entry.info.deriver.as_ref()
     }
 
-    /// What evaluation added and a build used: the recipes that were run, and the files that they, or paths of the store
-    /// that took part, refer to.
+    /// Returns the paths that evaluation added and a build used: the recipes that were run, and the
+    /// files that they, or other paths that took part, refer to.
     fn used(&self) -> BTreeSet<&StorePath> {
         let entries: BTreeMap<_, _> = self
             .0
             .iter()
             .map(|entry| (&entry.info.path, entry))
             .collect();
-        let realised = self.0.iter().filter(|entry| !entry.is_of_evaluation());
-        let mut pending: Vec<&Entry> = realised.clone().collect();
-        let run = realised
-            .filter(|entry| entry.info.ultimate)
-            .filter_map(|entry| entry.info.deriver.as_ref());
-        let mut used: BTreeSet<&StorePath> = run.collect();
+        let mut pending: Vec<&LedgerEntry> = self.0.iter().collect();
+        pending.retain(|entry| !entry.is_of_evaluation());
+        let built_here = pending.iter().copied().filter(|entry| entry.info.ultimate);
+        let recipes = built_here.filter_map(|entry| entry.info.deriver.as_ref());
+        let mut used: BTreeSet<&StorePath> = recipes.collect();
         pending.extend(used.iter().filter_map(|path| entries.get(path)));
         while let Some(entry) = pending.pop() {
             for path in entry.info.references.iter().filter(|path| !is_recipe(path)) {
@@ -354,39 +305,39 @@ impl Ledger {
         used
     }
 
-    /// The outputs, by name, as provenance lists them.
+    /// Returns the outputs, sorted by name, as provenance lists them.
     ///
     /// # Errors
-    /// One of which nothing is said.
+    /// The store has no such path.
     pub fn outputs(
         &self,
         outputs: &BTreeMap<String, StorePath>,
     ) -> Result<Vec<OutputRecord>, LedgerError> {
-        let record = |(name, path): (&String, &StorePath)| {
-            let entry = self
-                .0
-                .binary_search_by(|entry| entry.info.path.cmp(path))
-                .map(|index| &self.0[index]);
-            let entry = entry.map_err(|_| LedgerError::Invalid {
+        let mut records = Vec::new();
+        for (name, path) in outputs {
+            let Ok(index) = self.0.binary_search_by(|entry| entry.info.path.cmp(path)) else {
+                return Err(LedgerError::Invalid {
+                    path: path.to_string(),
+                });
+            };
+            let LedgerEntry { info, realised } = &self.0[index];
+            records.push(OutputRecord {
+                name: name.clone(),
                 path: path.to_string(),
-            })?;
-            let digest = sha256_set(&entry.info.nar_hash);
-            let (name, path, realised) = (name.clone(), path.to_string(), entry.realised.word());
-            Ok(OutputRecord {
-                name,
-                path,
-                digest,
-                realised,
+                digest: sha256_set(&info.nar_hash),
+                realised: realised.word(),
                 copied_from: Vec::new(),
-            })
-        };
-        outputs.iter().map(record).collect()
+            });
+        }
+        Ok(records)
     }
 }
 
-/// The one descriptor of what was only evaluated, if there is such a thing. Its digest is of the list that `sha256sum`
-/// would print: a line `SHA256  PATH` for each, in order, where the digest is that of the path's NAR.
-fn evaluated_descriptor(entries: &[&Entry]) -> Option<ResourceDescriptor> {
+/// Returns the one descriptor of all paths that were only evaluated, if there are any.
+///
+/// Its digest is of the list that `sha256sum` would print: a line `SHA256  PATH` for each, in
+/// order, where the digest is that of the path's NAR.
+fn evaluated_descriptor(entries: &[&LedgerEntry]) -> Option<ResourceDescriptor> {
     if entries.is_empty() {
         return None;
     }
@@ -409,54 +360,31 @@ fn is_recipe(path: &StorePath) -> bool {
     path.name().ends_with(RECIPE_SUFFIX)
 }
 
-impl Entry {
+impl LedgerEntry {
+    /// Returns whether evaluation added the path.
     fn is_of_evaluation(&self) -> bool {
         self.realised == Realised::Added(Added::Evaluation)
     }
 
     fn descriptor(&self) -> ResourceDescriptor {
-        let (realised, added, from, key) = match &self.realised {
-            Realised::Built => (Some(BUILT), None, None, None),
-            Realised::Fetched => (Some(FETCHED), None, None, None),
-            Realised::Substituted { from, key } => {
-                (Some(SUBSTITUTED), None, from.clone(), Some(key.clone()))
-            }
-            Realised::Added(Added::Input) => (None, Some("input"), None, None),
-            Realised::Added(Added::Source) => (None, Some("source"), None, None),
-            Realised::Added(Added::Evaluation) => (None, Some("evaluation"), None, None),
-        };
-        let (cache, last) = from
-            .map(
-                |Cached {
-                     cache,
-                     fetched_from,
-                 }| (cache, fetched_from),
-            )
-            .unzip();
-        // Of what came from elsewhere, this is a claim that nobody signs.
-        let deriver = self.info.deriver.as_ref().filter(|_| self.info.ultimate);
-        let texts = [
-            ("realised", realised.map(str::to_owned)),
-            ("added", added.map(str::to_owned)),
-            ("cache", cache),
-            ("key", key),
-            ("deriver", deriver.map(StorePath::to_string)),
-        ];
-        let texts = texts
-            .into_iter()
-            .filter_map(|(name, text)| Some((name.to_owned(), Value::from(text?))));
+        let mut annotations = self.realised.annotations();
+        annotations.insert("narSize".to_owned(), self.info.nar_size.into());
+        // For a path that was not built here, the recipe is a claim without a signature.
+        if let Some(recipe) = &self.info.deriver
+            && self.info.ultimate
+        {
+            annotations.insert("deriver".to_owned(), recipe.to_string().into());
+        }
         ResourceDescriptor {
             name: Some(self.info.path.to_string()),
             uri: None,
             digest: sha256_set(&self.info.nar_hash),
-            annotations: texts
-                .chain([("narSize".to_owned(), self.info.nar_size.into())])
-                .chain(fetched_from(last.flatten().as_deref()))
-                .collect(),
+            annotations,
         }
     }
 }
 
+/// Compares the tree of a path with nix's database.
 fn compare(
     info: &PathInfo,
     hash: impl Fn(&StorePath) -> Result<Nar, NarError>,
@@ -470,19 +398,20 @@ fn compare(
         sha256: info.nar_hash,
         size: info.nar_size,
     };
-    if actual == expected {
-        Ok(())
-    } else {
-        Err(LedgerError::Altered {
+    if actual != expected {
+        return Err(LedgerError::Altered {
             path: path(),
             expected,
             actual,
-        })
+        });
     }
+    Ok(())
 }
 
-/// `None` when nobody answers for the path. What came from a cache without a signature that counts is not taken for
-/// something that an expression added, although nix accepts it where its name is made from its content.
+/// Returns the origin of a path; `None` when it is unknown.
+///
+/// A path from a cache without the signature of a trusted key is not taken for one that an
+/// expression added, although nix accepts it if its name depends on its content.
 fn realised(
     info: &PathInfo,
     keys: &TrustedKeys,
@@ -540,7 +469,7 @@ mod tests {
         }
     }
 
-    /// A store in which every tree is what nix says.
+    /// Returns the ledger of a store in which every tree is as nix's database says.
     fn ledger(change: impl Fn(&mut PathInfo)) -> Result<Ledger, LedgerError> {
         let mut infos = parse(INFOS).unwrap();
         infos.iter_mut().for_each(change);
@@ -752,7 +681,8 @@ mod tests {
         );
     }
 
-    /// A statement of a flake that evaluates a hundred thousand recipes is as long as that of one that evaluates one.
+    /// A statement of a flake that evaluates a hundred thousand recipes is as long as that of one
+    /// that evaluates one.
     #[test]
     fn what_was_only_evaluated_does_not_make_a_statement_longer() {
         let infos = parse(INFOS).unwrap();

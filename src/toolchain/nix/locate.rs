@@ -1,5 +1,9 @@
-//! Finds nix, once, at start. Comes in: the root of a system that has it, and a folder with its configuration. Goes out:
-//! [`Nix`]. Never: a configuration of the machine's users, or one that was not read when the service started.
+//! Finds nix, once, when the service starts.
+//!
+//! * In: the root of a system that has nix, and a directory with its configuration.
+//! * Out: [`Nix`].
+//! * Never: a configuration of the machine's users, or one that was not read when the service
+//!   started.
 
 use std::fs;
 use std::io;
@@ -10,30 +14,31 @@ use crate::sandbox::{Access, Mount};
 
 use super::key::{TrustedKeys, TrustedKeysError};
 
-/// The programs that have to be there, in `/usr/bin`: the client, the daemon, and what puts inputs into the store.
+/// The programs that are required in `/usr/bin`: the client, the daemon, and the one that adds
+/// inputs to the store.
 const PROGRAMS: [&str; 3] = ["nix", "nix-daemon", "nix-store"];
 
 /// The files of the configuration: settings, and the users that builders run as.
 pub(super) const CONFIGURATION: [&str; 3] = ["nix.conf", "passwd", "group"];
 
-/// Where nix has its configuration, below the root of its system.
+/// The directory of nix's configuration, below the root of its system.
 pub const CONFIGURATION_DIRECTORY: &str = "etc/nix";
 
-/// The setting that says whose signatures count.
+/// The setting that lists the keys whose signatures count.
 const KEYS: &str = "trusted-public-keys";
 
-/// Why there is no nix.
+/// Why nix cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum FindNixError {
     /// The system lacks a program.
     #[error("the system in {} has no usr/bin/{program}", root.display())]
     NoProgram {
-        /// Where.
+        /// The root that was searched.
         root: PathBuf,
-        /// The program.
+        /// The name of the missing program.
         program: &'static str,
     },
-    /// A program cannot be looked at.
+    /// A program could not be looked up.
     #[error("cannot use {}", path.display())]
     Look {
         /// The path of the program.
@@ -44,17 +49,19 @@ pub enum FindNixError {
     /// The configuration cannot be read.
     #[error("nix's configuration {} cannot be read", path.display())]
     Configuration {
-        /// Which file.
+        /// The path of the file.
         path: PathBuf,
-        /// Why.
+        /// The reason that the system gave.
         source: io::Error,
     },
-    /// A trusted key is none.
-    #[error("{KEYS} in nix.conf")]
+    /// A trusted key cannot be read.
+    #[error("{KEYS} in nix.conf cannot be used")]
     Keys(#[from] TrustedKeysError),
 }
 
-/// A nix that can be used: 2.34.8 or newer. Older ones do not know the format that the ledger asks for, and have published faults.
+/// A nix that can be used: 2.34.8 or newer.
+///
+/// Older versions do not know the format that the ledger requests, and have published faults.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Nix {
     root: PathBuf,
@@ -63,10 +70,11 @@ pub struct Nix {
 }
 
 impl Nix {
-    /// The nix of the system in `root`, with the folder `configuration` in place of its `/etc/nix`.
+    /// Returns the nix of the system in `root`, with the directory `configuration` in place of its
+    /// `/etc/nix`.
     ///
     /// # Errors
-    /// A missing program, a configuration that cannot be used.
+    /// A program is missing, or the configuration cannot be used.
     pub fn find(root: &Path, configuration: &Path) -> Result<Self, FindNixError> {
         for program in PROGRAMS {
             let path = root.join("usr/bin").join(program);
@@ -77,6 +85,7 @@ impl Nix {
                 });
             }
         }
+        // The other files are read too: a service whose configuration is incomplete does not start.
         let mut settings = String::new();
         for name in CONFIGURATION {
             let path = configuration.join(name);
@@ -94,22 +103,22 @@ impl Nix {
         })
     }
 
-    /// The folder of the configuration on this machine.
+    /// Returns the directory of the configuration on this machine.
     pub(super) fn configuration(&self) -> &Path {
         &self.configuration
     }
 
-    /// A file of the system, by its absolute path there, on this machine.
+    /// Returns the path on this machine of a file of the system, by its absolute path there.
     pub(super) fn file(&self, path: &str) -> PathBuf {
         self.root.join(path.trim_start_matches('/'))
     }
 
-    /// Whose signatures count.
+    /// Returns the keys whose signatures count.
     pub(super) fn keys(&self) -> &TrustedKeys {
         &self.keys
     }
 
-    /// What every sandbox with nix in it sees.
+    /// Returns the mounts that every sandbox with nix has.
     pub(super) fn mounts(&self) -> Vec<Mount> {
         let see = |source: PathBuf, target: &str| Mount::new(source, target, Access::ReadOnly);
         let system = (!self.is_the_machines()).then(|| see(self.root.join("usr"), "/usr"));
@@ -119,6 +128,7 @@ impl Nix {
             .collect()
     }
 
+    /// Returns whether nix is part of this machine's own system.
     fn is_the_machines(&self) -> bool {
         self.root == Path::new("/")
     }
@@ -126,14 +136,15 @@ impl Nix {
 
 #[cfg(feature = "host")]
 impl Nix {
-    /// Where the system with nix in it is, and where its configuration is, on this machine.
+    /// Returns the paths on this machine of the system that has nix, and of its configuration.
     pub fn places(&self) -> [&Path; 2] {
         [&self.root, &self.configuration]
     }
 
-    /// The same nix, whose places the machine now has elsewhere (private mounts).
+    /// Records that the machine now has the system and the configuration at other paths (private
+    /// mounts).
     ///
-    /// The machine's own system stays where it is.
+    /// The machine's own system keeps its path.
     #[must_use]
     pub fn seen_at(mut self, root: PathBuf, configuration: PathBuf) -> Self {
         if !self.is_the_machines() {
@@ -144,20 +155,23 @@ impl Nix {
     }
 }
 
-/// The value of the last line that sets `name`, as nix reads it; empty if none does.
+/// Returns the value of the last line that sets `name`, as nix reads it; empty if none does.
 fn setting<'a>(text: &'a str, name: &str) -> &'a str {
-    let lines = text
-        .lines()
-        .map(|line| line.split_once('#').map_or(line, |(before, _)| before));
-    let mut values = lines
-        .filter_map(|line| line.split_once('='))
-        .filter(|(left, _)| left.trim() == name);
-    values.next_back().map_or("", |(_, value)| value.trim())
+    let mut last = "";
+    for line in text.lines() {
+        let line = line.split_once('#').map_or(line, |(before, _)| before);
+        if let Some((left, value)) = line.split_once('=')
+            && left.trim() == name
+        {
+            last = value.trim();
+        }
+    }
+    last
 }
 
 #[cfg(test)]
 impl Nix {
-    /// A nix that is nowhere, for comparing plans.
+    /// Returns a nix that exists nowhere, for comparing plans.
     pub(super) fn test_only_at(root: &str, configuration: &str) -> Self {
         Self {
             root: root.into(),

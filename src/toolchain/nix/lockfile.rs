@@ -1,10 +1,16 @@
-//! Reads `flake.lock`. Comes in: its bytes, versions 5 to 7. Goes out: each input that the flake takes, with where it
-//! comes from and what its bytes must be. Never: an input whose content is not locked, one from this machine, or one
-//! whose reference has credentials.
+//! Reads `flake.lock`.
 //!
-//! A lock is a graph of named nodes (nix manual, `nix flake`, "Lock files"). An edge is a node's name, or the names of
-//! inputs to follow from the root. Every node but the root is locked; a relative `path` needs no hash, because its files
-//! are part of the tree of the flake that names it, its `parent`.
+//! * In: its bytes, versions 5 to 7.
+//! * Out: each input that the flake takes, with its locked reference and the NAR hash of its tree.
+//! * Never: an input whose content is not locked, one from the machine where it was locked, or one
+//!   whose reference has credentials.
+//!
+//! A lock is a graph of named nodes (nix manual, `nix flake`, "Lock files"). An edge is a node's
+//! name, or the names of inputs to follow from the root. Every node but the root is locked; a
+//! relative `path` needs no hash, because its files are part of the tree of the flake that names
+//! it, its `parent`.
+
+mod error;
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,151 +21,63 @@ use crate::digest::Sha256Digest;
 use crate::json::{self, Limits};
 use crate::source::redirect::split;
 
-use super::nar::{NarHashError, parse_hash};
+use super::nar::parse_hash;
 
-/// Largest lockfile, in bytes.
+pub use error::FlakeLockError;
+
+/// The size of the largest lockfile, in bytes.
 pub const MAX_FLAKE_LOCK_BYTES: usize = 4 << 20;
 
-/// Versions that nix 2.26 and 2.34.8 read; they refuse 4 and 8. They write the newest.
+/// The versions that nix 2.26 and 2.34.8 read; they refuse 4 and 8. They write the newest.
 const VERSIONS: std::ops::RangeInclusive<u64> = 5..=7;
 
-/// Most inputs that one reference names on its way.
+/// The most inputs that one reference may name on its way.
 const MAX_FOLLOWED_INPUTS: usize = 100;
 
-/// Most references that lead to each other.
+/// The longest chain of references that lead to each other.
 const MAX_FOLLOWS: usize = 100;
 
-/// Most edges that are walked to find out what all references mean: some lead to very many others.
+/// The most edges that are followed to resolve all references: some lead to very many others.
 const MAX_STEPS: usize = 1_000_000;
 
-/// Why a lockfile cannot be used.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-pub enum FlakeLockError {
-    /// Too long.
-    #[error("it has {size} bytes, allowed are {limit}")]
-    TooLong {
-        /// Its size.
-        size: usize,
-        /// The limit.
-        limit: usize,
-    },
-    /// It is no JSON, or has a key twice.
-    #[error("it is no JSON: {0}")]
-    Json(String),
-    /// Something is not of the kind that it should be.
-    #[error("{what} is missing, or not what nix writes")]
-    Shape {
-        /// What.
-        what: String,
-    },
-    /// Another format.
-    #[error("it has version {actual}, known are {} to {}", VERSIONS.start(), VERSIONS.end())]
-    Version {
-        /// Its version.
-        actual: u64,
-    },
-    /// A reference to a node that there is not, or to the root.
-    #[error("input {input:?} of {node:?} leads to no input")]
-    Dangling {
-        /// The node that has the input.
-        node: String,
-        /// The input's name.
-        input: String,
-    },
-    /// References that lead to each other, or to far too many.
-    #[error("an input of {node:?} follows others without end")]
-    Endless {
-        /// The node that has the input.
-        node: String,
-    },
-    /// A node says nothing about its content.
-    #[error("input {node:?} has no narHash: it is not locked")]
-    Unlocked {
-        /// The node.
-        node: String,
-    },
-    /// A name that would read as something else where provenance lists it: as a path of the store, say.
-    #[error("input {node:?} has a slash or a control character in its name")]
-    Name {
-        /// The node.
-        node: String,
-    },
-    /// Its hash is not one that can be compared.
-    #[error("input {node:?} has an unusable narHash")]
-    Hash {
-        /// The node.
-        node: String,
-        /// Why.
-        source: NarHashError,
-    },
-    /// A path or `file:` URL of a machine.
-    #[error("input {node:?} is {place:?} of the machine where it was locked, which is not here")]
-    Local {
-        /// The node.
-        node: String,
-        /// The path or URL.
-        place: String,
-    },
-    /// A path that does not stay in its tree.
-    #[error("input {node:?} is {path:?}, which leaves the source")]
-    Leaves {
-        /// The node.
-        node: String,
-        /// The path.
-        path: String,
-    },
-    /// A relative path of a lock that an older nix wrote.
-    #[error("input {node:?} is a relative path without a parent: nix would lock it again")]
-    NoParent {
-        /// The node.
-        node: String,
-    },
-    /// A name for a registry to look up.
-    #[error("input {node:?} is indirect: what it means can change")]
-    Indirect {
-        /// The node.
-        node: String,
-    },
-    /// User or password. They would end up in provenance.
-    #[error("input {node:?} has a URL with credentials")]
-    Credentials {
-        /// The node.
-        node: String,
-    },
-}
-
-/// What a lockfile locks.
+/// The inputs that a lockfile locks.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FlakeLock {
     inputs: Vec<LockedInput>,
 }
 
-/// One input.
+/// One input that a lockfile locks.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LockedInput {
-    /// The node's name in the lock.
+    /// The name of the node in the lockfile.
     pub name: String,
-    /// Of its tree. Only a relative path may have none.
+    /// The locked NAR hash of its tree. Only a relative path may have none.
     pub nar_hash: Option<Sha256Digest>,
-    /// The locked reference as it is.
-    pub locked: BTreeMap<String, Value>,
-    /// For a relative path: its folder below the source or below `tree`, without `..`; empty for the tree itself.
+    /// The locked reference, as the lockfile has it.
+    pub locked: Reference,
+    /// For a relative path: the directory below the source or below `tree`, without `..`; empty for
+    /// the tree itself.
     pub path: Option<String>,
-    /// For a relative path of another input's flake: the node of which the folder is a part.
+    /// For a relative path in another input's flake: the node whose tree has the directory.
     pub tree: Option<String>,
 }
 
-/// A folder in a tree that is an input itself, or in the source.
-struct Place {
+/// A locked reference: the members of `locked`, which are texts, numbers and booleans.
+pub type Reference = BTreeMap<String, Value>;
+
+/// A directory in the tree of an input, or in the source.
+struct TreeDirectory {
+    /// The node that has the tree; `None` for the source.
     tree: Option<String>,
-    folder: String,
+    /// The path in the tree, without `..`; empty for the tree itself.
+    path: String,
 }
 
 impl FlakeLock {
     /// Reads a lockfile.
     ///
     /// # Errors
-    /// The first thing that makes it unusable.
+    /// The first reason why the lockfile cannot be used.
     pub fn parse(bytes: &[u8]) -> Result<Self, FlakeLockError> {
         if bytes.len() > MAX_FLAKE_LOCK_BYTES {
             return Err(FlakeLockError::TooLong {
@@ -167,15 +85,15 @@ impl FlakeLock {
                 limit: MAX_FLAKE_LOCK_BYTES,
             });
         }
-        let document: Value = json::read(bytes, Limits::NONE)
+        let lock: Value = json::read(bytes, Limits::NONE)
             .map_err(|error| FlakeLockError::Json(error.to_string()))?;
-        let version = document["version"]
+        let version = lock["version"]
             .as_u64()
             .ok_or_else(|| shape("its version"))?;
         if !VERSIONS.contains(&version) {
             return Err(FlakeLockError::Version { actual: version });
         }
-        let graph = Graph::of(&document)?;
+        let graph = Graph::of(&lock)?;
         let names = graph.reachable()?;
         let inputs = names
             .into_iter()
@@ -184,19 +102,21 @@ impl FlakeLock {
         Ok(Self { inputs })
     }
 
-    /// Every input that can be reached from the flake, sorted by name.
+    /// Returns every input that can be reached from the flake, sorted by name.
     pub fn inputs(&self) -> &[LockedInput] {
         &self.inputs
     }
 }
 
+/// The nodes of a lockfile.
 struct Graph<'a> {
     root: &'a str,
     nodes: &'a Map<String, Value>,
+    /// The number of edges that were followed, of [`MAX_STEPS`].
     steps: Cell<usize>,
 }
 
-/// Who refers to something: a node by one of its inputs.
+/// The origin of a reference: a node, and the name of one of its inputs.
 #[derive(Clone, Copy)]
 struct Referrer<'a> {
     node: &'a str,
@@ -219,9 +139,9 @@ impl Referrer<'_> {
 }
 
 impl<'a> Graph<'a> {
-    fn of(document: &'a Value) -> Result<Self, FlakeLockError> {
-        let root = document["root"].as_str().ok_or_else(|| shape("its root"))?;
-        let nodes = document["nodes"]
+    fn of(lock: &'a Value) -> Result<Self, FlakeLockError> {
+        let root = lock["root"].as_str().ok_or_else(|| shape("its root"))?;
+        let nodes = lock["nodes"]
             .as_object()
             .ok_or_else(|| shape("its nodes"))?;
         let graph = Self {
@@ -240,19 +160,21 @@ impl<'a> Graph<'a> {
             .ok_or_else(|| shape(format!("node {name:?}")))
     }
 
-    /// The inputs of a node.
+    /// Returns the inputs of a node, if it has any.
     fn edges(&self, name: &str) -> Result<Option<&'a Map<String, Value>>, FlakeLockError> {
-        let inputs = self.node(name)?.get("inputs");
+        let Some(inputs) = self.node(name)?.get("inputs") else {
+            return Ok(None);
+        };
+        let inputs = inputs.as_object();
         inputs
-            .map(|inputs| {
-                inputs
-                    .as_object()
-                    .ok_or_else(|| shape(format!("the inputs of {name:?}")))
-            })
-            .transpose()
+            .map(Some)
+            .ok_or_else(|| shape(format!("the inputs of {name:?}")))
     }
 
-    /// Every node that can be reached, without the root. Every reference on the way leads somewhere.
+    /// Returns every node that can be reached, without the root.
+    ///
+    /// # Errors
+    /// A reference on the way leads to no input.
     fn reachable(&self) -> Result<BTreeSet<&'a str>, FlakeLockError> {
         let (mut found, mut open) = (BTreeSet::new(), vec![self.root]);
         while let Some(node) = open.pop() {
@@ -266,7 +188,8 @@ impl<'a> Graph<'a> {
         Ok(found)
     }
 
-    /// Where an edge leads: to the node that it names, or that is found by following inputs from the root.
+    /// Returns the node that an edge leads to: the one that it names, or the one that is found by
+    /// following inputs from the root.
     fn target(
         &self,
         edge: &'a Value,
@@ -280,16 +203,17 @@ impl<'a> Graph<'a> {
         }
     }
 
+    /// Follows the inputs that `path` lists, from the root.
     fn follow(
         &self,
         path: &'a Value,
         by: Referrer<'a>,
         depth: usize,
     ) -> Result<&'a str, FlakeLockError> {
+        let names = input_names(path)
+            .ok_or_else(|| shape(format!("input {:?} of {:?}", by.input, by.node)))?;
         let mut at = self.root;
-        for name in
-            inputs(path).ok_or_else(|| shape(format!("input {:?} of {:?}", by.input, by.node)))?
-        {
+        for name in names {
             self.steps.set(self.steps.get() + 1);
             if depth > MAX_FOLLOWS || self.steps.get() > MAX_STEPS {
                 return Err(by.endless());
@@ -303,47 +227,28 @@ impl<'a> Graph<'a> {
         Ok(at)
     }
 
+    /// Reads the node of an input, and refuses one that is not locked or not available.
     fn input(&self, name: &'a str) -> Result<LockedInput, FlakeLockError> {
         let node = || name.to_owned();
         if name.contains(|character: char| character == '/' || character.is_control()) {
             return Err(FlakeLockError::Name { node: node() });
         }
         let locked = self.locked(name)?;
-        let text = |key: &str| locked.get(key).and_then(Value::as_str);
-        if locked
-            .values()
-            .filter_map(Value::as_str)
-            .any(has_credentials)
-        {
-            return Err(FlakeLockError::Credentials { node: node() });
-        }
-        let local = text("path")
-            .filter(|path| path.starts_with('/'))
-            .or(text("url").filter(|url| is_local(url)));
-        if let Some(place) = local {
-            return Err(FlakeLockError::Local {
-                node: node(),
-                place: place.to_owned(),
-            });
-        }
-        let place = match text("type") {
+        refuse_location(name, &locked)?;
+        let directory = match text(&locked, "type") {
             None => return Err(shape(format!("the type of input {name:?}"))),
             Some("indirect") => return Err(FlakeLockError::Indirect { node: node() }),
-            Some("path") => Some(self.place(name, 0)?),
+            Some("path") => Some(self.tree_directory(name, 0)?),
             Some(_) => None,
         };
-        let nar_hash = match locked.get("narHash").map(Value::as_str) {
-            None if place.is_some() => None,
-            None => return Err(FlakeLockError::Unlocked { node: node() }),
-            Some(hash) => {
-                let hash = hash.ok_or_else(|| shape(format!("the narHash of input {name:?}")))?;
-                Some(parse_hash(hash).map_err(|source| FlakeLockError::Hash {
-                    node: node(),
-                    source,
-                })?)
-            }
+        let nar_hash = nar_hash(name, &locked)?;
+        if nar_hash.is_none() && directory.is_none() {
+            return Err(FlakeLockError::Unlocked { node: node() });
+        }
+        let (path, tree) = match directory {
+            Some(TreeDirectory { tree, path }) => (Some(path), tree),
+            None => (None, None),
         };
-        let (path, tree) = place.map_or((None, None), |place| (Some(place.folder), place.tree));
         Ok(LockedInput {
             name: node(),
             nar_hash,
@@ -353,14 +258,14 @@ impl<'a> Graph<'a> {
         })
     }
 
-    /// The locked reference; version 5 has a part of it under `info`.
-    fn locked(&self, name: &str) -> Result<BTreeMap<String, Value>, FlakeLockError> {
+    /// Returns the locked reference; version 5 has a part of it under `info`.
+    fn locked(&self, name: &str) -> Result<Reference, FlakeLockError> {
         let bad = || shape(format!("the reference of input {name:?}"));
         let node = self.node(name)?;
         let locked = node.get("locked").ok_or_else(|| FlakeLockError::Unlocked {
             node: name.to_owned(),
         })?;
-        let mut reference = BTreeMap::new();
+        let mut reference = Reference::new();
         for part in [Some(locked), node.get("info")].into_iter().flatten() {
             reference.extend(part.as_object().ok_or_else(bad)?.clone());
         }
@@ -373,101 +278,150 @@ impl<'a> Graph<'a> {
         }
     }
 
-    /// Where the tree of an input is: what the relative paths of other inputs start from.
-    fn place(&self, name: &'a str, depth: usize) -> Result<Place, FlakeLockError> {
+    /// Returns the directory of an input, from which the relative paths of other inputs start.
+    fn tree_directory(&self, name: &'a str, depth: usize) -> Result<TreeDirectory, FlakeLockError> {
         let locked = self.locked(name)?;
-        let text = |key: &str| locked.get(key).and_then(Value::as_str);
-        if text("type") != Some("path") {
-            return Ok(Place {
+        if text(&locked, "type") != Some("path") {
+            return Ok(TreeDirectory {
                 tree: Some(name.to_owned()),
-                folder: String::new(),
+                path: String::new(),
             });
         }
-        let path = text("path").ok_or_else(|| shape(format!("the path of input {name:?}")))?;
-        let mut place = self.flake_of_parent(name, depth)?;
-        place.folder = join(&place.folder, path).ok_or_else(|| FlakeLockError::Leaves {
-            node: name.to_owned(),
-            path: path.to_owned(),
-        })?;
-        Ok(place)
+        let path =
+            text(&locked, "path").ok_or_else(|| shape(format!("the path of input {name:?}")))?;
+        self.directory_of_parent(name, depth)?.join(path, name)
     }
 
-    /// Where the `flake.nix` is that names the input.
-    fn flake_of_parent(&self, name: &'a str, depth: usize) -> Result<Place, FlakeLockError> {
+    /// Returns the directory of the `flake.nix` that names the input.
+    fn directory_of_parent(
+        &self,
+        name: &'a str,
+        depth: usize,
+    ) -> Result<TreeDirectory, FlakeLockError> {
         let by = Referrer {
             node: name,
             input: "parent",
         };
-        let parent = self.node(name)?.get("parent");
-        let parent = parent.ok_or_else(|| FlakeLockError::NoParent {
+        let reference = self.node(name)?.get("parent");
+        let reference = reference.ok_or_else(|| FlakeLockError::NoParent {
             node: name.to_owned(),
         })?;
-        let parent = self.follow(parent, by, depth + 1)?;
+        let parent = self.follow(reference, by, depth + 1)?;
         if parent == self.root {
-            return Ok(Place {
+            return Ok(TreeDirectory {
                 tree: None,
-                folder: String::new(),
+                path: String::new(),
             });
         }
-        let mut place = self.place(parent, depth + 1)?;
+        let directory = self.tree_directory(parent, depth + 1)?;
         let locked = self.locked(parent)?;
-        let dir = locked
-            .get("dir")
-            .and_then(Value::as_str)
-            .unwrap_or_default();
-        place.folder = join(&place.folder, dir).ok_or_else(|| FlakeLockError::Leaves {
-            node: parent.to_owned(),
-            path: dir.to_owned(),
-        })?;
-        Ok(place)
+        directory.join(text(&locked, "dir").unwrap_or_default(), parent)
     }
+}
+
+impl TreeDirectory {
+    /// Returns the directory at `path` from this one; `node` is the input that names it.
+    ///
+    /// # Errors
+    /// The path leaves the tree.
+    fn join(self, path: &str, node: &str) -> Result<Self, FlakeLockError> {
+        let joined = join(&self.path, path).ok_or_else(|| FlakeLockError::Leaves {
+            node: node.to_owned(),
+            path: path.to_owned(),
+        })?;
+        Ok(Self {
+            tree: self.tree,
+            path: joined,
+        })
+    }
+}
+
+/// Refuses a reference with credentials, and one to a file of the machine where it was locked.
+fn refuse_location(name: &str, locked: &Reference) -> Result<(), FlakeLockError> {
+    let mut texts = locked.values().filter_map(Value::as_str);
+    if texts.any(has_credentials) {
+        return Err(FlakeLockError::Credentials {
+            node: name.to_owned(),
+        });
+    }
+    let path = text(locked, "path").filter(|path| path.starts_with('/'));
+    let url = text(locked, "url").filter(|url| is_local(url));
+    match path.or(url) {
+        None => Ok(()),
+        Some(location) => Err(FlakeLockError::Local {
+            node: name.to_owned(),
+            location: location.to_owned(),
+        }),
+    }
+}
+
+/// Returns the NAR hash of a reference, if it has one.
+fn nar_hash(name: &str, locked: &Reference) -> Result<Option<Sha256Digest>, FlakeLockError> {
+    let Some(hash) = locked.get("narHash") else {
+        return Ok(None);
+    };
+    let hash = hash
+        .as_str()
+        .ok_or_else(|| shape(format!("the narHash of input {name:?}")))?;
+    match parse_hash(hash) {
+        Ok(digest) => Ok(Some(digest)),
+        Err(source) => Err(FlakeLockError::Hash {
+            node: name.to_owned(),
+            source,
+        }),
+    }
+}
+
+/// Returns the text of a member of a reference.
+fn text<'a>(reference: &'a Reference, key: &str) -> Option<&'a str> {
+    reference.get(key)?.as_str()
 }
 
 fn shape(what: impl Into<String>) -> FlakeLockError {
     FlakeLockError::Shape { what: what.into() }
 }
 
-/// A path of inputs.
-fn inputs(value: &Value) -> Option<Vec<&str>> {
-    let names = value
-        .as_array()
-        .filter(|names| names.len() <= MAX_FOLLOWED_INPUTS)?;
+/// Returns the names of inputs that an edge lists, if it is such a list.
+fn input_names(edge: &Value) -> Option<Vec<&str>> {
+    let names = edge.as_array()?;
+    if names.len() > MAX_FOLLOWED_INPUTS {
+        return None;
+    }
     names.iter().map(Value::as_str).collect()
 }
 
-/// The folder at `path` from `base`, unless it is above where `base` begins.
+/// Returns the directory at `path` from `base`, unless it is above the beginning of `base`.
 fn join(base: &str, path: &str) -> Option<String> {
-    let mut folder: Vec<&str> = base.split('/').filter(|name| !name.is_empty()).collect();
+    let mut names: Vec<&str> = base.split('/').filter(|name| !name.is_empty()).collect();
     for name in path.split('/') {
         match name {
             "" | "." => {}
-            ".." => drop(folder.pop()?),
-            _ => folder.push(name),
+            ".." => drop(names.pop()?),
+            _ => names.push(name),
         }
     }
-    Some(folder.join("/"))
+    Some(names.join("/"))
 }
 
-/// Whether it is a URL with a user or a password.
+/// Returns whether `text` is a URL with a user or a password.
 fn has_credentials(text: &str) -> bool {
     split(text).is_some_and(|(_, authority, _)| authority.contains('@'))
 }
 
-/// Whether a URL means a file of the machine that reads it.
+/// Returns whether a URL means a file of the machine that reads it.
 fn is_local(url: &str) -> bool {
     let scheme = url.split_once(':').map_or("", |(scheme, _)| scheme);
-    scheme
-        .rsplit('+')
-        .next()
-        .is_some_and(|scheme| scheme.eq_ignore_ascii_case("file"))
-        || url.starts_with('/')
+    let transport = scheme.rsplit('+').next().unwrap_or_default();
+    transport.eq_ignore_ascii_case("file") || url.starts_with('/')
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::toolchain::nix::nar::NarHashError;
 
-    /// What nix 2.26.3 wrote: a tarball, a relative path, one relative to that, and an input that follows another.
+    /// A lockfile that nix 2.26.3 wrote: a tarball, a relative path, one relative to that, and an
+    /// input that follows another.
     const REAL: &[u8] = include_bytes!(concat!(
         env!("CARGO_MANIFEST_DIR"),
         "/tests/data/nix/flake.lock"
@@ -479,14 +433,14 @@ mod tests {
         FlakeLock::parse(text.as_bytes())
     }
 
-    /// A lock of which the root has the input `a`, with more nodes.
+    /// Reads a lockfile whose root has the input `a`, with the nodes `nodes`.
     fn lock(nodes: &str) -> Result<FlakeLock, FlakeLockError> {
         parse(&format!(
             r#"{{"version":7,"root":"root","nodes":{{"root":{{"inputs":{{"a":"a"}}}},{nodes}}}}}"#
         ))
     }
 
-    /// One with only the input `a`.
+    /// Reads a lockfile that has only the input `a`.
     fn locked(reference: &str) -> Result<FlakeLock, FlakeLockError> {
         lock(&format!(r#""a":{{"locked":{{{reference}}}}}"#))
     }
@@ -692,7 +646,7 @@ mod tests {
         let path = format!(r#""type":"path","path":"/home/me/x","narHash":"{HASH}""#);
         let refusal = Err(FlakeLockError::Local {
             node: "a".to_owned(),
-            place: "/home/me/x".to_owned(),
+            location: "/home/me/x".to_owned(),
         });
         assert_eq!(locked(&path), refusal);
         for url in [

@@ -1,5 +1,8 @@
-//! Says which nix this is. Comes in: a [`Nix`]. Goes out: the digests of the files that do the work, each with the version line
-//! of its program. Never: a launcher's digest alone; nix is its libraries.
+//! Identifies nix by the digests and the versions of its parts.
+//!
+//! * In: a [`Nix`].
+//! * Out: the digests of the files that do the work, each with the version line of its program.
+//! * Never: the digest of a launcher alone; nix consists of its libraries.
 
 use std::fs::File;
 use std::path::Path;
@@ -13,38 +16,45 @@ use crate::toolchain::{Tool, ToolchainError};
 use super::locate::Nix;
 use super::plan::Plan;
 
+/// The nix program, by its path in the system that has it.
+const NIX: &str = "/usr/bin/nix";
+
 /// The shell that builders see as `/bin/sh`.
 const SHELL: &str = "/usr/bin/bash-static";
-/// Where nix's own libraries are.
+
+/// The directory of nix's own libraries.
 const LIBRARIES: &str = "/usr/lib/x86_64-linux-gnu";
 
-/// The programs that build a flake, and the configuration that they follow, each with the version line of its program.
+/// Returns the programs that build a flake, and the configuration that they follow.
+///
+/// Each has the version line of its program.
 ///
 /// # Errors
-/// A file that cannot be read, a program that cannot be run.
+/// A file cannot be read, or a program cannot be run.
 pub async fn tools(nix: &Nix, runner: &dyn Run) -> Result<Vec<Tool>, ToolchainError> {
-    let own = version(Plan::version(nix, "/usr/bin/nix"), runner).await?;
+    let own = version(Plan::version(nix, NIX), runner).await?;
     let shell = version(Plan::version(nix, SHELL), runner).await?;
     let nix = nix.clone();
-    blocking(move || {
-        let hash =
-            |path: &Path| Ok::<_, ToolchainError>(Sha256Digest::of_reader(File::open(path)?)?.0);
-        let mut tools = Vec::new();
-        let mut add = |name: &str, version: &str, path: &Path| {
-            tools.push(Tool {
-                name: name.to_owned(),
-                version: version.to_owned(),
-                sha256: hash(path)?,
-            });
-            Ok::<_, ToolchainError>(())
-        };
-        add("nix", &own, &nix.file("/usr/bin/nix"))?;
-        for (name, path) in named(&nix.file(LIBRARIES), "libnix")? {
-            add(&name, &own, &path)?;
-        }
-        add("nix.conf", &own, &nix.configuration().join("nix.conf"))?;
-        add("sh", &shell, &nix.file(SHELL))?;
-        Ok(tools)
+    blocking(move || hashed(&nix, &own, &shell)).await
+}
+
+/// Hashes the parts of nix; `own` and `shell` are the version lines.
+fn hashed(nix: &Nix, own: &str, shell: &str) -> Result<Vec<Tool>, ToolchainError> {
+    let mut tools = vec![tool("nix", own, &nix.file(NIX))?];
+    for (name, path) in named(&nix.file(LIBRARIES), "libnix")? {
+        tools.push(tool(&name, own, &path)?);
+    }
+    let configuration = nix.configuration().join("nix.conf");
+    tools.push(tool("nix.conf", own, &configuration)?);
+    tools.push(tool("sh", shell, &nix.file(SHELL))?);
+    Ok(tools)
+}
+
+fn tool(name: &str, version: &str, path: &Path) -> Result<Tool, ToolchainError> {
+    let (sha256, _) = Sha256Digest::of_reader(File::open(path)?)?;
+    Ok(Tool {
+        name: name.to_owned(),
+        version: version.to_owned(),
+        sha256,
     })
-    .await
 }

@@ -1,18 +1,48 @@
-//! The nix pipeline: fetch the inputs with network, check, build through a daemon. Comes in: [`Detected`]. Goes out:
-//! [`Fetched`], then [`Built`]. Never: evaluation with a network, a setting that the flake chose, an input that was not compared
-//! with the lockfile, a store path that nobody accounts for.
+//! Builds a flake: fetches the inputs with a network, checks them, and builds through a daemon.
 //!
-//! | step | command | network | sees of the store |
+//! * In: [`Detected`].
+//! * Out: [`Fetched`], then [`Built`].
+//! * Never: evaluation with a network, a setting that the flake chose, an input that was not
+//!   compared with the lockfile, or a store path of unknown origin.
+//!
+//! | step | command | network | access to the store |
 //! |---|---|---|---|
-//! | fetch | `nix flake archive` | yes | one of its own, thrown away; skipped when the lockfile names nothing to fetch |
-//! | check | none: NAR hashes are computed here | no | what was fetched |
-//! | serve | `nix-daemon` | for caches and fixed-output derivations | all of it, and is the only one to write it |
+//! | fetch | `nix flake archive` | yes | its own store; skipped when there is nothing to fetch |
+//! | check | none: NAR hashes are computed here | no | reads the fetched store |
+//! | serve | `nix-daemon` | for caches and fixed-output derivations | the only one that writes |
 //! | place | `nix-store --add-fixed` | no | read-only, and the daemon's socket |
 //! | evaluate | `nix build --dry-run` | no | the same |
 //! | substitute | `nix build` of the recipe, without a builder | no | the same |
 //! | build | `nix build` of the recipe, without a cache | no | the same |
 //! | list | `nix path-info` | no | the same |
-//! | account | none: every path's NAR hash is computed here | no | all of it, when everybody is dead |
+//! | account | none: every path's NAR hash is computed here | no | reads, after the daemon is dead |
+//!
+//! # Who writes the store, and who accounts for it
+//!
+//! Only the daemon writes the store of the build, and only the daemon has a network then. Every
+//! other command is its client, in its own sandbox, which sees the store read-only. `plan`
+//! describes all commands as values, with settings that the flake cannot change; `progress` reads
+//! their output. In order:
+//!
+//! 1. `lockfile` reads `flake.lock`. Inputs that are not part of the source are fetched into a
+//!    store that is used for nothing else. `nar` computes the hash of each fetched path, and an
+//!    input is found among them by the hash that the lockfile has, never by its name. `downloads`
+//!    reads from nix's messages where a download was redirected to.
+//! 2. `daemon` starts `nix-daemon` and runs its clients: they add the checked inputs, evaluate the
+//!    flake to one recipe, download everything that caches have, build the rest, and list the
+//!    store. All downloads from caches come before the first builder runs, because a builder could
+//!    forge nix's messages about them. Builders have no network, except those of fixed-output
+//!    derivations, whose content is known before.
+//! 3. When the daemon and everything that it started are dead, `ledger` hashes every path of the
+//!    store and compares it with nix's database. Each path must have been built or fetched here, be
+//!    signed by a key that the image trusts (`key`), or have been added: as the source, as a
+//!    checked input, or by evaluation. Any other path ends the job.
+//! 4. `copied` and `recipe` find outputs that only have copies of downloads, which is recorded.
+//!    `collect` copies the outputs as artifacts, each file alone or, if that would lose something,
+//!    the whole as a tar that `tree` writes.
+//!
+//! That a path was built from its recipe rests on the daemon, which is part of the image; that its
+//! bytes are these does not.
 
 mod archive;
 mod base32;
@@ -146,7 +176,7 @@ async fn fetch_inputs(
         return Ok(Downloaded::default());
     }
     let folders = Folders::of(context.folder);
-    context.runner.make_writable_folder(&folders.fetch)?;
+    context.runner.make_writable_directory(&folders.fetch)?;
     let plan = Plan {
         nix,
         source: tree.root(),
@@ -212,7 +242,7 @@ pub async fn build(
         .ok_or(ToolchainError::Unsupported(Kind::Nix))?;
     let folders = Folders::of(context.folder);
     for folder in folders.of_daemon() {
-        context.runner.make_service_folder(&folder)?;
+        context.runner.make_service_directory(&folder)?;
     }
     let plan = Plan {
         nix,

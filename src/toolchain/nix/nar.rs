@@ -1,16 +1,20 @@
-//! The digest that nix knows a tree by. Comes in: a file, folder or link that a sandbox could write, after everything in
-//! it is dead. Goes out: SHA-256 and size of its serialisation. Never: a link's target, anything that is none of the
-//! three, or memory that grows with a file.
+//! Computes the digest by which nix identifies a tree.
 //!
-//! A Nix archive (nix manual, "Nix Archive (NAR) format") is a sequence of strings, each a 64-bit little-endian length,
-//! the bytes, and zero bytes up to a multiple of 8:
+//! * In: a file, directory or link that a sandbox could write, after everything in the sandbox is
+//!   dead.
+//! * Out: SHA-256 and size of its Nix archive (NAR).
+//! * Never: a link's target, anything that is neither a file, a directory nor a link, or memory
+//!   that grows with a file.
+//!
+//! A Nix archive (nix manual, "Nix Archive (NAR) format") is a sequence of strings, each a 64-bit
+//! little-endian length, the bytes, and zero bytes up to a multiple of 8:
 //!
 //! | what | strings |
 //! |---|---|
 //! | archive | `nix-archive-1`, then a node |
 //! | file | `(` `type` `regular` \[`executable` ``\] `contents` BYTES `)` |
 //! | link | `(` `type` `symlink` `target` BYTES `)` |
-//! | folder | `(` `type` `directory` { `entry` `(` `name` NAME `node` NODE `)` } `)`, names sorted by their bytes |
+//! | directory | `(` `type` `directory` { `entry` `(` `name` NAME `node` NODE `)` } `)`, by NAME |
 
 use std::ffi::OsStr;
 use std::io::{self, Read, Sink, Write};
@@ -27,109 +31,106 @@ use crate::toolchain::untrusted::Untrusted;
 
 use super::base32;
 
-/// Most files, folders and links in one tree.
+/// The most files, directories and links in one tree.
 const MAX_TREE_ENTRIES: usize = 1 << 20;
 
-/// Most folders in each other. Each is a file descriptor while it is read.
+/// The most levels of directories in one tree. Each is a file descriptor while it is read.
 const MAX_TREE_DEPTH: usize = 200;
 
-/// What the strings of an archive are padded to, in bytes.
+/// The alignment to which the strings of an archive are padded, in bytes.
 const ALIGNMENT: u64 = 8;
 
-/// What a tree is, in nix's terms.
+/// The digest and the size of a Nix archive (NAR).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Nar {
-    /// Of its serialisation.
+    /// The digest of the archive.
     pub sha256: Sha256Digest,
-    /// Of its serialisation, in bytes.
+    /// The size of the archive, in bytes.
     pub size: u64,
 }
 
-/// Why a tree has no digest. The paths are relative to it.
+/// Why a tree has no digest. The paths are relative to the tree.
 #[derive(Debug, thiserror::Error)]
 pub enum NarError {
-    /// It cannot be read.
+    /// A part of the tree cannot be read.
     #[error("{path:?} cannot be read")]
     Read {
-        /// What.
+        /// The path of that part.
         path: PathBuf,
-        /// Why.
+        /// The reason that the system gave.
         source: io::Error,
     },
-    /// A FIFO, socket or device.
-    #[error("{path:?} is neither a file, nor a folder, nor a link")]
+    /// A part of the tree is a FIFO, socket or device.
+    #[error("{path:?} is neither a file, nor a directory, nor a link")]
     Kind {
-        /// What.
+        /// The path of that part.
         path: PathBuf,
     },
-    /// A file has another length than it said.
+    /// A file has another length than its metadata.
     #[error("{path:?} changed while it was read")]
     Changed {
-        /// What.
+        /// The path of that part.
         path: PathBuf,
     },
-    /// Too much of it.
-    #[error("it has more than {limit} files, folders and links")]
+    /// The tree has more entries than the limit.
+    #[error("it has more than {limit} files, directories and links")]
     TooMany {
-        /// The limit.
+        /// The limit that was exceeded.
         limit: usize,
     },
-    /// Too deep.
-    #[error("it has more than {limit} folders in each other")]
+    /// The directories of the tree are nested too deeply.
+    #[error("it has more than {limit} levels of directories")]
     TooDeep {
-        /// The limit.
+        /// The limit that was exceeded.
         limit: usize,
     },
 }
 
 impl NarError {
-    /// Whether the machine failed, and not the tree.
+    /// Returns whether the machine failed, and the tree is not the cause.
     pub(crate) fn is_fault(&self) -> bool {
         matches!(self, Self::Read { source, .. } if source.kind() != io::ErrorKind::InvalidData)
     }
 }
 
-/// Why text is no hash that we compare.
+/// Why a text is not a hash that can be compared.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum NarHashError {
-    /// Another algorithm, or none.
-    #[error("{text:?} is no sha256 hash")]
+    /// The hash has another algorithm, or none.
+    #[error("{text:?} is not a sha256 hash")]
     Algorithm {
-        /// The text.
+        /// The text that was read.
         text: String,
     },
-    /// The digest is not one.
+    /// The digits cannot be read.
     #[error("{text:?} has no digest of 32 bytes")]
     Digest {
-        /// The text.
+        /// The text that was read.
         text: String,
     },
 }
 
-/// Reads `sha256-` and base 64, or `sha256:` and 64 hexadecimal or 52 base-32 digits.
+/// Reads a hash: `sha256-` and base 64, or `sha256:` and 64 hexadecimal or 52 base-32 digits.
 pub(super) fn parse_hash(text: &str) -> Result<Sha256Digest, NarHashError> {
-    let bytes = if let Some(base64) = text.strip_prefix("sha256-") {
-        STANDARD
-            .decode(base64)
-            .ok()
+    let digest = if let Some(base64) = text.strip_prefix("sha256-") {
+        let bytes = STANDARD.decode(base64).ok();
+        bytes
             .and_then(|bytes| bytes.try_into().ok())
+            .map(Sha256Digest::from_bytes)
     } else if let Some(digits) = text.strip_prefix("sha256:") {
-        let hex: Option<Sha256Digest> = digits.parse().ok();
-        hex.map(|digest| *digest.as_bytes())
-            .or_else(|| base32::decode(digits))
+        let hex = digits.parse().ok();
+        hex.or_else(|| base32::decode(digits).map(Sha256Digest::from_bytes))
     } else {
         return Err(NarHashError::Algorithm {
             text: text.to_owned(),
         });
     };
-    bytes
-        .map(Sha256Digest::from_bytes)
-        .ok_or_else(|| NarHashError::Digest {
-            text: text.to_owned(),
-        })
+    digest.ok_or_else(|| NarHashError::Digest {
+        text: text.to_owned(),
+    })
 }
 
-/// The digest of `root`, whose own path no sandbox chooses.
+/// Returns digest and size of the tree `root`, whose own path no sandbox chooses.
 pub(super) fn hash(root: &Path) -> Result<Nar, NarError> {
     let (parent, name) = root
         .parent()
@@ -138,7 +139,10 @@ pub(super) fn hash(root: &Path) -> Result<Nar, NarError> {
     hash_in(&Untrusted::open(parent).map_err(unread)?, name)
 }
 
-/// The digest of a file or folder in `root` by a path that anybody may have chosen: it is no link, and passes none.
+/// Returns digest and size of a file or directory in `root`, whose path is not trusted.
+///
+/// # Errors
+/// The path names or passes a link, or the tree cannot be hashed.
 pub(super) fn hash_below(root: &Path, path: &Path) -> Result<Nar, NarError> {
     if path.as_os_str().is_empty() {
         return hash(root);
@@ -146,23 +150,22 @@ pub(super) fn hash_below(root: &Path, path: &Path) -> Result<Nar, NarError> {
     let name = path
         .file_name()
         .ok_or_else(|| unread(io::ErrorKind::NotFound.into()))?;
-    let mut folder = Untrusted::open(root).map_err(unread)?;
-    if let Some(parent) = path
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty())
+    let mut directory = Untrusted::open(root).map_err(unread)?;
+    if let Some(parent) = path.parent()
+        && !parent.as_os_str().is_empty()
     {
-        folder = folder.folder(parent).map_err(unread)?;
+        directory = directory.directory(parent).map_err(unread)?;
     }
-    if folder.kind(name).map_err(unread)?.is_symlink() {
+    if directory.kind(name).map_err(unread)?.is_symlink() {
         return Err(NarError::Kind {
             path: path.to_owned(),
         });
     }
-    hash_in(&folder, name)
+    hash_in(&directory, name)
 }
 
-fn hash_in(folder: &Untrusted, name: &OsStr) -> Result<Nar, NarError> {
-    let kind = folder.kind(name).map_err(unread)?;
+fn hash_in(directory: &Untrusted, name: &OsStr) -> Result<Nar, NarError> {
+    let kind = directory.kind(name).map_err(unread)?;
     let mut archive = Archive {
         out: Sha256Writer::new(io::sink()),
         path: PathBuf::new(),
@@ -170,7 +173,7 @@ fn hash_in(folder: &Untrusted, name: &OsStr) -> Result<Nar, NarError> {
         entries: 0,
     };
     archive.strings(&[b"nix-archive-1"])?;
-    archive.node(folder, name, kind)?;
+    archive.node(directory, name, kind)?;
     let (_, sha256, size) = archive.out.finish();
     Ok(Nar { sha256, size })
 }
@@ -182,16 +185,23 @@ fn unread(source: io::Error) -> NarError {
     }
 }
 
+/// A Nix archive that is hashed while it is written.
 struct Archive {
     out: Sha256Writer<Sink>,
-    /// Of what is being read, relative to the root.
+    /// The path of the part that is being read, relative to the root.
     path: PathBuf,
     depth: usize,
     entries: usize,
 }
 
 impl Archive {
-    fn node(&mut self, folder: &Untrusted, name: &OsStr, kind: FileType) -> Result<(), NarError> {
+    /// Writes the entry `name` of a directory.
+    fn node(
+        &mut self,
+        directory: &Untrusted,
+        name: &OsStr,
+        kind: FileType,
+    ) -> Result<(), NarError> {
         self.entries += 1;
         if self.entries > MAX_TREE_ENTRIES {
             return Err(NarError::TooMany {
@@ -200,14 +210,14 @@ impl Archive {
         }
         self.strings(&[b"(", b"type"])?;
         match kind {
-            FileType::RegularFile => self.file(folder, name)?,
+            FileType::RegularFile => self.file(directory, name)?,
             FileType::Symlink => {
-                let target = self.reading(folder.link(name))?;
+                let target = self.reading(directory.link(name))?;
                 self.strings(&[b"symlink", b"target", target.as_bytes()])?;
             }
             FileType::Directory => {
-                let inner = self.reading(folder.folder(name))?;
-                self.folder(&inner)?;
+                let inner = self.reading(directory.directory(name))?;
+                self.directory(&inner)?;
             }
             _ => {
                 return Err(NarError::Kind {
@@ -218,7 +228,7 @@ impl Archive {
         self.strings(&[b")"])
     }
 
-    fn folder(&mut self, folder: &Untrusted) -> Result<(), NarError> {
+    fn directory(&mut self, directory: &Untrusted) -> Result<(), NarError> {
         self.depth += 1;
         if self.depth > MAX_TREE_DEPTH {
             return Err(NarError::TooDeep {
@@ -226,10 +236,10 @@ impl Archive {
             });
         }
         self.strings(&[b"directory"])?;
-        for (name, kind) in self.reading(folder.entries())? {
+        for (name, kind) in self.reading(directory.entries())? {
             self.strings(&[b"entry", b"(", b"name", name.as_bytes(), b"node"])?;
             self.path.push(&name);
-            self.node(folder, &name, kind)?;
+            self.node(directory, &name, kind)?;
             self.path.pop();
             self.strings(&[b")"])?;
         }
@@ -237,8 +247,8 @@ impl Archive {
         Ok(())
     }
 
-    fn file(&mut self, folder: &Untrusted, name: &OsStr) -> Result<(), NarError> {
-        let file = self.reading(folder.file(name))?;
+    fn file(&mut self, directory: &Untrusted, name: &OsStr) -> Result<(), NarError> {
+        let file = self.reading(directory.file(name))?;
         let found = self.reading(file.metadata())?;
         self.strings(&[b"regular"])?;
         if found.permissions().mode() & 0o100 != 0 {
@@ -257,6 +267,7 @@ impl Archive {
         self.pad(size)
     }
 
+    /// Writes strings, each with its length and its padding.
     fn strings(&mut self, strings: &[&[u8]]) -> Result<(), NarError> {
         for string in strings {
             let size = string.len() as u64;
@@ -270,6 +281,7 @@ impl Archive {
         Ok(())
     }
 
+    /// Writes the padding of a string of `size` bytes.
     fn pad(&mut self, size: u64) -> Result<(), NarError> {
         let missing = size.next_multiple_of(ALIGNMENT) - size;
         let written = self
@@ -278,6 +290,7 @@ impl Archive {
         self.reading(written)
     }
 
+    /// Adds the path of the current part to an error of the file system.
     fn reading<T>(&self, result: io::Result<T>) -> Result<T, NarError> {
         result.map_err(|source| NarError::Read {
             path: self.path.clone(),

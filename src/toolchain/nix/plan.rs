@@ -1,6 +1,9 @@
-//! What is run for a flake, as values. Comes in: where nix is, the job's folders. Goes out: one [`CommandSpec`] a command.
-//! Never: a path or a variable of this machine inside the sandbox, a network for what evaluates the flake, or a setting that
-//! the flake chose.
+//! Describes, as values, the commands that are run for a flake.
+//!
+//! * In: a nix, the source, the job's directories.
+//! * Out: one [`CommandSpec`] for each command.
+//! * Never: a path or a variable of this machine inside the sandbox, a network for a command that
+//!   evaluates the flake, or a setting that the flake chose.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -14,22 +17,27 @@ use crate::toolchain::ARTIFACTS_FOLDER;
 use super::locate::Nix;
 use super::store_path::StorePath;
 
-/// What nix calls the source, and an input that has no name of its own.
+/// The name that nix gives to the source, and to an input without a name.
 pub(super) const INPUT_NAME: &str = "source";
-/// The store with its state: nix's own fixed place.
-const STORE_ROOT: &str = "/nix";
-/// Relative to [`STORE_ROOT`].
-const STORE: &str = "store";
-const SOCKET_FOLDER: &str = "var/nix/daemon-socket";
 
-/// Wall-clock limit of a command that evaluates nothing.
+/// The directory of the store and its state, which nix fixes.
+const STORE_ROOT: &str = "/nix";
+
+/// The directory of the store, relative to [`STORE_ROOT`].
+const STORE: &str = "store";
+
+/// The directory of the daemon's socket, relative to [`STORE_ROOT`].
+const SOCKET_DIRECTORY: &str = "var/nix/daemon-socket";
+
+/// The wall-clock limit of a command that evaluates nothing.
 const LIST_TIME: Duration = Duration::from_secs(10 * 60);
 
-/// As talkative as nix can be: it says where downloads are redirected to at no lower level.
-const ALL_IT_SAYS: &str = "-vvvvv";
+/// The most verbose level of nix: it reports the redirects of downloads at no lower one.
+const MOST_VERBOSE: &str = "-vvvvv";
 
-/// Settings of every command; in its environment, so that provenance has them. What the daemon does is set in its own
-/// configuration.
+/// The settings of every command.
+///
+/// They are in its environment, so that provenance has them. The daemon has its own configuration.
 const SETTINGS: &str = "\
 accept-flake-config = false
 allow-import-from-derivation = false
@@ -39,50 +47,62 @@ flake-registry =
 pure-eval = true
 use-registries = false
 ";
-/// Settings of the git that nix runs for inputs: plain http where the lockfile says so (nix asks for that, a user), and never
-/// where a server redirects to (git, `protocol.allow`).
+
+/// The settings of the git that nix runs for inputs (git, `protocol.allow`).
+///
+/// They allow plain http where the lockfile has it, which nix requests like a user, and never where
+/// a server redirects to.
 const GIT_SETTINGS: [(&str, &str); 1] = [("protocol.http.allow", "user")];
 
-/// Inputs come from where the lockfile says and not from a cache, and nothing is built.
+/// The settings of the fetch: inputs come from the locked URL and not from a cache, and nothing is
+/// built.
 const FETCH_SETTINGS: &str = "\
 build-users-group =
 max-jobs = 0
 substitute = false
 ";
-/// Everything that a cache has, while nothing is built. Nix turns substitution off, for the daemon too, where it sees no
-/// network itself.
+
+/// The settings of the substitution: everything that a cache has is downloaded, and nothing is
+/// built.
+///
+/// Nix turns substitution off, for the daemon too, if it sees no network itself.
 const SUBSTITUTE_SETTINGS: &str = "\
 keep-going = true
 max-jobs = 0
 substitute = true
 ";
-/// What no cache had is built.
+
+/// The settings of the build: everything that no cache had is built.
 const BUILD_SETTINGS: &str = "\
 substitute = false
 ";
 
-// `--no-write-lock-file` beside `--no-update-lock-file` would make nix go on with a lock that it completed by itself.
+// `--no-write-lock-file` beside `--no-update-lock-file` would make nix continue with a lock that it
+// completed itself.
 
-/// What all commands of one job share.
+/// The values that all commands of one job share.
 pub(super) struct Plan<'a> {
+    /// The nix that the commands run.
     pub nix: &'a Nix,
-    /// The source tree on this machine.
+    /// The path of the source tree on this machine.
     pub source: &'a Path,
+    /// The value of `SOURCE_DATE_EPOCH`, in seconds.
     pub epoch: u64,
 }
 
-/// The job's folders on this machine.
+/// The directories of one job on this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Folders {
-    /// The store of the fetch phase, written by the sandbox.
+    /// The root of the fetch phase's store, which the sandbox writes.
     pub fetch: PathBuf,
-    /// The store of the build, written by the daemon.
+    /// The root of the build's store, which the daemon writes.
     pub daemon: PathBuf,
-    /// Copies of what is handed out. No sandbox sees it.
+    /// The copies of the artifacts, which no sandbox sees.
     pub artifacts: PathBuf,
 }
 
 impl Folders {
+    /// Returns the directories of the job in the directory `job`.
     pub fn of(job: &Path) -> Self {
         Self {
             fetch: job.join("nix-fetch"),
@@ -91,29 +111,32 @@ impl Folders {
         }
     }
 
-    /// The fetched paths.
+    /// Returns the directory of the fetched store paths.
     pub fn fetched(&self) -> PathBuf {
         self.fetch.join(STORE)
     }
 
-    /// The store's paths.
+    /// Returns the directory of the build's store paths.
     pub fn store(&self) -> PathBuf {
         self.daemon.join(STORE)
     }
 
-    /// Where the daemon listens.
+    /// Returns the path of the socket on which the daemon listens.
     pub fn socket(&self) -> PathBuf {
-        self.daemon.join(SOCKET_FOLDER).join("socket")
+        self.daemon.join(SOCKET_DIRECTORY).join("socket")
     }
 
-    /// The daemon's folders that have to be there before others look into them, outermost first.
+    /// Returns the daemon's directories that must exist before other commands see them, outermost
+    /// first.
     pub fn of_daemon(&self) -> [PathBuf; 5] {
-        ["", STORE, "var", "var/nix", SOCKET_FOLDER].map(|name| self.daemon.join(name))
+        ["", STORE, "var", "var/nix", SOCKET_DIRECTORY].map(|name| self.daemon.join(name))
     }
 }
 
 impl Plan<'_> {
-    /// Downloads what the lockfile names into a store of its own, without a daemon; says every header that comes.
+    /// Downloads the inputs that the lockfile names into their own store, without a daemon.
+    ///
+    /// Nix prints every header that it receives.
     pub fn fetch(&self, folders: &Folders, time_limit: Duration) -> CommandSpec {
         let flake = self.flake();
         let mut argv = nix(&[
@@ -124,27 +147,24 @@ impl Plan<'_> {
             "--log-format",
             "internal-json",
         ]);
-        argv.extend([ALL_IT_SAYS.to_owned(), flake]);
+        argv.extend([MOST_VERBOSE.to_owned(), flake]);
         let mut spec = self.command(
             argv,
             vec![Mount::new(&folders.fetch, STORE_ROOT, Access::ReadWrite)],
             time_limit,
         );
         spec.network = Network::Fetch;
-        // Unpacked archives go through nix's cache: some are larger than HOME.
-        let more = [
-            ("NIX_CACHE_HOME", "/nix/cache".to_owned()),
-            ("NIX_CONFIG", format!("{SETTINGS}{FETCH_SETTINGS}")),
-        ];
-        spec.environment
-            .extend(more.map(|(name, value)| (name.to_owned(), value)));
-        spec.environment
-            .insert("NIX_REMOTE".to_owned(), "local".to_owned());
+        spec.environment.extend(variables(&[
+            // Unpacked archives go through nix's cache: some are larger than HOME.
+            ("NIX_CACHE_HOME", "/nix/cache"),
+            ("NIX_CONFIG", &format!("{SETTINGS}{FETCH_SETTINGS}")),
+            ("NIX_REMOTE", "local"),
+        ]));
         spec.environment.extend(git_rules::variables(GIT_SETTINGS));
         spec
     }
 
-    /// The daemon: everything that is written into the store passes through it.
+    /// Runs the daemon: everything that is written into the store passes through it.
     pub fn daemon(&self, folders: &Folders, time_limit: Duration) -> CommandSpec {
         let conf = |name: &str| self.nix.configuration().join(name);
         let mut mounts = self.nix.mounts();
@@ -168,22 +188,22 @@ impl Plan<'_> {
         }
     }
 
-    /// Puts checked inputs, folders or files of this machine, into the daemon's store.
+    /// Adds checked inputs, which are directories or files of this machine, to the daemon's store.
     pub fn add(&self, folders: &Folders, inputs: &[PathBuf]) -> CommandSpec {
-        let place = |index: usize| format!("{INPUTS}/{index}/{INPUT_NAME}");
+        let target = |index: usize| format!("{INPUTS}/{index}/{INPUT_NAME}");
         let mut argv = ["/usr/bin/nix-store", "--add-fixed", "--recursive", "sha256"]
             .map(str::to_owned)
             .to_vec();
-        argv.extend((0..inputs.len()).map(place));
         let mut mounts = self.daemons(folders);
-        let inputs = inputs.iter().enumerate();
-        mounts.extend(
-            inputs.map(|(index, input)| Mount::new(input, &place(index), Access::ReadOnly)),
-        );
+        for (index, input) in inputs.iter().enumerate() {
+            argv.push(target(index));
+            mounts.push(Mount::new(input, &target(index), Access::ReadOnly));
+        }
         self.client(argv, mounts, BUILD_SETTINGS, LIST_TIME)
     }
 
-    /// Evaluates; prints the recipe of the default package for this machine as JSON, with its outputs.
+    /// Evaluates the flake, and prints the recipe of the default package for this machine as JSON,
+    /// with its outputs.
     pub fn evaluate(&self, folders: &Folders, time_limit: Duration) -> CommandSpec {
         let argv = [
             "build",
@@ -198,8 +218,10 @@ impl Plan<'_> {
         self.client(argv, self.daemons(folders), BUILD_SETTINGS, time_limit)
     }
 
-    /// Takes from caches what they have of all that the recipe needs; says every header that comes. No builder runs: what is
-    /// said of downloads is nix's own word.
+    /// Downloads the paths that the recipe needs and that caches have.
+    ///
+    /// Nix prints every header that it receives. No builder runs, so its messages about downloads
+    /// are its own.
     pub fn substitute(
         &self,
         folders: &Folders,
@@ -211,14 +233,14 @@ impl Plan<'_> {
             "--no-link",
             "--log-format",
             "internal-json",
-            ALL_IT_SAYS,
+            MOST_VERBOSE,
         ];
         let mut argv = nix(&argv);
         argv.push(format!("{recipe}^*"));
         self.client(argv, self.daemons(folders), SUBSTITUTE_SETTINGS, time_limit)
     }
 
-    /// Builds all outputs; prints them as JSON.
+    /// Builds all outputs of the recipe, and prints them as JSON.
     pub fn build(
         &self,
         folders: &Folders,
@@ -238,13 +260,13 @@ impl Plan<'_> {
         self.client(argv, self.daemons(folders), BUILD_SETTINGS, time_limit)
     }
 
-    /// Prints all that the store holds, as JSON.
+    /// Prints the database entries of all paths in the store, as JSON.
     pub fn list(&self, folders: &Folders) -> CommandSpec {
         let argv = nix(&["path-info", "--json", "--json-format", "1", "--all"]);
         self.client(argv, self.daemons(folders), BUILD_SETTINGS, LIST_TIME)
     }
 
-    /// `PROGRAM --version`.
+    /// Runs `PROGRAM --version` in a sandbox that sees nix and nothing else.
     pub fn version(nix: &Nix, program: &str) -> CommandSpec {
         CommandSpec {
             argv: vec![program.to_owned(), "--version".to_owned()],
@@ -260,11 +282,13 @@ impl Plan<'_> {
         }
     }
 
-    /// The source, with the time that it has for whoever asks: its files have none of their own.
+    /// Returns the reference of the source, with the time that expressions see: its files have
+    /// none.
     fn flake(&self) -> String {
         format!("path:{SOURCE}?lastModified={}", self.epoch)
     }
 
+    /// Returns the mounts of a client: the store, and the socket of the daemon.
     fn daemons(&self, folders: &Folders) -> Vec<Mount> {
         let see = |name: &str| {
             Mount::new(
@@ -273,9 +297,10 @@ impl Plan<'_> {
                 Access::ReadOnly,
             )
         };
-        vec![see(STORE), see(SOCKET_FOLDER)]
+        vec![see(STORE), see(SOCKET_DIRECTORY)]
     }
 
+    /// Returns a command that uses the daemon's store.
     fn client(
         &self,
         argv: Vec<String>,
@@ -291,6 +316,7 @@ impl Plan<'_> {
         spec
     }
 
+    /// Returns a command that sees nix, the source and `mounts`.
     fn command(&self, argv: Vec<String>, mounts: Vec<Mount>, time_limit: Duration) -> CommandSpec {
         let mut environment = variables(&[
             ("HOME", HOME),
@@ -299,30 +325,25 @@ impl Plan<'_> {
             ("TZ", "UTC"),
         ]);
         environment.insert("SOURCE_DATE_EPOCH".to_owned(), self.epoch.to_string());
-        let source = Mount::new(self.source, SOURCE, Access::ReadOnly);
+        let mut all = self.nix.mounts();
+        all.push(Mount::new(self.source, SOURCE, Access::ReadOnly));
+        all.extend(mounts);
         CommandSpec {
             argv,
             environment,
             directory: HOME.into(),
-            mounts: self
-                .nix
-                .mounts()
-                .into_iter()
-                .chain([source])
-                .chain(mounts)
-                .collect(),
+            mounts: all,
             network: Network::None,
             time_limit,
         }
     }
 }
 
+/// Returns the words of a nix command.
 fn nix(arguments: &[&str]) -> Vec<String> {
-    ["/usr/bin/nix"]
-        .iter()
-        .chain(arguments)
-        .map(|&argument| argument.to_owned())
-        .collect()
+    let mut argv = vec!["/usr/bin/nix".to_owned()];
+    argv.extend(arguments.iter().map(|&argument| argument.to_owned()));
+    argv
 }
 
 fn variables(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {

@@ -1,24 +1,22 @@
-//! What nix prints, for people and for us. Comes in: the output of `nix … --log-format internal-json -v`. Goes out: lines
-//! as nix prints them to the log, which cache each path came from, the last errors, and standard output up to a limit.
-//! Never: memory that grows with a line, or a builder that is believed.
+//! Reads the output of nix, and turns its messages into lines of the log.
 //!
-//! Each message of nix is a line of standard error, `@nix ` and an object (nix 2.26 to 2.34.8, `JSONLogger`):
+//! * In: the output of `nix … --log-format internal-json -v`.
+//! * Out: lines as nix prints them to the log, the cache that each path came from, the last errors,
+//!   and standard output up to a limit.
+//! * Never: memory that grows with a line, or a fact from a builder that is taken for nix's own.
 //!
-//! | `action` | members |
-//! |---|---|
-//! | `start` | `id`, `level`, `type`, `text`, `parent`, `fields`: an activity begins |
-//! | `stop` | `id` |
-//! | `result` | `id`, `type`, `fields`: something of an activity |
-//! | `msg` | `level`, `msg`; of an error also `raw_msg`, which no other message has |
-//!
-//! Builders may write such lines too: nix takes them out of the build log and repeats, as messages of its own, a `msg`
-//! without `raw_msg`, a phase, and file transfers with their results; everything else comes as a line of the log. So a
-//! substitution and an error are nix's own words, while a transfer below a build is the builder's.
+//! Each message of nix is one line of standard error, in the form that `message` describes.
+//! Builders may write such lines too: nix removes them from the build log and repeats, as messages
+//! of its own, a `msg` without `raw_msg`, a phase, and file transfers with their results;
+//! everything else stays a line of the log. So a substitution and an error are nix's own messages,
+//! while a transfer below a build is the builder's.
+
+mod message;
+mod terminal;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 
-use serde::Deserialize;
 use serde_json::Value;
 
 use crate::sandbox::{OutputSink, Stream};
@@ -28,80 +26,60 @@ use crate::toolchain::lines::{self, HeldLine};
 
 use super::downloads::{Downloads, Redirects};
 use super::store_path::StorePath;
+use message::{
+    BUILD, BUILD_LOG_LINE, BUILD_WAITING, COPY_PATH, DEBUG, FETCH_TREE, FILE_TRANSFER, INFO,
+    LAST_SHOWN_DIGIT, MESSAGE_START, MSG_START, Message, POST_BUILD_HOOK, POST_BUILD_LOG_LINE,
+    QUERY_PATH_INFO, REALISE, SET_PHASE, SUBSTITUTE, Start,
+};
+use terminal::without_codes;
 
-/// Longest message, in bytes. A longer one goes to the log as it is.
+/// The length of the longest message, in bytes. A longer one goes to the log as it is.
 const MAX_MESSAGE_BYTES: usize = 256 << 10;
 
-/// Most activities that are known at a time. Of others, the name is not known.
+/// The most activities that are known at a time. Others have no known name.
 const MAX_ACTIVITIES: usize = 10_000;
 
-/// Most activities in each other that are looked at.
+/// The most ancestors of an activity that are searched.
 const MAX_NESTING: usize = 16;
 
-/// Most paths of which the cache is kept.
+/// The most paths whose cache is kept.
 const MAX_SUBSTITUTED_PATHS: usize = 100_000;
 
-/// Most bytes of the last errors.
+/// The most bytes that are kept of the last errors.
 const MAX_ERROR_BYTES: usize = 64 << 10;
 
-/// Most bytes of standard output: what nix says of ten thousand paths.
+/// The most bytes of standard output: enough for nix's list of ten thousand paths.
 pub const MAX_ANSWER_BYTES: usize = 16 << 20;
 
-/// How every message begins.
-const MESSAGE_START: &[u8] = b"@nix ";
-
-/// The most talkative level that nix prints when nobody asks for more (nix, `Verbosity`).
-const INFO: u64 = 3;
-
-/// The same as a digit.
-const LAST_SHOWN_DIGIT: u8 = b'3';
-
-/// The level from which nix says how downloads go (nix, `lvlDebug`); headers are of the next.
-const DEBUG: u64 = 6;
-
-/// How warnings and errors begin.
+/// The beginning of every warning.
 const WARNING: &str = "warning:";
+
+/// The beginning of every error.
 const ERROR: &str = "error:";
 
-/// How the lists begin of what would be built and fetched, and how that line goes on.
+/// The beginnings of the first line in a list of paths that would be built or fetched.
 const LISTS: [&str; 2] = ["this ", "these "];
+
+/// The words that follow in that line.
 const LISTED: [&str; 2] = [" will be built:", " will be fetched ("];
-/// How each other line of them begins.
+
+/// The beginning of each other line of such a list.
 const LIST_ITEM: &str = "  /nix/store/";
 
-/// What nix says where it may not build, of each derivation and of all that need it.
+/// The beginning of the error of a nix that may not build, for each derivation and for all that
+/// need it.
 pub(super) const CANNOT_BUILD: &str = "Cannot build '";
 
-/// What nix says of what a cache has, but it could not take.
+/// The error of a nix that could not download a path that a cache has.
 const REFUSED: &str = "some substitutes for the outputs of derivation";
 
-/// How a message of any level begins.
-const MSG_START: &[u8] = b"@nix {\"action\":\"msg\",\"level\":";
-
-/// Activities (nix, `ActivityType`).
-const COPY_PATH: u64 = 100;
-const FILE_TRANSFER: u64 = 101;
-/// All that the daemon builds and substitutes for one request.
-const REALISE: u64 = 102;
-const BUILD: u64 = 105;
-const SUBSTITUTE: u64 = 108;
-const QUERY_PATH_INFO: u64 = 109;
-const POST_BUILD_HOOK: u64 = 110;
-const BUILD_WAITING: u64 = 111;
-const FETCH_TREE: u64 = 112;
-
-/// Results (nix, `ResultType`).
-const BUILD_LOG_LINE: u64 = 101;
-const SET_PHASE: u64 = 104;
-const POST_BUILD_LOG_LINE: u64 = 107;
-
-/// Takes the output of a command.
+/// Reads the output of a nix command.
 pub struct Progress<'a> {
     log: &'a mut dyn Log,
-    manner: Manner,
+    filter: LogFilter,
     has_refused: bool,
     line: HeldLine,
-    /// Whether the rest of the line that is passing is not shown.
+    /// Whether the rest of the current line is dropped.
     is_dropping: bool,
     activities: BTreeMap<u64, Activity>,
     caches: BTreeMap<StorePath, String>,
@@ -112,72 +90,36 @@ pub struct Progress<'a> {
     downloads: Downloads,
 }
 
-/// What of nix's messages is for people.
+/// The messages of nix that the log shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Manner {
-    /// As nix itself has it.
+pub enum LogFilter {
+    /// The messages that nix itself would show.
     Plain,
-    /// Without the lists of what would be built and fetched, which another command prints.
+    /// The same without the lists of paths that would be built or fetched: another command prints
+    /// them.
     Unlisted,
-    /// Of a nix that runs no builder, and whose daemon says all that it can: that comes without its level, as important as an
-    /// error. Of it, warnings and errors, but not that something cannot be built yet.
+    /// The warnings and errors of a nix that runs no builder, and whose daemon prints everything.
+    ///
+    /// The daemon's messages come without their level, as if they were errors. The error that
+    /// something cannot be built is left out: a later command builds it.
     Terse,
 }
 
 struct Activity {
     kind: u64,
     parent: u64,
-    /// The package that is built.
+    /// The name of the package that is built.
     name: Option<String>,
     /// The path that is taken from a cache.
     substituted: Option<StorePath>,
 }
 
-#[derive(Deserialize)]
-#[serde(tag = "action", rename_all = "camelCase")]
-enum Message {
-    Start(Start),
-    Stop {
-        id: u64,
-    },
-    Result {
-        id: u64,
-        #[serde(rename = "type")]
-        kind: u64,
-        #[serde(default)]
-        fields: Vec<Value>,
-    },
-    Msg {
-        level: u64,
-        msg: String,
-        raw_msg: Option<String>,
-    },
-}
-
-#[derive(Deserialize)]
-struct Start {
-    id: u64,
-    level: u64,
-    #[serde(rename = "type")]
-    kind: u64,
-    text: String,
-    parent: u64,
-    #[serde(default)]
-    fields: Vec<Value>,
-}
-
-impl Start {
-    fn field(&self, index: usize) -> Option<&str> {
-        self.fields.get(index)?.as_str()
-    }
-}
-
 impl<'a> Progress<'a> {
-    /// Hands on to `log` what people read.
-    pub fn new(log: &'a mut dyn Log, manner: Manner) -> Self {
+    /// Sends the messages that `filter` selects to `log`.
+    pub fn new(log: &'a mut dyn Log, filter: LogFilter) -> Self {
         Self {
             log,
-            manner,
+            filter,
             has_refused: false,
             line: HeldLine::new(MESSAGE_START, MAX_MESSAGE_BYTES),
             is_dropping: false,
@@ -191,39 +133,45 @@ impl<'a> Progress<'a> {
         }
     }
 
-    /// Whether something that a cache has could not be taken from it; known in [`Manner::Terse`] only.
+    /// Returns whether a path that a cache has could not be downloaded; known with
+    /// [`LogFilter::Terse`] only.
     pub fn has_refused_a_cache(&self) -> bool {
         self.has_refused
     }
 
-    /// Takes the end of the output. To be called after the last chunk.
+    /// Takes the end of the output; call it after the last chunk.
     ///
     /// # Errors
-    /// When the log cannot be kept.
+    /// The log cannot be kept.
     pub fn finish(&mut self) -> io::Result<()> {
         self.end_line()
     }
 
-    /// Where nix says that it took paths from, by the cache's URL. Of a path that it tried to take from several, the last.
+    /// Returns the URL of the cache that nix names for each substituted path, the last one if it
+    /// tried several.
     pub fn caches(&self) -> &BTreeMap<StorePath, String> {
         &self.caches
     }
 
-    /// The URL that nix asked for the archive of each path that it took from a cache; its own word only while no builder runs.
+    /// Returns the URL of the archive of each substituted path.
+    ///
+    /// It is nix's own word only while no builder runs.
     pub fn archives(&self) -> &BTreeMap<StorePath, String> {
         &self.archives
     }
 
-    /// Where downloads were redirected to. Known only of a nix that was told to be as talkative as it can, and nix's own word
-    /// only while no builder runs.
+    /// Returns the redirects of downloads.
+    ///
+    /// They are known only for a nix at its most verbose level, and are nix's own word only while
+    /// no builder runs.
     ///
     /// # Errors
-    /// A URL of which a redirect was said that cannot be told.
+    /// The URL of a download that was redirected to a place that cannot be told.
     pub fn redirects(&self) -> Result<Redirects, &str> {
         self.downloads.redirects()
     }
 
-    /// The last errors of nix, without what builders printed, one after the other.
+    /// Returns the last errors of nix, one after the other, without the output of builders.
     pub fn error_text(&self) -> String {
         self.errors
             .iter()
@@ -232,17 +180,17 @@ impl<'a> Progress<'a> {
             .join("\n")
     }
 
-    /// Standard output.
+    /// Returns standard output, as far as it is kept.
     pub fn answer(&self) -> &[u8] {
         self.answer.bytes()
     }
 
-    /// Whether the command was ended because its answer was too long.
+    /// Returns whether the command was ended because its standard output was too long.
     pub fn answer_is_too_long(&self) -> bool {
         self.answer.is_exceeded()
     }
 
-    /// Whether nix had begun to build or to substitute something: until then it evaluates.
+    /// Returns whether nix has begun to build or to substitute something: until then it evaluates.
     pub fn has_begun_to_realise(&self) -> bool {
         self.realises
     }
@@ -252,12 +200,12 @@ impl<'a> Progress<'a> {
         let was_held = self.line.is_held();
         let passed = self.line.take(bytes);
         if was_held && !passed.is_empty() {
-            // What nix says beyond what people read, lockfiles for instance, is not shown for being long.
+            // A message that the log would not show is not shown for being too long either.
             let level = passed.strip_prefix(MSG_START).and_then(|rest| rest.first());
             self.is_dropping = level > Some(&LAST_SHOWN_DIGIT)
-                || (level.is_some() && self.manner == Manner::Terse);
-            if level.is_some() && self.manner != Manner::Unlisted {
-                self.downloads.miss(&passed);
+                || (level.is_some() && self.filter == LogFilter::Terse);
+            if level.is_some() && self.filter != LogFilter::Unlisted {
+                self.downloads.note_too_long(&passed);
             }
         }
         if self.is_dropping || passed.is_empty() {
@@ -267,6 +215,7 @@ impl<'a> Progress<'a> {
         }
     }
 
+    /// Reads a whole line of standard error.
     fn end_line(&mut self) -> io::Result<()> {
         self.is_dropping = false;
         let line = self.line.end();
@@ -292,55 +241,53 @@ impl<'a> Progress<'a> {
         }
     }
 
+    /// Takes the beginning of an activity.
     fn start(&mut self, start: Start) -> io::Result<()> {
-        let name = match start.kind {
-            BUILD | POST_BUILD_HOOK => start.field(0).map(package),
-            _ => None,
-        };
-        let path = start
-            .field(0)
-            .filter(|_| start.kind == SUBSTITUTE)
-            .and_then(|path| StorePath::parse(path).ok());
+        let activity = Activity::of(&start);
         self.realises |= start.kind == REALISE;
-        match (start.kind, &path) {
-            (SUBSTITUTE, Some(path)) => {
-                self.archives.remove(path);
-                note(&mut self.caches, path, start.field(1));
-            }
-            (FILE_TRANSFER, _) => {
-                let path = self
-                    .ancestors(start.parent)
-                    .find_map(|other| other.substituted.clone());
-                path.into_iter()
-                    .for_each(|path| note(&mut self.archives, &path, start.field(0)));
-            }
-            _ => {}
-        }
-        let known = Activity {
-            kind: start.kind,
-            parent: start.parent,
-            name,
-            substituted: path,
-        };
+        self.note_download(&start, activity.substituted.as_ref());
         let prefix = self.prefix(start.parent);
-        let is_part_of_other =
-            |parent: &Activity| matches!(parent.kind, COPY_PATH | QUERY_PATH_INFO);
-        let shown = match start.kind {
-            FILE_TRANSFER => !self.ancestors(start.parent).any(is_part_of_other),
-            FETCH_TREE => true,
-            BUILD_WAITING => false,
-            _ => start.level <= INFO,
-        };
+        let is_shown = self.is_shown(&start);
         if self.activities.len() < MAX_ACTIVITIES {
-            self.activities.insert(start.id, known);
+            self.activities.insert(start.id, activity);
         }
-        if shown && !start.text.is_empty() {
+        if is_shown && !start.text.is_empty() {
             self.print(&prefix, &format!("{}...", start.text))
         } else {
             Ok(())
         }
     }
 
+    /// Keeps the cache of a path whose substitution begins, and the URL of a transfer that is part
+    /// of a substitution.
+    fn note_download(&mut self, start: &Start, substituted: Option<&StorePath>) {
+        if let Some(path) = substituted {
+            self.archives.remove(path);
+            note(&mut self.caches, path, start.field(1));
+        }
+        if start.kind == FILE_TRANSFER {
+            let path = self
+                .ancestors(start.parent)
+                .find_map(|activity| activity.substituted.clone());
+            if let Some(path) = path {
+                note(&mut self.archives, &path, start.field(0));
+            }
+        }
+    }
+
+    /// Returns whether the log shows that an activity begins.
+    fn is_shown(&self, start: &Start) -> bool {
+        let is_part_of_other =
+            |parent: &Activity| matches!(parent.kind, COPY_PATH | QUERY_PATH_INFO);
+        match start.kind {
+            FILE_TRANSFER => !self.ancestors(start.parent).any(is_part_of_other),
+            FETCH_TREE => true,
+            BUILD_WAITING => false,
+            _ => start.level <= INFO,
+        }
+    }
+
+    /// Takes output of an activity.
     fn result(&mut self, id: u64, kind: u64, text: Option<&str>) -> io::Result<()> {
         let Some(text) = text else { return Ok(()) };
         match kind {
@@ -351,21 +298,22 @@ impl<'a> Progress<'a> {
         }
     }
 
+    /// Takes a message without an activity; `error` is the raw text of an error.
     fn message(&mut self, level: u64, text: &str, error: Option<&str>) -> io::Result<()> {
         if let Some(error) = error.filter(|_| level == 0) {
             self.keep_error(error);
         }
-        let is_terse = self.manner == Manner::Terse;
+        let is_terse = self.filter == LogFilter::Terse;
         let plain = without_codes(text);
         if level >= DEBUG || is_terse {
-            self.downloads.hear(text, &plain);
+            self.downloads.take_message(text, &plain);
         }
         self.has_refused |= is_terse && plain.contains(REFUSED);
-        let is_shown = match self.manner {
-            Manner::Plain => true,
-            Manner::Unlisted => !is_list(&plain),
-            Manner::Terse if level > 0 || plain.starts_with(WARNING) => true,
-            Manner::Terse => plain.starts_with(ERROR) && !plain.contains(CANNOT_BUILD),
+        let is_shown = match self.filter {
+            LogFilter::Plain => true,
+            LogFilter::Unlisted => !is_list(&plain),
+            LogFilter::Terse if level > 0 || plain.starts_with(WARNING) => true,
+            LogFilter::Terse => plain.starts_with(ERROR) && !plain.contains(CANNOT_BUILD),
         };
         if level <= INFO && is_shown {
             self.print("", text)
@@ -374,7 +322,7 @@ impl<'a> Progress<'a> {
         }
     }
 
-    /// The error of a build quotes the end of its log, each line after `> `.
+    /// Keeps an error without the lines of the build log that it quotes, each after `> `.
     fn keep_error(&mut self, error: &str) {
         let error = without_codes(error);
         let own: Vec<_> = error
@@ -384,45 +332,65 @@ impl<'a> Progress<'a> {
         let mut text = own.join("\n");
         text.truncate(text.floor_char_boundary(MAX_ERROR_BYTES));
         self.errors.push_back(text);
-        while self
-            .errors
-            .iter()
-            .map(|error| error.len() + 1)
-            .sum::<usize>()
-            > MAX_ERROR_BYTES + 1
-        {
-            self.errors.pop_front();
+        let mut bytes: usize = self.errors.iter().map(|error| error.len() + 1).sum();
+        while bytes > MAX_ERROR_BYTES + 1 {
+            let Some(oldest) = self.errors.pop_front() else {
+                return;
+            };
+            bytes -= oldest.len() + 1;
         }
     }
 
+    /// Returns the activity `id`, the one that it is part of, and so on.
     fn ancestors(&self, id: u64) -> impl Iterator<Item = &Activity> {
         let next = |activity: &&Activity| self.activities.get(&activity.parent);
         std::iter::successors(self.activities.get(&id), next).take(MAX_NESTING)
     }
 
+    /// Returns the name of the package whose build the activity `id` is part of.
     fn builder(&self, id: u64) -> Option<&str> {
         self.ancestors(id)
             .find_map(|activity| activity.name.as_deref())
     }
 
-    /// What a builder says is marked as that.
+    /// Returns the mark of messages from a builder; empty for those of nix itself.
     fn prefix(&self, parent: u64) -> String {
         self.builder(parent)
             .map(|name| format!("{name}> "))
             .unwrap_or_default()
     }
 
+    /// Returns the mark of a line of a build log.
     fn line_prefix(&self, id: u64, mark: &str) -> String {
         format!("{}{mark}", self.builder(id).unwrap_or("unnamed"))
     }
 
-    /// Every line of `text`, each with the prefix.
+    /// Sends every line of `text` to the log, each with the prefix.
     fn print(&mut self, prefix: &str, text: &str) -> io::Result<()> {
         for line in without_codes(text.trim_end_matches('\n')).split('\n') {
             self.log
                 .output(Stream::Stderr, format!("{prefix}{line}\n").as_bytes())?;
         }
         Ok(())
+    }
+}
+
+impl Activity {
+    fn of(start: &Start) -> Self {
+        let name = match start.kind {
+            BUILD | POST_BUILD_HOOK => start.field(0).map(package),
+            _ => None,
+        };
+        let substituted = match start.kind {
+            SUBSTITUTE => start.field(0),
+            _ => None,
+        };
+        Self {
+            kind: start.kind,
+            parent: start.parent,
+            name,
+            substituted: substituted.and_then(|path| StorePath::parse(path).ok()),
+        }
     }
 }
 
@@ -441,14 +409,14 @@ impl OutputSink for Progress<'_> {
     }
 }
 
-/// Whether a message is of a list of what would be built or fetched.
+/// Returns whether a message is part of a list of paths that would be built or fetched.
 fn is_list(text: &str) -> bool {
     let is_first = LISTS.iter().any(|start| text.starts_with(start))
         && LISTED.iter().any(|middle| text.contains(middle));
     is_first || text.starts_with(LIST_ITEM)
 }
 
-/// Keeps a URL of a path, the last one.
+/// Keeps the URL of a path; a later one replaces it.
 fn note(urls: &mut BTreeMap<StorePath, String>, path: &StorePath, url: Option<&str>) {
     let Some(url) = url else { return };
     if urls.len() < MAX_SUBSTITUTED_PATHS || urls.contains_key(path) {
@@ -456,7 +424,8 @@ fn note(urls: &mut BTreeMap<StorePath, String>, path: &StorePath, url: Option<&s
     }
 }
 
-/// The package that a derivation is for, as nix cuts it from the path: without hash, `.drv` and version.
+/// Returns the package that a derivation builds, as nix cuts it from the path: without hash, `.drv`
+/// and version.
 fn package(derivation: &str) -> String {
     let parsed = StorePath::parse(derivation).ok();
     let name = parsed.as_ref().map_or(derivation, StorePath::name);
@@ -466,32 +435,6 @@ fn package(derivation: &str) -> String {
         next.is_some_and(|next| !next.is_ascii_alphabetic())
     });
     version.map_or(name, |(at, _)| &name[..at]).to_owned()
-}
-
-/// The text without what colours it on a terminal (ECMA-48, sections 5.3 to 5.6): control sequences, system commands, and
-/// other escapes.
-fn without_codes(text: &str) -> String {
-    let mut plain = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some((before, after)) = rest.split_once('\u{1b}') {
-        plain.push_str(before);
-        rest = match after.as_bytes().first() {
-            Some(b'[') => without_sequence(&after[1..], '\u{3f}'),
-            Some(b']') => match after.find(['\u{7}', '\u{1b}']) {
-                Some(end) => after[end..].strip_prefix('\u{7}').unwrap_or(&after[end..]),
-                None => &after[1..],
-            },
-            _ => without_sequence(after, '\u{2f}'),
-        };
-    }
-    plain + rest
-}
-
-/// The text after the rest of a sequence: characters from the blank to `last`, then the one that ends it.
-fn without_sequence(text: &str, last: char) -> &str {
-    let end = text.trim_start_matches(|character| (' '..=last).contains(&character));
-    end.strip_prefix(|character| (last..='~').contains(&character))
-        .unwrap_or(end)
 }
 
 #[cfg(test)]
@@ -518,7 +461,7 @@ mod tests {
 
     fn run(output: &[u8], size: usize) -> Seen {
         let mut log = Recorded::default();
-        let mut progress = Progress::new(&mut log, Manner::Plain);
+        let mut progress = Progress::new(&mut log, LogFilter::Plain);
         for chunk in output.chunks(size) {
             progress.chunk(Stream::Stderr, chunk).unwrap();
         }
@@ -650,7 +593,7 @@ mod tests {
     fn realisation_begins_when_the_daemon_is_asked_for_it() {
         let begun = |messages: &str| {
             let mut log = Recorded::default();
-            let mut progress = Progress::new(&mut log, Manner::Plain);
+            let mut progress = Progress::new(&mut log, LogFilter::Plain);
             progress.chunk(Stream::Stderr, messages.as_bytes()).unwrap();
             progress.has_begun_to_realise()
         };
@@ -692,22 +635,22 @@ mod tests {
     fn lists_of_what_would_be_done_are_said_once() {
         for (manner, text, shown) in [
             (
-                Manner::Unlisted,
+                LogFilter::Unlisted,
                 "these 2 derivations will be built:",
                 false,
             ),
-            (Manner::Unlisted, "  /nix/store/x.drv", false),
+            (LogFilter::Unlisted, "  /nix/store/x.drv", false),
             (
-                Manner::Unlisted,
+                LogFilter::Unlisted,
                 "this path will be fetched (0.1 KiB download, 0.1 KiB unpacked):",
                 false,
             ),
             (
-                Manner::Unlisted,
+                LogFilter::Unlisted,
                 "trace: these 2 derivations will be built:",
                 true,
             ),
-            (Manner::Plain, "these 2 derivations will be built:", true),
+            (LogFilter::Plain, "these 2 derivations will be built:", true),
         ] {
             let mut log = Recorded::default();
             let line = format!(
@@ -739,7 +682,7 @@ mod tests {
             start(6, FILE_TRANSFER, 5, &["https://elsewhere/"]),
         ];
         let mut log = Recorded::default();
-        let mut progress = Progress::new(&mut log, Manner::Plain);
+        let mut progress = Progress::new(&mut log, LogFilter::Plain);
         progress
             .chunk(Stream::Stderr, messages.concat().as_bytes())
             .unwrap();
@@ -757,7 +700,7 @@ mod tests {
             format!("@nix {{\"action\":\"msg\",\"level\":{level},\"msg\":{text}{raw}}}\n")
         };
         let mut log = Recorded::default();
-        let mut progress = Progress::new(&mut log, Manner::Terse);
+        let mut progress = Progress::new(&mut log, LogFilter::Terse);
         let cannot = "\u{1b}[31;1merror:\u{1b}[0m Cannot build '/nix/store/x.drv'.";
         for message in [
             said(0, "got header for 'https://a/x': HTTP/2 302", ""),
@@ -819,7 +762,7 @@ mod tests {
             "x".repeat(2 * MAX_MESSAGE_BYTES)
         );
         let mut seen = Recorded::default();
-        let mut progress = Progress::new(&mut seen, Manner::Plain);
+        let mut progress = Progress::new(&mut seen, LogFilter::Plain);
         for chunk in long.as_bytes().chunks(4096) {
             progress.chunk(Stream::Stderr, chunk).unwrap();
             assert!(
@@ -865,7 +808,7 @@ mod tests {
     #[test]
     fn standard_output_is_kept_up_to_a_limit() {
         let mut seen = Recorded::default();
-        let mut progress = Progress::new(&mut seen, Manner::Plain);
+        let mut progress = Progress::new(&mut seen, LogFilter::Plain);
         progress.chunk(Stream::Stdout, b"@nix {}\n").unwrap();
         assert_eq!(
             (progress.answer(), progress.answer_is_too_long()),
@@ -897,19 +840,6 @@ mod tests {
             ("a-", "a-"),
         ] {
             assert_eq!(package(derivation), expected);
-        }
-    }
-
-    #[test]
-    fn terminal_codes_are_left_out_and_nothing_else() {
-        for (text, expected) in [
-            ("\u{1b}[31;1merror:\u{1b}[0m x", "error: x"),
-            ("a\u{1b}[Kb\u{1b}(Bc\u{1b}=d", "abcd"),
-            ("\u{1b}]8;;https://x\u{1b}\\link\u{1b}]8;;\u{7}!", "link!"),
-            ("\u{1b}]unfinished", "unfinished"),
-            ("\u{1b}[1\nx\u{1b}éy\u{1b}", "\nxéy"),
-        ] {
-            assert_eq!(without_codes(text), expected, "{text:?}");
         }
     }
 }

@@ -1,8 +1,9 @@
-//! What a recipe of the store says of who builds.
+//! Recognises a recipe that only unpacks a download.
 //!
-//! - Comes in: a recipe, in the store's own text (nix, "Derivation", ATerm format).
-//! - Goes out: the download that it only has nix unpack.
-//! - Never: a recipe that ends a build. Nix has run it; what cannot be read here says nothing.
+//! * In: a recipe, in the store's own text (nix, "Derivation", ATerm format).
+//! * Out: the download that it only unpacks, with nix's own builder.
+//! * Never: a recipe that ends a build. Nix has run it; one that cannot be read here names no
+//!   download.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -11,25 +12,29 @@ use std::path::Path;
 
 use super::store_path::StorePath;
 
-/// Largest recipe that is read, in bytes: with thousands of inputs they have a few hundred
-/// thousand.
+/// The size of the largest recipe that is read, in bytes: one with thousands of inputs has a few
+/// hundred thousand.
 const MAX_RECIPE_BYTES: u64 = 16 << 20;
 
-/// Lists in lists of a recipe: its own, its inputs, one input, the outputs of that.
+/// The levels of lists in a recipe: its own, its inputs, one input, the outputs of that.
 const MAX_NESTING: usize = 4;
 
-/// How the text begins, before the list of what a recipe has.
+/// The beginning of the text, before the list of the recipe's members.
 const START: &str = "Derive";
 
-/// Nix's own builder that unpacks the archive `src`, whatever its compression, and makes nothing.
+/// Nix's own builder that only unpacks the archive `src`, whatever its compression.
 const UNPACK: &str = "builtin:unpack-channel";
 
-/// The archive that is unpacked, in the environment.
+/// The variable of the environment that names the archive.
 const ARCHIVE: &str = "src";
 
-/// Where a recipe has what, among its seven members.
+/// The position of the builder among the members of a recipe.
 const BUILDER: usize = 4;
+
+/// The position of the environment among the members of a recipe.
 const ENVIRONMENT: usize = 6;
+
+/// The number of members that a recipe has.
 const MEMBERS: usize = 7;
 
 /// A text, or a list in brackets of either kind.
@@ -39,28 +44,26 @@ enum Term {
     List(Vec<Self>),
 }
 
-/// The paths of the store that were downloaded.
-type Downloads<'a> = BTreeSet<&'a StorePath>;
-
-/// Returns the download that the recipe at `recipe` only has nix unpack, if that is all that it
-/// does.
+/// Returns the download that the recipe in the file `recipe` unpacks, if it does nothing else.
 ///
 /// # Errors
-/// The file system's own.
+/// The file cannot be read.
 pub(super) fn unpacked_from(
     recipe: &Path,
-    downloads: &Downloads<'_>,
+    downloads: &BTreeSet<&StorePath>,
 ) -> io::Result<Option<StorePath>> {
     let mut text = Vec::new();
     File::open(recipe)?
         .take(MAX_RECIPE_BYTES)
         .read_to_end(&mut text)?;
-    let archive = unpacked(&String::from_utf8_lossy(&text));
-    let archive = archive.and_then(|path| StorePath::parse(&path).ok());
+    let Some(path) = unpacked(&String::from_utf8_lossy(&text)) else {
+        return Ok(None);
+    };
+    let archive = StorePath::parse(&path).ok();
     Ok(archive.filter(|archive| downloads.contains(archive)))
 }
 
-/// The archive of a recipe that only unpacks one.
+/// Returns the archive of a recipe that only unpacks one.
 fn unpacked(recipe: &str) -> Option<String> {
     let mut rest = recipe.strip_prefix(START)?;
     let Term::List(members) = term(&mut rest, 0)? else {
@@ -106,7 +109,7 @@ fn term(rest: &mut &str, nesting: usize) -> Option<Term> {
     }
 }
 
-/// Reads a text in quotes. Backslashes, quotes and three white spaces are behind a backslash.
+/// Reads a text in quotes. A backslash precedes backslashes, quotes and three white spaces.
 fn text(rest: &mut &str) -> Option<String> {
     let mut text = String::new();
     let mut characters = rest.char_indices().skip(1);

@@ -1,46 +1,49 @@
-//! Names of things in the nix store. Comes in: text. Goes out: a [`StorePath`]. Never: a path below one, or a name that
-//! nix itself refuses.
+//! Reads the names of objects in the nix store.
 //!
-//! `/nix/store/` HASH `-` NAME, where HASH is 32 digits of nix's base 32 (nix manual, "Store path"; the name's rules as
-//! in version 2.26).
+//! * In: text.
+//! * Out: a [`StorePath`].
+//! * Never: a path below a store object, or a name that nix itself refuses.
+//!
+//! The form is `/nix/store/` HASH `-` NAME, where HASH is 32 digits of nix's base 32 (nix manual,
+//! "Store path"; the name's rules as in version 2.26).
 
 use std::fmt;
 
 use super::base32;
 
-/// The folder of every store object.
+/// The directory of all store objects.
 const STORE: &str = "/nix/store/";
 
-/// Digits of the hash.
+/// The number of digits in a hash.
 const HASH_DIGITS: usize = base32::digits(20);
 
-/// Longest name, in bytes: hash, name and `.lock` are one file name.
+/// The length of the longest name, in bytes: hash, name and `.lock` are one file name.
 const MAX_NAME_BYTES: usize = 211;
 
-/// Why text is no store path.
+/// Why a text is not a store path.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum StorePathError {
-    /// It lies elsewhere.
+    /// The path lies outside of the store.
     #[error("{path:?} is not in the nix store")]
     Outside {
-        /// The text.
+        /// The text that was read.
         path: String,
     },
-    /// It does not begin with a hash and a dash.
+    /// The name does not begin with a hash and a dash.
     #[error("{path:?} has no hash that nix could have made")]
     Hash {
-        /// The text.
+        /// The text that was read.
         path: String,
     },
-    /// The rest is no name.
+    /// The text after the hash is not a name.
     #[error("{path:?} has a name that nix refuses")]
     Name {
-        /// The text.
+        /// The text that was read.
         path: String,
     },
 }
 
-/// `/nix/store/HASH-NAME`, a whole store object. In the order of its hash, as nix sorts.
+/// The path of a whole store object, `/nix/store/HASH-NAME`; sorted by hash, as nix does.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StorePath(String);
 
@@ -48,7 +51,7 @@ impl StorePath {
     /// Reads a full path.
     ///
     /// # Errors
-    /// It is not exactly one.
+    /// The text is not exactly the path of a store object.
     pub fn parse(path: &str) -> Result<Self, StorePathError> {
         let base = path
             .strip_prefix(STORE)
@@ -58,35 +61,36 @@ impl StorePath {
         Self::of_base(base)
     }
 
-    /// Reads the name of a file of the store.
+    /// Reads the name of a file in the store, `HASH-NAME`.
     ///
     /// # Errors
-    /// It is not that of a store object.
+    /// The name is not that of a store object.
     pub fn of_base(base: &str) -> Result<Self, StorePathError> {
         let owned = || format!("{STORE}{base}");
-        let split = base
-            .split_at_checked(HASH_DIGITS)
-            .filter(|(hash, _)| hash.bytes().all(base32::is_digit));
-        let name = split.and_then(|(_, rest)| rest.strip_prefix('-'));
-        let name = name.ok_or_else(|| StorePathError::Hash { path: owned() })?;
+        let unhashed = || StorePathError::Hash { path: owned() };
+        let (hash, rest) = base.split_at_checked(HASH_DIGITS).ok_or_else(unhashed)?;
+        if !hash.bytes().all(base32::is_digit) {
+            return Err(unhashed());
+        }
+        let name = rest.strip_prefix('-').ok_or_else(unhashed)?;
         if !is_name(name) {
             return Err(StorePathError::Name { path: owned() });
         }
         Ok(Self(base.to_owned()))
     }
 
-    /// `HASH-NAME`.
+    /// Returns `HASH-NAME`, the name of the file in the store.
     pub fn base(&self) -> &str {
         &self.0
     }
 
-    /// `NAME`.
+    /// Returns `NAME`, the name without the hash.
     pub fn name(&self) -> &str {
         &self.0[HASH_DIGITS + 1..]
     }
 }
 
-/// The first part up to a dash must not be `.` or `..` either.
+/// Returns whether nix takes `name`; its part before the first dash must not be `.` or `..` either.
 fn is_name(name: &str) -> bool {
     let first = name.split('-').next().unwrap_or_default();
     (1..=MAX_NAME_BYTES).contains(&name.len())
@@ -116,7 +120,7 @@ mod tests {
     const HASH: &str = "s3jzax8lw7d60719snr8nm821cid17h8";
 
     #[test]
-    fn takes_a_path_apart() {
+    fn reads_hash_and_name_of_a_path() {
         let text = format!("/nix/store/{HASH}-hello-1.0.drv");
         let path = StorePath::parse(&text).unwrap();
         assert_eq!((path.to_string(), path.base()), (text.clone(), &text[11..]));

@@ -1,6 +1,9 @@
-//! One output of a build. Comes in: its path, after everything that could write it is dead. Goes out: what is in it, its
-//! files, and the whole as a tar that depends on nothing else. Never: a link's target, anything that is neither file,
-//! folder nor link, or more than the limits.
+//! Reads one output of a build, and packs it as a tar.
+//!
+//! * In: the path of the output, after everything that could write it is dead.
+//! * Out: its entries, its files, and the whole as a tar that depends on nothing else.
+//! * Never: a link's target, anything that is neither a file, a directory nor a link, or more than
+//!   the limits.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -16,43 +19,66 @@ use crate::toolchain::ToolchainError;
 use crate::toolchain::artifact::{MAX_ARTIFACT_BYTES, refused};
 use crate::toolchain::untrusted::Untrusted;
 
-/// Most files, folders and links in one output.
+/// The most files, directories and links in one output.
 const MAX_OUTPUT_ENTRIES: usize = 100_000;
 
-/// Most folders in each other.
+/// The most levels of directories in one output.
 const MAX_OUTPUT_DEPTH: usize = 200;
 
-/// How the tar of an output writes a name that a header has no room for.
+/// The way in which the tar of an output writes a name that is too long for a header.
 const STYLE: Style = Style {
     placeholder: b"pax-path",
     pax_name: None,
 };
 
-/// What is in an output, in the order of a walk with sorted names.
+/// The entries of an output, in the order of a walk with sorted names.
 pub(super) struct Tree {
-    /// The folder that the output is in.
+    /// The directory that the output is in.
     parent: Untrusted,
-    /// The output's own name in it.
+    /// The name of the output in that directory.
     base: OsString,
-    entries: Vec<Entry>,
+    entries: Vec<OutputEntry>,
 }
 
-/// Something in an output.
-pub(super) struct Entry {
-    /// Below the output; empty for the output itself.
+/// A file, directory or link of an output.
+pub(super) struct OutputEntry {
+    /// The path below the output; empty for the output itself.
     pub path: PathBuf,
-    pub kind: Kind,
+    /// The kind of the entry.
+    pub kind: EntryKind,
 }
 
+/// The kind of an entry of an output.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
-    Folder { is_empty: bool },
-    File { executable: bool },
+pub(super) enum EntryKind {
+    /// The entry is a directory.
+    Directory {
+        /// Whether the directory has no entries.
+        is_empty: bool,
+    },
+    /// The entry is a regular file.
+    File {
+        /// Whether the owner may execute the file.
+        executable: bool,
+    },
+    /// The entry is a symbolic link.
     Link,
 }
 
+impl OutputEntry {
+    /// Returns whether the entry is a file.
+    pub fn is_file(&self) -> bool {
+        matches!(self.kind, EntryKind::File { .. })
+    }
+
+    /// Returns whether the entry is a directory.
+    pub fn is_directory(&self) -> bool {
+        matches!(self.kind, EntryKind::Directory { .. })
+    }
+}
+
 impl Tree {
-    /// Looks at everything in the output at `path`, which no sandbox chose. Refusals call it `name`.
+    /// Lists the output at `path`, which no sandbox chose; errors call it `name`.
     pub fn read(path: &Path, name: &str) -> Result<Self, ToolchainError> {
         let (parent, base) = path
             .parent()
@@ -68,6 +94,7 @@ impl Tree {
         Ok(tree)
     }
 
+    /// Adds the entry at `path`, and everything below it.
     fn walk(
         &mut self,
         path: PathBuf,
@@ -76,72 +103,75 @@ impl Tree {
         name: &str,
     ) -> Result<(), ToolchainError> {
         if self.entries.len() == MAX_OUTPUT_ENTRIES {
-            return Err(refused(name, "it has too many files, folders and links"));
+            return Err(refused(
+                name,
+                "it has too many files, directories and links",
+            ));
         }
         match kind {
-            FileType::RegularFile => {
-                let metadata = self.file(&path)?.metadata()?;
-                // No header of the archive could say its size either.
-                if metadata.len() > MAX_ARTIFACT_BYTES {
-                    return Err(refused(name, "it is too large"));
-                }
-                let executable = metadata.permissions().mode() & 0o100 != 0;
-                self.entries.push(Entry {
-                    path,
-                    kind: Kind::File { executable },
-                });
+            FileType::RegularFile => self.add_file(path, name),
+            FileType::Symlink => {
+                self.add(path, EntryKind::Link);
+                Ok(())
             }
-            FileType::Symlink => self.entries.push(Entry {
-                path,
-                kind: Kind::Link,
-            }),
             FileType::Directory if depth == MAX_OUTPUT_DEPTH => {
-                return Err(refused(name, "it has too many folders in each other"));
+                Err(refused(name, "its directories are nested too deeply"))
             }
             FileType::Directory => {
-                let children = self.parent.folder(self.place(&path))?.entries()?;
-                self.entries.push(Entry {
-                    path: path.clone(),
-                    kind: Kind::Folder {
-                        is_empty: children.is_empty(),
-                    },
-                });
+                let children = self.parent.directory(self.below_parent(&path))?.entries()?;
+                let is_empty = children.is_empty();
+                self.add(path.clone(), EntryKind::Directory { is_empty });
                 for (child, kind) in children {
                     self.walk(path.join(child), kind, depth + 1, name)?;
                 }
+                Ok(())
             }
-            _ => {
-                return Err(refused(
-                    name,
-                    "it has something that is neither a file, nor a folder, nor a link",
-                ));
-            }
+            _ => Err(refused(
+                name,
+                "it has something that is neither a file, nor a directory, nor a link",
+            )),
         }
+    }
+
+    fn add_file(&mut self, path: PathBuf, name: &str) -> Result<(), ToolchainError> {
+        let metadata = self.file(&path)?.metadata()?;
+        // A header of the tar has no room for a larger size either.
+        if metadata.len() > MAX_ARTIFACT_BYTES {
+            return Err(refused(name, "it is too large"));
+        }
+        let executable = metadata.permissions().mode() & 0o100 != 0;
+        self.add(path, EntryKind::File { executable });
         Ok(())
     }
 
-    /// The output itself, then everything in it.
-    pub fn entries(&self) -> &[Entry] {
+    fn add(&mut self, path: PathBuf, kind: EntryKind) {
+        self.entries.push(OutputEntry { path, kind });
+    }
+
+    /// Returns the entry for the output itself, then everything in it.
+    pub fn entries(&self) -> &[OutputEntry] {
         &self.entries
     }
 
-    /// Opens a file of it.
+    /// Opens a file of the output.
     pub fn file(&self, path: &Path) -> io::Result<File> {
-        self.parent.file(self.place(path))
+        self.parent.file(self.below_parent(path))
     }
 
+    /// Returns the target of a link of the output.
     fn link(&self, path: &Path) -> io::Result<OsString> {
-        let place = self.place(path);
-        match place.parent().zip(place.file_name()) {
-            Some((folder, name)) if !folder.as_os_str().is_empty() => {
-                self.parent.folder(folder)?.link(name)
+        let path = self.below_parent(path);
+        match path.parent().zip(path.file_name()) {
+            Some((directory, name)) if !directory.as_os_str().is_empty() => {
+                self.parent.directory(directory)?.link(name)
             }
-            _ => self.parent.link(place),
+            _ => self.parent.link(path),
         }
     }
 
-    fn place(&self, path: &Path) -> PathBuf {
-        // Joining an empty path would ask for a folder.
+    /// Returns the path of an entry below the directory that the output is in.
+    fn below_parent(&self, path: &Path) -> PathBuf {
+        // Joining an empty path would add a slash, which only a directory may have.
         if path.as_os_str().is_empty() {
             self.base.clone().into()
         } else {
@@ -149,32 +179,41 @@ impl Tree {
         }
     }
 
-    /// Writes it as a tar, below the folder `top`: names in order, links as links, owner 0, every time `epoch` (seconds).
+    /// Writes the output as a tar, below the directory `top`.
+    ///
+    /// The names are in order, links are links, the owner is 0, and every time is `epoch`
+    /// (seconds).
     pub fn tar(&self, top: &str, epoch: u64, out: impl Write) -> io::Result<()> {
         let mut archive = Archive::new(BufWriter::new(out), STYLE, epoch)?;
-        for Entry { path, kind } in &self.entries {
-            let mut name = top.as_bytes().to_vec();
-            if !path.as_os_str().is_empty() {
-                name.push(b'/');
-                name.extend_from_slice(path.as_os_str().as_bytes());
-            }
+        for OutputEntry { path, kind } in &self.entries {
+            let mut name = name_in_tar(top, path);
             match kind {
-                Kind::Folder { .. } => {
+                EntryKind::Directory { .. } => {
                     name.push(b'/');
                     archive.directory(&name)?;
                 }
-                Kind::File { executable } => {
+                EntryKind::File { executable } => {
                     let file = self.file(path)?;
                     let size = file.metadata()?.len();
                     archive.begin_file(&name, *executable, size)?;
                     io::copy(&mut file.take(size), &mut archive)?;
                     archive.end_file()?;
                 }
-                Kind::Link => archive.link(&name, self.link(path)?.as_bytes())?,
+                EntryKind::Link => archive.link(&name, self.link(path)?.as_bytes())?,
             }
         }
         archive.finish()?.flush()
     }
+}
+
+/// Returns the name of an entry in the tar, without a slash at its end.
+fn name_in_tar(top: &str, path: &Path) -> Vec<u8> {
+    let mut name = top.as_bytes().to_vec();
+    if !path.as_os_str().is_empty() {
+        name.push(b'/');
+        name.extend_from_slice(path.as_os_str().as_bytes());
+    }
+    name
 }
 
 #[cfg(test)]
@@ -258,7 +297,7 @@ mod tests {
         assert_eq!(
             tar(&fixture().path().join("tree")),
             bytes,
-            "another folder, the same bytes"
+            "another directory, the same bytes"
         );
     }
 
@@ -266,7 +305,7 @@ mod tests {
     fn an_output_can_be_a_file_or_a_link() {
         let folder = fixture();
         let file = Tree::read(&folder.path().join("tree/bin/hello"), "x").unwrap();
-        assert_eq!(file.entries()[0].kind, Kind::File { executable: true });
+        assert_eq!(file.entries()[0].kind, EntryKind::File { executable: true });
         let bytes = tar(&folder.path().join("tree/bin/link"));
         let mut archive = tar::Archive::new(&bytes[..]);
         let entry = archive.entries().unwrap().next().unwrap().unwrap();
@@ -285,14 +324,14 @@ mod tests {
         };
         let fifo = folder.path().join("tree/share/fifo");
         rustix::fs::mknodat(rustix::fs::CWD, &fifo, FileType::Fifo, 0o600.into(), 0).unwrap();
-        let kind = "it has something that is neither a file, nor a folder, nor a link";
+        let kind = "it has something that is neither a file, nor a directory, nor a link";
         assert_eq!(why(&folder.path().join("tree")), ("hello".to_owned(), kind));
         let deep: PathBuf = std::iter::repeat_n("d", MAX_OUTPUT_DEPTH).collect();
         fs::create_dir_all(folder.path().join("deep").join(&deep)).unwrap();
         assert!(Tree::read(&folder.path().join("deep/d"), "x").is_ok());
         assert_eq!(
             why(&folder.path().join("deep")).1,
-            "it has too many folders in each other"
+            "its directories are nested too deeply"
         );
         assert!(Tree::read(&folder.path().join("tree/bin/link/x"), "x").is_err());
     }

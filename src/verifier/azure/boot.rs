@@ -1,16 +1,16 @@
-//! Whether a machine started what was published.
+//! Whether a machine started a published image.
 //!
-//! - Comes in: registers that the paravisor's TPM signed, and the files of `measurements/`.
-//! - Goes out: the one published boot that they are of.
-//! - Never: a boot with something in a register that a published boot leaves alone.
+//! * In: registers that the paravisor's TPM signed, and the files of `measurements/`.
+//! * Out: the one published boot whose registers they are.
+//! * Never: a boot that extended a register which no published boot extends.
 //!
-//! | register | what extends it, and who looks at it |
-//! |---|---|
-//! | 0 to 3, 6, 7, 10 | firmware and its settings, which differ between machines; nobody |
-//! | 4 | what the firmware starts: the kernel image with its stub, then the kernel; compared |
-//! | 5 | the partition table; nobody |
-//! | 8, 11 to 15 | boot loaders, shims, addons, system extensions; zero |
-//! | 9 | what the kernel's own stub is given: command line and initrd; compared |
+//! | register | measures | appraised |
+//! |---|---|---|
+//! | 0 to 3, 6, 7, 10 | firmware and its settings, which differ between machines | no |
+//! | 4 | the programs that the firmware starts: the kernel image with its stub, then the kernel | compared |
+//! | 5 | the partition table | no |
+//! | 8, 11 to 15 | boot loaders, shims, addons, system extensions | must be zero |
+//! | 9 | the input of the kernel's own stub: command line and initrd | compared |
 
 use super::super::published::{Boot, Image};
 use super::super::reference::{Anchor, COMMAND_LINE, ReferenceValues};
@@ -21,23 +21,23 @@ use super::registers::{BOOT_REGISTERS, Registers};
 use super::rejection::AzureRejection;
 use super::signed_quote::VerifiedQuote;
 
-/// Registers that are zero after a published boot.
+/// The registers that are zero after a published boot.
 const ZERO: [u8; 6] = [8, 11, 12, 13, 14, 15];
 
-/// A published boot that registers are of.
-struct Match<'r> {
+/// A published boot, with its image and its origin.
+struct PublishedBoot<'r> {
     image: &'r Image,
     boot: &'r Boot,
     anchor: Anchor,
 }
 
-/// Appraises the registers of a quote; `claim` is what the statement says of its image, none where
+/// Appraises the registers of a quote; `claim` is the statement's claim about its image, none where
 /// there is no statement.
 ///
 /// # Errors
-/// The registers are of no published boot or of a revoked image, another one was extended, or the
-/// statement claims another image. Its command line is register 9's to say: what is published is
-/// that of a launch without a TPM.
+/// The registers are of no published boot or of a revoked image, another register was extended, or
+/// the statement claims another image. The claimed command line is not compared: the published one
+/// is that of a launch without a TPM, and register 9 covers the one that was used.
 pub fn appraise(
     references: &ReferenceValues,
     quote: &VerifiedQuote,
@@ -63,58 +63,61 @@ pub fn appraise(
     }
 }
 
-/// Returns the first published boot that the registers are of, unless any that they are of is revoked.
+/// Returns the first published boot with these registers, unless any boot with them is revoked.
 fn published_boot<'r>(
     references: &'r ReferenceValues,
     registers: &Registers,
-) -> Result<Match<'r>, AzureRejection> {
-    let is_of = |image: &&Image| image.boot.iter().any(|boot| boot.is_of(registers));
-    let mut listed = Revocations::compiled_in().images().filter(is_of);
+) -> Result<PublishedBoot<'r>, AzureRejection> {
     let mut matches: Vec<_> = boots(references)
-        .filter(|found| found.boot.is_of(registers))
+        .filter(|found| found.boot.has(registers))
         .collect();
-    let mut given = matches.iter().map(|found| found.image);
-    let revoked = listed
-        .find_map(revocation)
-        .or_else(|| given.find_map(revocation));
-    if let Some(revocation) = revoked {
+    let has_boot = |image: &&Image| image.boot.iter().any(|boot| boot.has(registers));
+    let listed = Revocations::compiled_in().images().filter(has_boot);
+    let given = matches.iter().map(|found| found.image);
+    if let Some(revocation) = listed.chain(given).find_map(revocation) {
         return Err(AzureRejection::BootRevoked {
             by: Box::new(revocation),
             actual: shown(registers),
         });
     }
-    if !matches.is_empty() {
-        return Ok(matches.swap_remove(0));
+    if matches.is_empty() {
+        return Err(unknown(references, registers));
     }
-    let believed: Vec<_> = boots(references).map(|found| found.boot.shown()).collect();
-    if believed.is_empty() {
-        return Err(AzureRejection::NoBootReference);
-    }
-    Err(AzureRejection::BootUnknown {
-        tried: tried(references),
-        expected: believed.join(" | "),
-        actual: shown(registers),
-    })
+    Ok(matches.swap_remove(0))
 }
 
-/// Why an image is not to be believed: the list that was compiled in says so, or its own file.
+/// Returns the rejection of registers that no reference value has.
+fn unknown(references: &ReferenceValues, registers: &Registers) -> AzureRejection {
+    let known: Vec<_> = boots(references).map(|found| found.boot.shown()).collect();
+    if known.is_empty() {
+        return AzureRejection::NoBootReference;
+    }
+    AzureRejection::BootUnknown {
+        tried: tried(references),
+        expected: known.join(" | "),
+        actual: shown(registers),
+    }
+}
+
+/// Returns why an image must not be trusted: the list that was compiled in revokes it, or its own
+/// file.
 fn revocation(image: &Image) -> Option<Revocation> {
     let listed = Revocations::compiled_in().of_image(image).cloned();
     listed.or_else(|| image.revocation())
 }
 
-/// Returns the published boot that registers are of, as `VERSION, NAME`, and who says so.
+/// Returns the published boot with these registers, as `VERSION, NAME`, and its origin.
 pub fn named(references: &ReferenceValues, registers: &Registers) -> Option<(String, Anchor)> {
-    let found = boots(references).find(|found| found.boot.is_of(registers))?;
+    let found = boots(references).find(|found| found.boot.has(registers))?;
     Some((
         format!("{}, {}", found.image.name(), found.boot.name),
         found.anchor,
     ))
 }
 
-fn boots(references: &ReferenceValues) -> impl Iterator<Item = Match<'_>> {
+fn boots(references: &ReferenceValues) -> impl Iterator<Item = PublishedBoot<'_>> {
     references.images().flat_map(|(image, anchor)| {
-        image.boot.iter().map(move |boot| Match {
+        image.boot.iter().map(move |boot| PublishedBoot {
             image,
             boot,
             anchor: *anchor,
@@ -136,7 +139,8 @@ fn shown(registers: &Registers) -> String {
 }
 
 impl Boot {
-    fn is_of(&self, registers: &Registers) -> bool {
+    /// Returns whether all registers of this boot have these values.
+    fn has(&self, registers: &Registers) -> bool {
         self.registers
             .iter()
             .all(|(register, value)| registers.value(*register) == *value)

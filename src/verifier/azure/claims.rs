@@ -1,9 +1,9 @@
-//! What Azure's paravisor says of itself and of the machine, which the attestation report has the
-//! hash of.
+//! The runtime claims: what Azure's paravisor states about itself and the machine. The attestation
+//! report has their hash.
 //!
-//! - Comes in: JSON whose bytes were compared with the report.
-//! - Goes out: the one key that signs quotes, and what the machine is configured to.
-//! - Never: a second attestation key, or one of another kind.
+//! * In: JSON whose bytes were compared with the report.
+//! * Out: the one key that signs quotes, and the machine's configuration.
+//! * Never: a second attestation key, or one of another kind.
 
 use base64::alphabet::URL_SAFE;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
@@ -18,14 +18,14 @@ pub const BASE64URL: GeneralPurpose = GeneralPurpose::new(
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// Name of the attestation key.
+/// The name of the attestation key.
 const ATTESTATION_KEY: &str = "HCLAkPub";
-/// Bytes of the modulus of an RSA-2048 key.
+/// The bytes of an RSA-2048 key's modulus.
 pub const MODULUS_BYTES: usize = 256;
-/// 65537, big-endian.
+/// The one exponent that is accepted: 65537, big-endian.
 const EXPONENT: [u8; 3] = [1, 0, 1];
 
-/// Why the claims name no key that a quote could be verified with.
+/// Why the claims name no key that can verify a quote.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)] // Each sentence is the documentation.
 pub enum ClaimsError {
@@ -59,22 +59,23 @@ impl AttestationKey {
     }
 }
 
-/// What the claims say, as far as somebody looks at it.
+/// The part of the claims that the verifier uses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RuntimeClaims {
     /// The key that signs quotes.
     pub attestation_key: AttestationKey,
-    /// Whether the machine's firmware checks signatures of what it starts; none where the claims
-    /// do not say it.
+    /// Whether the machine's firmware checks the signatures of the programs that it starts; none
+    /// where the claims do not say it.
     pub secure_boot: Option<bool>,
-    /// Whether the state of the TPM outlives the machine; none where the claims do not say it.
+    /// Whether the TPM's state outlives the machine; none where the claims do not say it.
     pub tpm_persisted: Option<bool>,
 }
 
-/// Members that are not named here are Microsoft's to add: the report has the hash of all of it.
+/// The claims as JSON. Microsoft may add members that are not named here: the report has the hash
+/// of all of them.
 #[derive(Deserialize)]
 #[serde(rename_all = "kebab-case")]
-struct Document<'a> {
+struct ClaimsDocument<'a> {
     #[serde(borrow)]
     keys: Vec<Key<'a>>,
     #[serde(default)]
@@ -103,12 +104,12 @@ struct Configuration {
 }
 
 impl RuntimeClaims {
-    /// Reads them.
+    /// Reads the claims.
     ///
     /// # Errors
-    /// They are no strict JSON, or have not one attestation key of the right kind.
+    /// They are no strict JSON, or do not have exactly one attestation key of the right kind.
     pub fn read(bytes: &[u8]) -> Result<Self, ClaimsError> {
-        let document: Document<'_> = json::read(bytes)?;
+        let document: ClaimsDocument<'_> = json::read(bytes)?;
         let named: Vec<_> = document
             .keys
             .iter()
@@ -141,24 +142,29 @@ impl Key<'_> {
         if *self.kty != *"RSA" {
             return Err(wrong("type", "RSA", &self.kty));
         }
-        if let Some(uses) = &self.key_ops
-            && !(uses.len() == 1 && *uses[0] == *"sign")
-        {
-            let actual: Vec<_> = uses.iter().map(|name| &**name).collect();
-            return Err(wrong("use", "sign", &actual.join(",")));
+        if let Some(operations) = &self.key_ops {
+            let names: Vec<_> = operations.iter().map(|name| &**name).collect();
+            if names != ["sign"] {
+                return Err(wrong("use", "sign", &names.join(",")));
+            }
         }
         let exponent = self.e.as_deref().unwrap_or_default();
         if BASE64URL.decode(exponent).ok().as_deref() != Some(&EXPONENT) {
             return Err(wrong("exponent", "AQAB (65537)", exponent));
         }
         let text = self.n.as_deref().unwrap_or_default();
-        let decoded = BASE64URL.decode(text).ok();
-        let modulus: Option<[u8; MODULUS_BYTES]> = decoded.and_then(|bytes| bytes.try_into().ok());
-        match modulus.filter(|modulus| modulus[0] & 0x80 != 0) {
-            Some(modulus) => Ok(AttestationKey { modulus }),
-            None => Err(wrong("modulus", "2048 bits in base64url", text)),
-        }
+        let Some(modulus) = modulus(text) else {
+            return Err(wrong("modulus", "2048 bits in base64url", text));
+        };
+        Ok(AttestationKey { modulus })
     }
+}
+
+/// Decodes a modulus of exactly 2048 bits.
+fn modulus(text: &str) -> Option<[u8; MODULUS_BYTES]> {
+    let bytes = BASE64URL.decode(text).ok()?;
+    let modulus: [u8; MODULUS_BYTES] = bytes.try_into().ok()?;
+    (modulus[0] & 0x80 != 0).then_some(modulus)
 }
 
 #[cfg(test)]

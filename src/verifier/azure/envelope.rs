@@ -1,8 +1,8 @@
 //! Evidence of the platform `az-snp` in `evidence.json`.
 //!
-//! - Comes in: the member `evidence` of a document whose platform is `az-snp`.
-//! - Goes out: the HCL report, the quote, and the certificate that somebody handed over.
-//! - Never: two spellings of one value; hex is lower case, base64url has no bits left over.
+//! * In: the member `evidence` of a document whose platform is `az-snp`.
+//! * Out: the HCL report, the quote, and the VCEK if the document has one.
+//! * Never: two spellings of one value; hex is lower case, base64url has no bits left over.
 
 use base64::Engine as _;
 use serde::Deserialize;
@@ -16,10 +16,10 @@ use super::rejection::AzureRejection;
 use super::signed_quote::SignedQuote;
 use super::{TpmEvidence, VERSION};
 
-/// The member `evidence`.
+/// The member `evidence` of this platform.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Body<'a> {
+pub struct AzureBody<'a> {
     version: u64,
     #[serde(borrow)]
     tpm_quote: TpmQuote<'a>,
@@ -40,11 +40,12 @@ struct TpmQuote<'a> {
     pcrs: Vec<Text<'a>>,
 }
 
-impl Body<'_> {
-    /// Decodes its parts.
+impl AzureBody<'_> {
+    /// Decodes the evidence of the TPM, and the VCEK.
     ///
     /// # Errors
-    /// It is of another version, a member is not in its encoding, or the HCL report is none.
+    /// The evidence has another version, a member is not in its encoding, or the HCL report is
+    /// malformed.
     pub fn parts(&self) -> Result<(TpmEvidence, Option<Vec<u8>>), Rejection> {
         if self.version != VERSION {
             return Err(AzureRejection::EvidenceVersion {
@@ -55,22 +56,25 @@ impl Body<'_> {
         }
         let hcl = base64url("hcl_report", &self.hcl_report)?;
         let hcl = HclReport::read(&hcl).map_err(AzureRejection::Hcl)?;
-        let quote = SignedQuote {
-            message: lower_hex("message", &self.tpm_quote.message)?,
-            signature: lower_hex("signature", &self.tpm_quote.signature)?,
-            registers: self
-                .tpm_quote
-                .pcrs
-                .iter()
-                .map(|text| register(text))
-                .collect::<Result<_, _>>()?,
+        let quote = self.tpm_quote.decode()?;
+        let certificate = match &self.vcek {
+            Some(text) => Some(base64url("vcek", text)?),
+            None => None,
         };
-        let certificate = self
-            .vcek
-            .as_ref()
-            .map(|text| base64url("vcek", text))
-            .transpose()?;
         Ok((TpmEvidence { hcl, quote }, certificate))
+    }
+}
+
+impl TpmQuote<'_> {
+    fn decode(&self) -> Result<SignedQuote, Rejection> {
+        let message = lower_hex("message", &self.message)?;
+        let signature = lower_hex("signature", &self.signature)?;
+        let registers = self.pcrs.iter().map(|text| register(text));
+        Ok(SignedQuote {
+            message,
+            signature,
+            registers: registers.collect::<Result<_, _>>()?,
+        })
     }
 }
 

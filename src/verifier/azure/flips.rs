@@ -1,8 +1,8 @@
 //! No single bit of real evidence can change.
 //!
-//! A full verification of each change would take minutes, most of it for what did not change. So
-//! each change goes to the one layer that it can concern, and all other layers are known to see
-//! what they saw before, because their inputs are compared first:
+//! A full verification of each change would take minutes, most of it on parts that did not change.
+//! So each change goes to the one layer that it can concern. All other layers see the same input as
+//! before, because their inputs are compared first:
 //!
 //! 1. the document: refused, or its parts are another report, another certificate, or another HCL
 //!    report or quote;
@@ -83,7 +83,7 @@ fn verify_tpm(report: &Report, tpm: &TpmEvidence) -> Result<(), Rejection> {
     Ok(())
 }
 
-/// Calls `check` with every bit of so many bytes, on two threads.
+/// Calls `check` for every bit of `bytes` bytes, on two threads.
 fn every_bit(bytes: usize, check: impl Fn(usize, u8) + Sync) {
     let (check, half) = (&check, bytes / 2);
     let run = |range: std::ops::Range<usize>| {

@@ -1,10 +1,10 @@
 //! Evidence about such machines in the form in which other programs write it.
 //!
-//! - Comes in: a JSON document whose values are lists of bytes (`quote` with `signature`,
-//!   `message` and `pcrs`, `report`, `vcek` as PEM), as an earlier generation of servers wrote it.
-//! - Goes out: the same parts as from our own form.
-//! - Never: to `kettle verify`: no appliance of ours writes it. It is for `kettle inspect`, and
-//!   for tests with real evidence.
+//! * In: a JSON document whose values are lists of bytes (`quote` with `signature`, `message` and
+//!   `pcrs`, `report`, `vcek` as PEM), as an earlier generation of servers wrote it.
+//! * Out: the same parts as from our own form.
+//! * Never: used by `kettle verify`, because no appliance writes this form. It is for `kettle
+//!   inspect`, and for tests with real evidence.
 
 use serde::Deserialize;
 
@@ -18,7 +18,7 @@ use super::signed_quote::SignedQuote;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Document<'a> {
+struct ForeignDocument<'a> {
     quote: ForeignQuote,
     report: Vec<u8>,
     #[serde(borrow)]
@@ -33,12 +33,12 @@ struct ForeignQuote {
     pcrs: Vec<[u8; REGISTER_BYTES]>,
 }
 
-/// Reads evidence with lists of bytes: what belongs to this platform, and the VCEK.
+/// Reads evidence with lists of bytes, and returns the evidence of the TPM, and the VCEK.
 ///
 /// # Errors
-/// It has another form.
+/// The evidence has another form.
 pub fn read(bytes: &[u8]) -> Result<(TpmEvidence, Option<Vec<u8>>), Rejection> {
-    let document: Document<'_> = json::read(bytes).map_err(Rejection::EvidenceMalformed)?;
+    let document: ForeignDocument<'_> = json::read(bytes).map_err(Rejection::EvidenceMalformed)?;
     let hcl = HclReport::read(&document.report).map_err(AzureRejection::Hcl)?;
     let ForeignQuote {
         signature,

@@ -1,10 +1,10 @@
 //! The report that Azure's paravisor keeps in the machine's TPM (NV index 0x01400001).
 //!
-//! - Comes in: its bytes, from anybody.
-//! - Goes out: the attestation report in it, and the bytes of the runtime claims as they are.
-//! - Never: a byte passed over, or a size that another one contradicts.
+//! * In: its bytes, from anybody.
+//! * Out: the attestation report in it, and the bytes of the runtime claims, unchanged.
+//! * Never: a byte passed over, or a size that another one contradicts.
 //!
-//! All numbers are little-endian. "HCL" is Microsoft's name for the layer that the paravisor is.
+//! All numbers are little-endian. "HCL" is Microsoft's name for the layer that the paravisor forms.
 //!
 //! | offset | bytes | field |
 //! |---|---|---|
@@ -20,7 +20,7 @@
 //! | 0x4c8 | 4 | type of the report, 2 for SNP |
 //! | 0x4cc | 4 | hash over the claims, 1 for SHA-256 |
 //! | 0x4d0 | 4 | size of the claims |
-//! | 0x4d4 | 4 | of version 2 only: capabilities, which nothing signs and nobody reads |
+//! | 0x4d4 | 4 | in version 2 only: capabilities, which are neither signed nor read |
 //! | 0x4d4 or 0x4d8 | | claims, JSON; then zeros |
 
 use std::ops::Range;
@@ -34,7 +34,7 @@ const MAGIC: &[u8; 4] = b"HCLA";
 const RESERVED: Range<usize> = 0x14..0x20;
 const REPORT: usize = 0x20;
 const DATA: usize = REPORT + REPORT_BYTES;
-/// Bytes between the start of the data and the claims, by the version of the request.
+/// The number of bytes between the start of the data and the claims, by the version of the request.
 const REQUEST_BYTES: [(u32, usize); 2] = [(1, 20), (2, 24)];
 const MIN_HCL_BYTES: usize = DATA + 20;
 
@@ -47,10 +47,10 @@ pub enum HclError {
         /// The number of bytes that were given.
         size: usize,
     },
-    /// It begins with something else.
+    /// The first four bytes are not `HCLA`.
     #[error("it does not begin with HCLA")]
     Magic,
-    /// A field has a value that is not known.
+    /// A field has an unknown value.
     #[error("{field} at {offset:#x} is {actual}, known is {expected}")]
     Field {
         /// The field's name.
@@ -62,25 +62,25 @@ pub enum HclError {
         /// The value that is there.
         actual: u32,
     },
-    /// A size is not what the others add up to.
+    /// A size contradicts the sum of the others.
     #[error("{field} is {actual}, the other sizes make it {expected}")]
     Sizes {
         /// The field's name.
         field: &'static str,
-        /// What it has to be.
+        /// The value that the other sizes require.
         expected: usize,
         /// The value that is there.
         actual: usize,
     },
-    /// A byte that has no meaning is set.
+    /// A byte without a meaning is not zero.
     #[error("a byte is set that must be zero (offset {offset:#x})")]
     NotZero {
-        /// Its offset in the report, in bytes.
+        /// The byte's offset in the report.
         offset: usize,
     },
 }
 
-/// An HCL report whose sizes add up. Nothing of it is verified.
+/// An HCL report whose sizes add up. No signature of it is verified yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HclReport {
     report: Report,
@@ -90,10 +90,10 @@ pub struct HclReport {
 }
 
 impl HclReport {
-    /// Reads it.
+    /// Reads an HCL report.
     ///
     /// # Errors
-    /// It is not in the form of the table above.
+    /// The bytes are not in the form of the table above.
     pub fn read(bytes: &[u8]) -> Result<Self, HclError> {
         if !(MIN_HCL_BYTES..=MAX_HCL_BYTES).contains(&bytes.len()) {
             return Err(HclError::Size { size: bytes.len() });
@@ -120,7 +120,7 @@ impl HclReport {
         })
     }
 
-    /// Returns the attestation report in it.
+    /// Returns the attestation report that it contains.
     pub fn report(&self) -> &Report {
         &self.report
     }
@@ -130,13 +130,13 @@ impl HclReport {
         &self.claims
     }
 
-    /// Returns the version of the envelope and that of the request, for people.
+    /// Returns the version of the envelope and the version of the request, for people.
     pub fn versions(&self) -> (u32, u32) {
         (self.version, self.request_version)
     }
 }
 
-/// Bytes that are long enough for every field with a fixed place.
+/// Bytes that are long enough for every field at a fixed offset.
 struct View<'a>(&'a [u8]);
 
 impl View<'_> {
@@ -176,14 +176,11 @@ impl View<'_> {
         }
     }
 
-    /// Where the claims are: each size follows from the others, and all of it lies within the
-    /// bytes.
+    /// Returns the range of the claims. Each size has to follow from the others, and all of them
+    /// lie within the bytes.
     fn claims(&self, request_version: u32) -> Result<Range<usize>, HclError> {
         let (data_size, claims_size) = (self.size(0x4c0), self.size(0x4d0));
-        let known = REQUEST_BYTES
-            .iter()
-            .find(|(version, _)| *version == request_version);
-        let between = known.map_or(0, |(_, bytes)| *bytes);
+        let between = request_bytes(request_version);
         let sizes = |field, expected, actual| {
             Err(HclError::Sizes {
                 field,
@@ -197,17 +194,22 @@ impl View<'_> {
         if claims_size != expected {
             return sizes("the size of the claims", expected, claims_size);
         }
-        let Some(end) = DATA
-            .checked_add(data_size)
-            .filter(|end| *end <= self.0.len())
-        else {
+        if data_size > self.0.len() - DATA {
             return sizes("the size of the data", self.0.len() - DATA, data_size);
-        };
+        }
+        let end = DATA + data_size;
         if self.size(0x08) != end {
             return sizes("the size of the report", end, self.size(0x08));
         }
         Ok(DATA + between..end)
     }
+}
+
+/// Returns the number of bytes between the start of the data and the claims.
+fn request_bytes(request_version: u32) -> usize {
+    let mut versions = REQUEST_BYTES.iter();
+    let known = versions.find(|(version, _)| *version == request_version);
+    known.map_or(0, |(_, bytes)| *bytes)
 }
 
 #[cfg(test)]

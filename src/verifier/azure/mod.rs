@@ -1,11 +1,11 @@
-//! The platform `az-snp`: confidential machines of Azure, where a paravisor of Microsoft's runs at
-//! VMPL 0 and holds the machine's TPM.
+//! The platform `az-snp`: confidential machines of Azure, where Microsoft's paravisor runs at VMPL
+//! 0 and provides the machine's TPM.
 //!
-//! - Comes in: evidence whose attestation report was verified like that of any other machine.
-//! - Goes out: the outcomes of `runtime-data`, `paravisor`, `quote` and `boot-measurement`, and
-//!   the bytes that the quote is about.
-//! - Never: a word of a TPM whose key the report does not vouch for, or of a paravisor that
-//!   Microsoft did not sign.
+//! * In: evidence whose attestation report was verified like that of any other machine.
+//! * Out: the outcomes of `runtime-data`, `paravisor`, `quote` and `boot-measurement`, and the
+//!   bytes that the quote is about.
+//! * Never: data of a TPM whose key the report does not vouch for, or of a paravisor that Microsoft
+//!   did not sign.
 //!
 //! | check | file |
 //! |---|---|
@@ -14,6 +14,20 @@
 //! | paravisor | `paravisor` |
 //! | quote | `quote`, `registers` |
 //! | boot-measurement | `boot` |
+//!
+//! # How the report vouches for the image
+//!
+//! AMD's processor measures the paravisor, not our image, so three links replace the one launch
+//! measurement. The report data is the SHA-256 of the runtime claims, and the claims name the key
+//! of the TPM (`claims`). The report also has the digest of the key that signed the launch: it has
+//! to be one of Microsoft's for such machines (`paravisor`), because any other guest could name its
+//! own key as a TPM's. The TPM's key signs the quote over all 24 registers and the caller's data
+//! (`quote`, `signed_quote`), and registers 4 and 9 have to be those of one published boot
+//! (`boot`).
+//!
+//! [`verify`](self::verify) checks them in that order. `runtime-data` and `paravisor` are both
+//! checked; the quote is verified only if both hold, and the caller's data is returned only in the
+//! receipt `VerifiedQuote`. `README.md` beside this file says whom one trusts by that.
 
 mod boot;
 mod claims;
@@ -44,20 +58,21 @@ pub use signed_quote::SignedQuote;
 pub(super) use signed_quote::VerifiedQuote;
 
 use super::endorsements::TrustRoots;
+use super::evidence::owned;
 use super::expectations::{Expectations, Waivable};
-use super::outcome::{outcome, waivable};
-use super::reference::Anchor;
+use super::outcome::waivable;
+use super::reference::{Anchor, ReferenceValues};
 use super::result::{AttestationResult, Check, Outcome};
 use super::signature::VerifiedReport;
 use super::statement::ImageClaim;
 
-/// The version of the evidence that is known.
+/// The known version of such evidence.
 const VERSION: u64 = 1;
 
-/// Whom one trusts who accepts such evidence, beside the authority of the secure processor.
+/// The party that is trusted for such evidence, beside the authority of the secure processor.
 const AUTHOR: &str = "Microsoft as the author of the paravisor, not as the operator of the machine";
 
-/// Returns whom one trusts who accepts such evidence, in words.
+/// Returns the parties that are trusted for such evidence, as text for people.
 pub fn trusted(roots: &TrustRoots) -> String {
     let authority = if roots.is_amd() {
         "AMD"
@@ -67,19 +82,19 @@ pub fn trusted(roots: &TrustRoots) -> String {
     format!("{authority}, and {AUTHOR}")
 }
 
-/// What evidence of this platform has beside the attestation report.
+/// The evidence of this platform beside the attestation report.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TpmEvidence {
-    /// What the paravisor keeps in the TPM.
+    /// The HCL report that the paravisor keeps in the TPM.
     pub hcl: HclReport,
-    /// What the TPM signed.
+    /// The quote that the TPM signed.
     pub quote: SignedQuote,
 }
 
-/// Checks what is the platform's own, and returns the quote, if what it is about may be looked at.
+/// Makes the four checks of this platform, and returns the quote if it was verified.
 ///
-/// `runtime-data` and `paravisor` are both looked at; the quote needs both, and what follows needs
-/// the quote.
+/// `runtime-data` and `paravisor` are both checked; the quote needs both, and `boot-measurement`
+/// needs the quote.
 pub(super) fn verify(
     result: &mut AttestationResult,
     report: VerifiedReport<'_>,
@@ -87,42 +102,43 @@ pub(super) fn verify(
     expectations: &Expectations,
     image: Option<&ImageClaim>,
 ) -> Option<VerifiedQuote> {
-    let claims = bound_claims(&report, &evidence.hcl);
-    let paravisor = paravisor::appraise(&report);
-    let is_believed = paravisor.is_ok();
-    result.set(
-        Check::Paravisor,
-        outcome(paravisor.map(drop).map_err(Into::into)),
+    let claims = passed(
+        result,
+        Check::RuntimeData,
+        bound_claims(&report, &evidence.hcl),
     );
-    let claims = match claims {
-        Ok(claims) => claims,
-        Err(rejection) => {
-            result.set(Check::RuntimeData, Outcome::Reject(rejection.into()));
-            return None;
-        }
-    };
-    result.set(Check::RuntimeData, Outcome::Pass);
-    if !is_believed {
+    let paravisor = passed(result, Check::Paravisor, paravisor::appraise(&report));
+    let (Some(claims), Some(_)) = (claims, paravisor) else {
         return None;
-    }
-    match evidence.quote.verify(&claims.attestation_key) {
-        Ok(quote) => {
-            result.set(Check::Quote, Outcome::Pass);
-            let found = boot::appraise(&expectations.references, &quote, image);
-            result.set(
-                Check::BootMeasurement,
-                waivable(Waivable::BootMeasurement, found, expectations),
-            );
-            Some(quote)
+    };
+    let quote = evidence.quote.verify(&claims.attestation_key);
+    let quote = passed(result, Check::Quote, quote)?;
+    let found = boot::appraise(&expectations.references, &quote, image);
+    let outcome = waivable(Waivable::BootMeasurement, found, expectations);
+    result.set(Check::BootMeasurement, outcome);
+    Some(quote)
+}
+
+/// Sets the outcome of a check, and returns what it found if it passed.
+fn passed<T>(
+    result: &mut AttestationResult,
+    check: Check,
+    found: Result<T, AzureRejection>,
+) -> Option<T> {
+    match found {
+        Ok(found) => {
+            result.set(check, Outcome::Pass);
+            Some(found)
         }
         Err(rejection) => {
-            result.set(Check::Quote, Outcome::Reject(rejection.into()));
+            result.set(check, Outcome::Reject(rejection.into()));
             None
         }
     }
 }
 
-/// Reads the runtime claims after their hash was found in the report data, which has nothing else.
+/// Compares the hash of the runtime claims with the report data, which has nothing else, and reads
+/// the claims.
 fn bound_claims(report: &Report, hcl: &HclReport) -> Result<RuntimeClaims, AzureRejection> {
     let mut expected = [0; 64];
     expected[..32].copy_from_slice(Sha256Digest::of(hcl.claims()).as_bytes());
@@ -134,67 +150,71 @@ fn bound_claims(report: &Report, hcl: &HclReport) -> Result<RuntimeClaims, Azure
     RuntimeClaims::read(hcl.claims()).map_err(AzureRejection::Claims)
 }
 
-/// Returns the digest by which another attested builder signs: SHA-256 of the JSON written again,
-/// with sorted keys and without white space. None for what is no JSON.
+/// Returns the digest that another attested builder signs: SHA-256 of the JSON serialised again,
+/// with sorted keys and without white space. None for bytes that are no JSON.
 pub fn rewritten_digest(provenance: &[u8]) -> Option<Sha256Digest> {
     let document: Value = serde_json::from_slice(provenance).ok()?;
     Some(Sha256Digest::of(document.to_string().as_bytes()))
 }
 
-/// Returns what accepted evidence says beyond the report itself.
+/// Returns the claims of this platform's accepted evidence.
 pub(super) fn claims(
     report: VerifiedReport<'_>,
     evidence: &TpmEvidence,
     expectations: &Expectations,
 ) -> Map<String, Value> {
-    let registers = Registers::of(&evidence.quote.registers);
-    let boot = registers
-        .as_ref()
-        .and_then(|registers| boot::named(&expectations.references, registers));
-    let claims = RuntimeClaims::read(evidence.hcl.claims()).ok();
-    let secure_boot = claims.as_ref().and_then(|claims| claims.secure_boot);
-    let tpm_persisted = claims.as_ref().and_then(|claims| claims.tpm_persisted);
-    let key = paravisor::appraise(&report).ok();
-    let register = |number| {
-        registers
-            .as_ref()
-            .map(|registers| registers.value(number).to_string())
-    };
-    Map::from_iter([
-        ("trusted".to_owned(), json!(trusted(&expectations.roots))),
+    let runtime = RuntimeClaims::read(evidence.hcl.claims()).ok();
+    let secure_boot = runtime.as_ref().and_then(|claims| claims.secure_boot);
+    let tpm_persisted = runtime.as_ref().and_then(|claims| claims.tpm_persisted);
+    let mut claims = Map::from_iter(owned([
+        ("trusted", json!(trusted(&expectations.roots))),
+        ("secure_boot", json!(secure_boot)),
+        ("tpm_persisted", json!(tpm_persisted)),
+    ]));
+    claims.extend(paravisor_claims(&report));
+    claims.extend(boot_claims(evidence, &expectations.references));
+    claims
+}
+
+fn paravisor_claims(report: &Report) -> [(String, Value); 4] {
+    let minimum_svn = paravisor::appraise(report).ok().map(|key| key.minimum_svn);
+    owned([
         (
-            "paravisor_measurement".to_owned(),
+            "paravisor_measurement",
             json!(report.measurement().to_string()),
         ),
         (
-            "paravisor_id_key".to_owned(),
+            "paravisor_id_key",
             json!(hex::encode(report.id_key_digest())),
         ),
-        ("paravisor_svn".to_owned(), json!(report.guest_svn())),
-        (
-            "paravisor_svn_floor".to_owned(),
-            json!(key.map(|key| key.minimum_svn)),
-        ),
-        ("secure_boot".to_owned(), json!(secure_boot)),
-        ("tpm_persisted".to_owned(), json!(tpm_persisted)),
-        ("pcr_4".to_owned(), json!(register(4))),
-        ("pcr_9".to_owned(), json!(register(9))),
-        (
-            "boot".to_owned(),
-            json!(boot.as_ref().map(|(name, _)| name)),
-        ),
-        (
-            "anchor".to_owned(),
-            json!(boot.map(|(_, anchor)| Anchor::name(anchor))),
-        ),
+        ("paravisor_svn", json!(report.guest_svn())),
+        ("paravisor_svn_floor", json!(minimum_svn)),
     ])
 }
 
-/// Returns what such evidence leaves open whoever made it, one sentence each.
+fn boot_claims(evidence: &TpmEvidence, references: &ReferenceValues) -> [(String, Value); 4] {
+    let registers = Registers::of(&evidence.quote.registers);
+    let register = |number| {
+        let all = registers.as_ref()?;
+        Some(all.value(number).to_string())
+    };
+    let boot = registers
+        .as_ref()
+        .and_then(|registers| boot::named(references, registers));
+    let (name, anchor) = boot.unzip();
+    owned([
+        ("pcr_4", json!(register(4))),
+        ("pcr_9", json!(register(9))),
+        ("boot", json!(name)),
+        ("anchor", json!(anchor.map(Anchor::name))),
+    ])
+}
+
+/// Returns what all evidence of this platform leaves open, one sentence each.
 pub(super) fn open() -> [String; 1] {
     let check = Check::Paravisor.name();
     [format!(
-        "{check}: the key that signed the quote is the paravisor's; that it signs nothing but what the machine did is \
-         Microsoft's word"
+        "{check}: the key that signed the quote is the paravisor's; that it signs nothing but what the \
+         machine did is Microsoft's word"
     )]
 }

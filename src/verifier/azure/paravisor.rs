@@ -1,14 +1,14 @@
-//! Who made the program at VMPL 0 that speaks for the machine's TPM.
+//! Whether Microsoft signed the program at VMPL 0 that speaks for the machine's TPM.
 //!
-//! - Comes in: a report that AMD's silicon signed.
-//! - Goes out: that the paravisor is one that Microsoft signed for confidential machines, and new
+//! * In: a report that AMD's silicon signed.
+//! * Out: that the paravisor is one that Microsoft signed for confidential machines, and new
 //!   enough.
-//! - Never: a key of Microsoft's that signs for containers: there the tenant chooses the report
-//!   data, and so anybody with an account could name a key of their own as a TPM's.
+//! * Never: a key by which Microsoft signs for containers: there the tenant chooses the report
+//!   data, so anybody with an account could name their own key as a TPM's.
 //!
 //! An ID block signs the launch measurement of a guest; the report has the digest of the key that
-//! signed it. Without this check anybody with an EPYC server could start a guest of their own and
-//! forge all that follows.
+//! signed it. Without this check anybody with an EPYC server could start their own guest and forge
+//! all that follows.
 
 use crate::snp::report::Report;
 
@@ -17,15 +17,15 @@ use super::rejection::AzureRejection;
 /// One of Microsoft's keys for confidential virtual machines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ParavisorKey {
-    /// ID_KEY_DIGEST of the report, hex: SHA-384 of the key.
+    /// The report's ID_KEY_DIGEST for this key, hex: SHA-384 of the key.
     pub digest: &'static str,
-    /// The lowest GUEST_SVN that is believed. Each key counts for itself.
+    /// The lowest GUEST_SVN that is accepted. Each key has its own.
     pub minimum_svn: u32,
 }
 
-/// The keys that are believed. The digests, and the lowest version with each, are those of the
-/// real evidence in `tests/data/snp/azure`. No list of these keys by Microsoft was found to
-/// compare them with, and no advisory that speaks of a GUEST_SVN (looked for on 2026-11-30).
+/// The keys that are accepted. The digests, and the lowest version with each, are those of the real
+/// evidence in `tests/data/snp/azure`. No list of these keys by Microsoft was found to compare them
+/// with, and no advisory that names a GUEST_SVN (searched on 2026-11-30).
 pub const PARAVISOR_KEYS: [ParavisorKey; 2] = [
     ParavisorKey {
         digest: "0356215882a825279a85b300b0b742931d113bf7e32dde2e50ffde7ec743ca49\
@@ -39,14 +39,14 @@ pub const PARAVISOR_KEYS: [ParavisorKey; 2] = [
     },
 ];
 
-/// How the digests of Microsoft's keys for container instances begin. They are named in the
-/// refusal; refused is every key that is not in [`PARAVISOR_KEYS`].
+/// The first digits of the digests of Microsoft's keys for container instances. They only select
+/// the message: every key that is not in [`PARAVISOR_KEYS`] is rejected.
 const CONTAINER_KEYS: [&str; 3] = ["0ad79ceb", "4068e9ae", "57486a44"];
 
-/// Appraises who signed the launch, and the version that they gave it.
+/// Appraises the key that signed the launch, and the paravisor's version.
 ///
 /// # Errors
-/// The first that is not as it has to be.
+/// The first of them that is not accepted.
 pub fn appraise(report: &Report) -> Result<ParavisorKey, AzureRejection> {
     if report.vmpl() != 0 {
         return Err(AzureRejection::ParavisorLevel {
@@ -57,9 +57,10 @@ pub fn appraise(report: &Report) -> Result<ParavisorKey, AzureRejection> {
     let Some(key) = PARAVISOR_KEYS.into_iter().find(|key| key.digest == actual) else {
         let is_of_containers = CONTAINER_KEYS.iter().any(|start| actual.starts_with(start));
         let expected = PARAVISOR_KEYS.map(|key| key.digest);
-        return Err(match is_of_containers {
-            true => AzureRejection::ContainerKey { expected, actual },
-            false => AzureRejection::ParavisorKey { expected, actual },
+        return Err(if is_of_containers {
+            AzureRejection::ContainerKey { expected, actual }
+        } else {
+            AzureRejection::ParavisorKey { expected, actual }
         });
     };
     if report.author_key_enabled() || report.author_key_digest() != [0; 48] {

@@ -1,9 +1,9 @@
-//! What a TPM says of its registers: TPMS_ATTEST of the type quote (TPM 2.0 Library, part 2,
+//! A TPM's quote over its registers: TPMS_ATTEST of the type quote (TPM 2.0 Library, part 2,
 //! section 10.12).
 //!
-//! - Comes in: the signed bytes.
-//! - Goes out: the caller's data in the quote, and the digest of the registers.
-//! - Never: a selection of other registers than all 24 of SHA-256, or a byte after the end.
+//! * In: the signed bytes.
+//! * Out: the caller's data in the quote, and the digest of the registers.
+//! * Never: a selection of other registers than all 24 of SHA-256, or a byte after the end.
 //!
 //! All numbers are big-endian.
 //!
@@ -19,7 +19,7 @@
 //! | 2 + 1 + 3 | 000B, three bytes, FFFFFF: the registers 0 to 23 of SHA-256 |
 //! | 2 + 32 | SHA-256 over the 24 registers |
 
-/// Most data that a caller has in a quote, in bytes: Azure's TPM takes no more.
+/// The longest data of a caller in a quote, in bytes: Azure's TPM takes no more.
 pub const MAX_EXTRA_DATA_BYTES: usize = 50;
 
 const MAGIC: u32 = 0xff54_4347;
@@ -34,8 +34,8 @@ const ALL_REGISTERS: [u8; 3] = [0xff; 3];
 /// Why bytes are no quote over all registers.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum QuoteError {
-    /// No TPM made it.
-    #[error("it begins with {actual:08x}, what a TPM signs of its own with {MAGIC:08x}")]
+    /// The bytes are not a structure that a TPM signs.
+    #[error("it begins with {actual:08x}, and a structure that a TPM makes with {MAGIC:08x}")]
     Magic {
         /// The first four bytes.
         actual: u32,
@@ -46,7 +46,7 @@ pub enum QuoteError {
         /// The type that is there.
         actual: u16,
     },
-    /// It ends too early.
+    /// The bytes end too early.
     #[error("it ends within {field}")]
     Truncated {
         /// The field that is cut.
@@ -64,16 +64,17 @@ pub enum QuoteError {
     },
     /// The caller's data is too long.
     #[error(
-        "the caller's data has {size} bytes, the limit is {MAX_EXTRA_DATA_BYTES} (MAX_EXTRA_DATA_BYTES)"
+        "the caller's data has {size} bytes, the limit is {MAX_EXTRA_DATA_BYTES} \
+         (MAX_EXTRA_DATA_BYTES)"
     )]
     ExtraData {
         /// The number of bytes that were found.
         size: usize,
     },
-    /// Something follows.
+    /// Bytes follow the end.
     #[error("{count} bytes follow its end")]
     Trailing {
-        /// Bytes that follow.
+        /// The number of bytes that follow.
         count: usize,
     },
 }
@@ -89,20 +90,20 @@ pub enum ExtraDataError {
         /// The number of bytes that were found.
         actual: usize,
     },
-    /// It is about others.
+    /// It is about other bytes of the same number.
     #[error("the quote is about {actual}, and not about {expected}")]
     Bytes {
-        /// What should be there, hex.
+        /// The expected bytes, hex.
         expected: String,
-        /// What is there, hex.
+        /// The bytes in the quote, hex.
         actual: String,
     },
 }
 
-/// Appraises what a quote is about, in full length.
+/// Appraises the caller's data in a quote, in full length.
 ///
 /// # Errors
-/// It is about another number of bytes, or about others.
+/// The quote is about another number of bytes, or about other bytes.
 pub fn appraise_extra_data(extra_data: &[u8], expected: &[u8]) -> Result<(), ExtraDataError> {
     if extra_data.len() != expected.len() {
         return Err(ExtraDataError::Length {
@@ -117,7 +118,7 @@ pub fn appraise_extra_data(extra_data: &[u8], expected: &[u8]) -> Result<(), Ext
     Ok(())
 }
 
-/// A quote that was read. Nothing of it is verified.
+/// A quote that was read. Its signature is not verified yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Quote {
     extra_data: Vec<u8>,
@@ -155,23 +156,23 @@ impl Quote {
         }
     }
 
-    /// Returns what the caller had put into the quote, at most 50 bytes.
+    /// Returns the data that the caller put into the quote, at most 50 bytes.
     pub fn extra_data(&self) -> &[u8] {
         &self.extra_data
     }
 
-    /// Returns the same, without what else was read.
+    /// Returns the caller's data, and drops the rest of the quote.
     pub(super) fn into_extra_data(self) -> Vec<u8> {
         self.extra_data
     }
 
-    /// Returns SHA-256 over the registers.
+    /// Returns the SHA-256 digest over the registers.
     pub fn register_digest(&self) -> &[u8; DIGEST_BYTES] {
         &self.register_digest
     }
 }
 
-/// What is left to read.
+/// The bytes that are left to read.
 struct Rest<'a>(&'a [u8]);
 
 impl<'a> Rest<'a> {
@@ -229,7 +230,7 @@ impl<'a> Rest<'a> {
         })
     }
 
-    /// A name is an algorithm and a digest.
+    /// Reads the signer's name, which is an algorithm and a digest.
     fn signer(&mut self) -> Result<(), QuoteError> {
         self.expect_u16("the size of the signer's name", NAME_BYTES as u16, "34")?;
         self.expect_u16(
@@ -248,18 +249,16 @@ impl<'a> Rest<'a> {
         self.take(size, "the caller's data").map(<[u8]>::to_vec)
     }
 
-    /// One bank, and all of its registers.
+    /// Expects one bank, and all of its registers.
     fn selection(&mut self) -> Result<(), QuoteError> {
-        match self.u32("the number of banks")? {
-            1 => {}
-            actual => {
-                let field = "the number of banks";
-                return Err(QuoteError::Field {
-                    field,
-                    expected: "1",
-                    actual: actual.into(),
-                });
-            }
+        let field = "the number of banks";
+        let banks = self.u32(field)?;
+        if banks != 1 {
+            return Err(QuoteError::Field {
+                field,
+                expected: "1",
+                actual: banks.into(),
+            });
         }
         self.expect_u16("the bank", ALG_SHA256, "000b, SHA-256")?;
         self.expect_byte(
@@ -271,16 +270,11 @@ impl<'a> Rest<'a> {
         if selected == ALL_REGISTERS {
             return Ok(());
         }
-        let actual = u64::from(u32::from_be_bytes([
-            0,
-            selected[0],
-            selected[1],
-            selected[2],
-        ]));
+        let [first, second, third] = selected;
         Err(QuoteError::Field {
             field: "the selection",
             expected: "ffffff, all registers",
-            actual,
+            actual: u32::from_be_bytes([0, first, second, third]).into(),
         })
     }
 

@@ -1,16 +1,17 @@
 //! The platform configuration registers of a TPM.
 //!
-//! - Comes in: 24 values of SHA-256.
-//! - Goes out: each by its number, and the digest over all, as a quote has it.
-//! - Never: fewer or more of them.
+//! * In: 24 values of SHA-256.
+//! * Out: each by its number, and the digest over all, as a quote has it.
+//! * Never: fewer or more of them.
 
 use crate::digest::Sha256Digest;
 
-/// How many there are.
+/// The number of registers in a bank.
 pub const REGISTERS: usize = 24;
-/// Those that tell one boot from another: what was started, and with which command line and initrd.
+/// The registers that tell one boot from another: the program that was started, and its command
+/// line and initrd.
 pub const BOOT_REGISTERS: [u8; 2] = [4, 9];
-/// Bytes of one.
+/// The bytes of one register.
 pub const REGISTER_BYTES: usize = 32;
 
 /// All registers of the SHA-256 bank.

@@ -1,4 +1,4 @@
-//! Why evidence of the platform `az-snp` is refused: one variant for each reason, with both sides
+//! Why evidence of the platform `az-snp` is rejected: one variant for each reason, with both sides
 //! of the comparison.
 
 use crate::digest::Sha256Digest;
@@ -21,8 +21,8 @@ rejections! {
         #[error("the HCL report cannot be read: {0}")]
         Hcl(error: #[source] HclError) = "hcl-malformed", hcl_sides(error);
         #[error(
-            "the evidence has the form of another attested builder, whose machine is a stock one: no published boot \
-                measurement can match it; `kettle inspect` reads it"
+            "the evidence has the form of another attested builder, whose machine is a stock one: no \
+                published boot measurement can match it; `kettle inspect` reads it"
         )]
         OtherForm = "evidence-of-another-builder", NO_SIDES;
 
@@ -34,16 +34,17 @@ rejections! {
         Claims(error: #[source] ClaimsError) = claims_code(error), claims_sides(error);
 
         // paravisor
-        #[error("the report was asked for at VMPL {actual}, where the paravisor is not")]
+        #[error("the report was requested at VMPL {actual}, where the paravisor does not run")]
         ParavisorLevel { actual: u32 } = "paravisor-vmpl", sides(0, actual);
         #[error(
-            "the paravisor is not signed by a key that Microsoft has for confidential virtual machines"
+            "the paravisor is not signed by a key that Microsoft has for confidential virtual \
+             machines"
         )]
         ParavisorKey { expected: [&'static str; 2], actual: String }
             = "paravisor-id-key", sides(expected.join(" | "), actual);
         #[error(
-            "the guest is signed by a key that Microsoft has for container instances: there the tenant chooses the report \
-                data, and no paravisor speaks for a TPM"
+            "the guest is signed by a key that Microsoft has for container instances: there the tenant \
+                chooses the report data, and no paravisor speaks for a TPM"
         )]
         ContainerKey { expected: [&'static str; 2], actual: String }
             = "paravisor-container-key", sides(expected.join(" | "), actual);
@@ -69,7 +70,8 @@ rejections! {
 
         // boot-measurement
         #[error(
-            "there is no published boot measurement to compare with: no reference value has the member `boot`"
+            "there is no published boot measurement to compare with: no reference value has the \
+             member `boot`"
         )]
         NoBootReference = "no-boot-reference", NO_SIDES;
         #[error("registers 4 and 9 are of no published boot; {tried}")]
@@ -89,8 +91,9 @@ rejections! {
         ExtraDataLength { expected: usize, actual: usize }
             = "extra-data-length", sides(expected, actual);
         #[error(
-            "the quote is about this provenance.json written again by another program: that is how another attested \
-                builder signs, whose machine is a stock one; no published boot measurement can match it"
+            "the quote is about this provenance.json written again by another program: that is how \
+                another attested builder signs, whose machine is a stock one; no published boot \
+                measurement can match it"
         )]
         OtherBuilder { expected: String, actual: String }
             = "signed-by-another-builder", sides(expected, actual);

@@ -1,8 +1,8 @@
 //! Whether a quote is by the key that the claims name, and over the registers beside it.
 //!
-//! - Comes in: the signed bytes, the signature, the registers, and the key from the claims.
-//! - Goes out: the caller's data in the quote, and the registers, which are those that were signed.
-//! - Never: registers that were not signed.
+//! * In: the signed bytes, the signature, the registers, and the key from the claims.
+//! * Out: the receipt with the caller's data in the quote, and the registers that were signed.
+//! * Never: registers that were not signed.
 
 use ring::signature::{RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents};
 
@@ -14,11 +14,11 @@ use super::rejection::AzureRejection;
 /// A quote as evidence carries it: signed bytes, signature, and the registers beside it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SignedQuote {
-    /// The signed bytes.
+    /// The bytes that were signed.
     pub message: Vec<u8>,
-    /// RSASSA-PKCS1-v1_5 with SHA-256.
+    /// The signature: RSASSA-PKCS1-v1_5 with SHA-256.
     pub signature: Vec<u8>,
-    /// SHA-256 registers, from 0; that there are 24 is part of the verification.
+    /// The SHA-256 registers, from 0; the verification expects 24.
     pub registers: Vec<[u8; REGISTER_BYTES]>,
 }
 
@@ -30,7 +30,7 @@ pub struct VerifiedQuote {
 }
 
 impl VerifiedQuote {
-    /// Returns what the caller had put into it, at most 50 bytes.
+    /// Returns the data that the caller put into the quote, at most 50 bytes.
     pub fn extra_data(&self) -> &[u8] {
         &self.extra_data
     }
@@ -45,7 +45,7 @@ impl SignedQuote {
     /// Verifies form, signature and registers.
     ///
     /// # Errors
-    /// The first that does not hold.
+    /// The first of them that does not hold.
     pub fn verify(&self, key: &AttestationKey) -> Result<VerifiedQuote, AzureRejection> {
         let quote = Quote::read(&self.message).map_err(AzureRejection::Quote)?;
         if self.signature.len() != MODULUS_BYTES {

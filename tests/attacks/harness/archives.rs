@@ -1,4 +1,5 @@
-//! Attacks that are archives: each is sent to a service of its own, which refuses it or makes it harmless.
+//! Attacks that are archives: each is sent to its own service, which refuses it or makes it
+//! harmless.
 
 #[path = "../../archives/builder.rs"]
 mod builder;
@@ -9,23 +10,23 @@ use builder::{Tar, ZipEntry, deflated, gzip, pax, stored, zip};
 
 use super::corpus::{Aim, Attack, Need, Template, attacks};
 
-/// One of them.
+/// One attack by an archive.
 pub struct Upload {
     pub name: &'static str,
     pub aim: Aim,
-    /// Makes it, for a file of the machine that must not be touched.
+    /// Builds the archive, given a file of the machine that must not be touched.
     pub make: fn(&Path) -> Vec<u8>,
     pub received: Received,
     pub needs: Option<Need>,
 }
 
-/// What the service does with it.
+/// What the service does with an archive.
 pub enum Received {
-    /// It refuses it because of this.
+    /// It refuses the archive for this reason.
     Refused(&'static str),
-    /// It accepts it, and the job fails because of this.
+    /// It accepts the archive, and the job fails for this reason.
     Fails(&'static str),
-    /// It builds what is there without the attack.
+    /// It builds the project without the attack.
     Harmless,
 }
 
@@ -34,7 +35,7 @@ use Received::{Fails, Harmless, Refused};
 const COMMAND: &str = "the source's cargo configuration, or what its lockfile names, has more than a command can take";
 const UNREADABLE: &str = "the source's cargo configuration cannot be read";
 
-/// All of them.
+/// Returns all attacks by archives.
 pub fn uploads() -> Vec<Upload> {
     let upload = |name, aim, make, received| Upload {
         name,
@@ -135,9 +136,9 @@ pub fn uploads() -> Vec<Upload> {
             Refused("unpacks to more than 200 times its size"),
         ),
         upload(
-            "archive_has_folders_without_end",
+            "archive_has_directories_without_end",
             Aim::Host,
-            many_folders,
+            many_directories,
             Refused("the archive has more than 200000 entries"),
         ),
         upload(
@@ -195,9 +196,9 @@ pub fn uploads() -> Vec<Upload> {
             Fails(COMMAND),
         ),
         upload(
-            "config_hides_behind_a_folder",
+            "config_hides_behind_a_directory",
             Aim::Provenance,
-            config_behind_folder,
+            config_behind_directory,
             Harmless,
         ),
         upload("config_is_a_link", Aim::Provenance, config_link, Harmless),
@@ -235,9 +236,9 @@ pub fn uploads() -> Vec<Upload> {
             Fails("the lockfile has more than 8388608 bytes"),
         ),
         upload(
-            "archive_has_a_folder_for_a_lockfile",
+            "archive_has_a_directory_for_a_lockfile",
             Aim::Host,
-            folder_for_lockfile,
+            directory_for_lockfile,
             Refused("neither a Cargo.lock nor a flake.lock"),
         ),
         upload(
@@ -248,9 +249,9 @@ pub fn uploads() -> Vec<Upload> {
         ),
         upload("archive_brings_a_git_file", Aim::Phase, git_file, Harmless),
         upload(
-            "archive_brings_a_git_folder",
+            "archive_brings_a_git_directory",
             Aim::Phase,
-            git_folder,
+            git_directory,
             Harmless,
         ),
         upload("archive_sets_user_ids", Aim::Host, set_user_id, Harmless),
@@ -263,7 +264,7 @@ pub fn uploads() -> Vec<Upload> {
     ]
 }
 
-/// The files of a harmless project, below their top folder.
+/// Returns the files of a harmless project, below their top directory.
 fn harmless() -> Tar {
     let mut tar = Tar::new();
     for (path, bytes) in project().files("") {
@@ -272,7 +273,7 @@ fn harmless() -> Tar {
     tar
 }
 
-/// An archive that is refused for want of a lockfile, if the slot is free.
+/// An archive that is refused because it has no lockfile, if the slot is free.
 pub fn without_lockfile() -> Vec<u8> {
     Tar::new().file("attack/README", b"").end()
 }
@@ -292,7 +293,7 @@ fn zipped(entries: Vec<ZipEntry>) -> Vec<u8> {
     zip(&files.chain(entries).collect::<Vec<_>>())
 }
 
-/// With one file more, or another one.
+/// The harmless project with one file added or replaced.
 fn with_file(name: &str, bytes: &[u8]) -> Vec<u8> {
     let mut tar = Tar::new();
     let mut files = project().files("");
@@ -330,7 +331,7 @@ fn config_no_text(_: &Path) -> Vec<u8> {
     with_file(CONFIG, b"a = \"\xff\x1b[2J\"\n")
 }
 
-/// The kernel takes words of 128 KiB.
+/// The kernel accepts arguments of up to 128 KiB.
 fn config_of_a_long_word(_: &Path) -> Vec<u8> {
     with_file(
         CONFIG,
@@ -338,7 +339,7 @@ fn config_of_a_long_word(_: &Path) -> Vec<u8> {
     )
 }
 
-/// All words of a command together may have 2 MiB, with eight bytes more for each.
+/// All arguments of a command together may have 2 MiB, with eight bytes more for each.
 fn config_of_many_words(_: &Path) -> Vec<u8> {
     let lines: String = (0..100_000)
         .map(|number| format!("A{number}=\"\"\n"))
@@ -348,8 +349,8 @@ fn config_of_many_words(_: &Path) -> Vec<u8> {
 
 const WRAPPER: &[u8] = b"[build]\nrustc-wrapper = \"./program\"\n";
 
-/// Cargo would have taken the folder's name for the older one of its two.
-fn config_behind_folder(_: &Path) -> Vec<u8> {
+/// Cargo would have taken the directory's name for the older one of its two.
+fn config_behind_directory(_: &Path) -> Vec<u8> {
     harmless()
         .file("attack/.cargo/config/x", b"")
         .file("attack/.cargo/config.toml", WRAPPER)
@@ -369,7 +370,7 @@ fn config_circle(_: &Path) -> Vec<u8> {
         .end()
 }
 
-/// Cargo keeps more than a hundred bytes for each.
+/// Cargo keeps more than a hundred bytes for each array.
 fn manifest_of_arrays(_: &Path) -> Vec<u8> {
     let manifest =
         String::from_utf8(project().files("").remove(Path::new("Cargo.toml")).unwrap()).unwrap();
@@ -383,7 +384,7 @@ fn manifest_of_arrays(_: &Path) -> Vec<u8> {
     )
 }
 
-fn folder_for_lockfile(_: &Path) -> Vec<u8> {
+fn directory_for_lockfile(_: &Path) -> Vec<u8> {
     let mut tar = Tar::new();
     for (path, bytes) in project()
         .files("")
@@ -392,12 +393,12 @@ fn folder_for_lockfile(_: &Path) -> Vec<u8> {
     {
         tar.file(&format!("attack/{}", path.display()), bytes);
     }
-    tar.folder("attack/Cargo.lock")
+    tar.directory("attack/Cargo.lock")
         .file("attack/flake.lock/x", b"")
         .end()
 }
 
-/// Equal without regard to case, and in another form of the same characters.
+/// Names that are equal without regard to case, or in another form of the same characters.
 fn like_names(_: &Path) -> Vec<u8> {
     let mut tar = harmless();
     tar.file("attack/cargo.lock", b"version = 99\n")
@@ -452,10 +453,10 @@ fn climbing_name(canary: &Path) -> Vec<u8> {
 }
 
 fn file_below_link(canary: &Path) -> Vec<u8> {
-    let folder = canary.parent().unwrap().to_str().unwrap();
+    let directory = canary.parent().unwrap().to_str().unwrap();
     harmless()
-        .link("attack/folder", folder)
-        .file("attack/folder/canary", b"dead")
+        .link("attack/directory", directory)
+        .file("attack/directory/canary", b"dead")
         .end()
 }
 
@@ -503,8 +504,8 @@ fn renamed_globally(canary: &Path) -> Vec<u8> {
         .end()
 }
 
-/// Who takes the type of old archives with a name that ends in `/` for a folder, as Python does,
-/// goes on with what stands in the file: another source.
+/// A reader that takes the type of old archives with a name that ends in `/` for a directory, as
+/// Python does, goes on with the content of the file: another source.
 fn two_sources(_: &Path) -> Vec<u8> {
     let other = Tar::new()
         .file(
@@ -539,7 +540,7 @@ fn two_names(_: &Path) -> Vec<u8> {
     }])
 }
 
-/// Two entries of the directory have the bytes of one.
+/// Two entries of the central directory have the bytes of one.
 fn overlapping(_: &Path) -> Vec<u8> {
     zipped(vec![ZipEntry {
         offset: Some(0),
@@ -555,12 +556,12 @@ fn zip_bomb(_: &Path) -> Vec<u8> {
     zipped(vec![deflated("attack/zeros", &vec![0; 80 << 20])])
 }
 
-/// Each entry implies sixty folders.
-fn many_folders(_: &Path) -> Vec<u8> {
+/// Each entry implies sixty directories.
+fn many_directories(_: &Path) -> Vec<u8> {
     let mut tar = harmless();
     for at in 0..3400 {
         let name = format!("attack/{at}/{}", "x/".repeat(60));
-        tar.extended(b'L', name.as_bytes()).folder("y");
+        tar.extended(b'L', name.as_bytes()).directory("y");
     }
     tar.end()
 }
@@ -584,8 +585,9 @@ fn escape_in_name(_: &Path) -> Vec<u8> {
         .end()
 }
 
-/// What makes git run programs: a monitor, a hook, a filter. Cargo asks git's library about the folder it packs.
-fn git_folder(canary: &Path) -> Vec<u8> {
+/// Settings that let git run programs: a monitor, a hook, a filter. Cargo asks git's library about
+/// the directory it packs.
+fn git_directory(canary: &Path) -> Vec<u8> {
     let program = format!("#!/bin/sh\necho dead >{}\n", canary.display());
     let config = "[core]\n\trepositoryformatversion = 0\n\tfsmonitor = ./.git/hooks/post-checkout\n\
                   \thooksPath = .git/hooks\n[filter \"x\"]\n\tclean = ./.git/hooks/post-checkout\n";

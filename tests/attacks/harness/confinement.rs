@@ -1,4 +1,5 @@
-//! What is put around the service for attacks that would take the test machine's memory, disk or tasks as well.
+//! Limits around the service for attacks that would take the test machine's memory, disk or tasks
+//! as well.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,29 +11,30 @@ use super::corpus::Need;
 
 /// Enough for a compilation, and soon used up.
 const MEMORY_BYTES: u64 = 640 << 20;
-/// The same.
+/// The size of the disk: enough for a compilation, and soon used up.
 const DISK: &str = "size=64m";
-/// Half of what a sandbox gets by itself. Without the pids controller the kernel counts the tasks of a user: the other half stays for
-/// other services on this machine, whose sandboxes have the same user.
+/// Half of the tasks of a sandbox. Without the pids controller the kernel counts the tasks of a
+/// user: the other half stays for other services on this machine, whose sandboxes have the same
+/// user.
 const TASKS: &str = "--nproc=2048:2048";
 /// A group whose processes are all dead can stay busy for a moment.
 const REMOVE_ATTEMPTS: u32 = 100;
 const REMOVE_PAUSE: Duration = Duration::from_millis(20);
 
-/// Around one service.
+/// The limit around one service.
 pub enum Confinement {
-    /// Nothing.
+    /// No limit.
     Open,
     /// A control group with a limit of memory.
     Memory(PathBuf),
-    /// A small file system for its work folder.
+    /// A small file system for its work directory.
     Disk,
     /// A limit of tasks.
     Tasks,
 }
 
 impl Confinement {
-    /// What `need` asks for, or why this machine has no such thing.
+    /// Returns the limit that `need` requires, or why this machine cannot provide it.
     pub fn of(need: Option<Need>) -> Result<Self, String> {
         match need {
             None => Ok(Self::Open),
@@ -46,8 +48,9 @@ impl Confinement {
         }
     }
 
-    /// What an attack gets that has to be alone, because it takes all the tasks that it can have. Where the service is not root, its
-    /// commands have its own user, and what that has already is beyond a test.
+    /// Returns the limit for an attack that has to run alone, because it takes all the tasks that
+    /// it can get. Where the service is not root, its commands have its own user, and a test cannot
+    /// limit the tasks that this user has already.
     pub fn of_tasks() -> Self {
         if rustix::process::geteuid().is_root() {
             Self::Tasks
@@ -56,7 +59,7 @@ impl Confinement {
         }
     }
 
-    /// Runs `program`, whose work folder will be `work`.
+    /// Runs `program`, whose work directory will be `work`.
     pub fn command(&self, program: &Path, work: &Path) -> Command {
         match self {
             Self::Open | Self::Memory(_) => Command::new(program),
@@ -80,7 +83,7 @@ impl Confinement {
         command
     }
 
-    /// Holds a process, and what it will start, to the limit of memory, if there is one.
+    /// Puts a process, and everything that it will start, under the memory limit, if there is one.
     pub fn take_in(&self, process: u32) {
         if let Self::Memory(group) = self {
             fs::write(group.join("cgroup.procs"), process.to_string()).unwrap();
@@ -100,8 +103,8 @@ impl Drop for Confinement {
     }
 }
 
-/// A group of the version 1 controller. Of version 2 the service makes groups itself, as large as the machine: to use
-/// that up is for the tests that boot one.
+/// Creates a group of the version 1 controller. With version 2 the service creates groups itself,
+/// as large as the machine: using those up is for the tests that boot a machine.
 fn memory_group() -> Result<PathBuf, String> {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let unavailable =

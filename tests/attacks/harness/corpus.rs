@@ -1,28 +1,30 @@
-//! Reads the corpus: an attack is a file `<name>.rs` that goes into a template, or a folder that is laid over one.
+//! Reads the corpus: an attack is a file `<name>.rs` that goes into a template, or a directory that
+//! is laid over one.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-/// What may come of an attack.
+/// The expected outcome of an attack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Expect {
-    /// It is none: its artifacts are the reference for its template.
+    /// No attack: its artifacts are the reference for its template.
     Honest,
-    /// The build succeeds; what the attack tried from inside failed, and it says so.
+    /// The build succeeds; the attempts from inside failed, and the attack says so.
     Contained,
     /// The build fails.
     Fails,
-    /// The build succeeds as if the attack were not there.
+    /// The build succeeds as if there were no attack.
     Ignored,
-    /// The build succeeds. Its artifact is its own affair; what is delivered is what provenance names, now and later.
+    /// The build succeeds. It may choose its artifact's bytes; the delivered bytes are those that
+    /// provenance names, now and later.
     Consistent,
     /// The build succeeds with forged code, and provenance says where that came from.
     Recorded,
 }
 
-/// What an attacker is after.
+/// The goal of an attacker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Aim {
     /// A report of the secure processor over bytes of its choice.
@@ -33,18 +35,19 @@ pub enum Aim {
     Phase,
     /// The machine and the service: memory, files, time.
     Host,
-    /// Whoever reads the log or the events.
+    /// The reader of the log or the events.
     Log,
-    /// What is handed out.
+    /// The delivered files.
     Result,
 }
 
-/// What the attack's file is put into.
+/// The project that the attack's file is put into.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Template {
     /// One package; the attack is its build script.
     Plain,
-    /// A workspace of two; the attack is the build script of the second, and can wait for the first to be finished.
+    /// A workspace of two; the attack is the build script of the second, and can wait for the first
+    /// to be finished.
     Late,
     /// A package with a procedural macro, which is the attack.
     Macro,
@@ -52,17 +55,17 @@ pub enum Template {
     Library,
 }
 
-/// What the machine has to have for an attack to be tried without harm to others.
+/// What the machine needs so that an attack can be tried without harm to others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Need {
     /// A limit of memory around the service and all that it starts.
     Memory,
-    /// A small file system below the service's folder.
+    /// A small file system below the service's directory.
     Disk,
 }
 
 impl Template {
-    fn folder(self) -> &'static str {
+    fn directory(self) -> &'static str {
         match self {
             Self::Plain => "plain",
             Self::Late => "late",
@@ -71,7 +74,7 @@ impl Template {
         }
     }
 
-    /// Where the attack's file goes.
+    /// Returns the path of the attack's file in the template.
     fn place(self) -> &'static Path {
         Path::new(match self {
             Self::Plain | Self::Library => "build.rs",
@@ -80,7 +83,7 @@ impl Template {
         })
     }
 
-    /// What an honest build delivers.
+    /// Returns the artifacts of an honest build.
     fn artifacts(self) -> &'static [&'static str] {
         match self {
             Self::Plain | Self::Macro => &["attack"],
@@ -97,13 +100,13 @@ pub struct Attack {
     pub aim: Aim,
     pub expect: Vec<Expect>,
     pub template: Template,
-    /// Each is in some line of output.
+    /// Texts, each of which is in some line of output.
     pub shows: Vec<String>,
-    /// Is in the code and the words of the failure.
+    /// A text in the code and the words of the failure.
     pub fails_with: Option<String>,
-    /// The kernel's answers to what was tried, as `errno(3)` names them; no other may come.
+    /// The kernel's errors for the attempts, as `errno(3)` names them; no other may come.
     pub errors: Vec<String>,
-    /// Names of what is delivered.
+    /// Names of the delivered artifacts.
     pub artifacts: Vec<String>,
     /// Limit of the build's time.
     pub seconds: Option<u32>,
@@ -122,14 +125,18 @@ impl Attack {
         self.expect.contains(&expect)
     }
 
-    /// The project's files, with what it may know about the machine.
+    /// Returns the project's files, with the facts that it may know about the machine.
     pub fn files(&self, host: &str) -> BTreeMap<PathBuf, Vec<u8>> {
-        let mut files = read_folder(&folder().join("templates").join(self.template.folder()));
+        let mut files = read_directory(
+            &directory()
+                .join("templates")
+                .join(self.template.directory()),
+        );
         let beside = |name| self.template.place().with_file_name(name);
         if self.template != Template::Macro {
             files.insert(
                 beside("attack.rs"),
-                fs::read(folder().join("templates/attack.rs")).unwrap(),
+                fs::read(directory().join("templates/attack.rs")).unwrap(),
             );
             files.insert(beside("host.txt"), host.into());
         }
@@ -137,7 +144,7 @@ impl Attack {
         files
     }
 
-    /// The project as an uncompressed tar.
+    /// Returns the project as an uncompressed tar.
     pub fn archive(&self, host: &str) -> Vec<u8> {
         let mut archive = tar::Builder::new(Vec::new());
         for (path, bytes) in self.files(host) {
@@ -160,10 +167,10 @@ impl Attack {
     }
 }
 
-/// All of them, sorted by name.
+/// Returns all attacks, sorted by name.
 pub fn attacks() -> Vec<Attack> {
     const OURS: [&str; 2] = ["templates", "harness"];
-    let names = fs::read_dir(folder())
+    let names = fs::read_dir(directory())
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap());
     let mut names: Vec<_> = names
@@ -173,12 +180,12 @@ pub fn attacks() -> Vec<Attack> {
     names.iter().map(|name| read(name)).collect()
 }
 
-fn folder() -> PathBuf {
+fn directory() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/attacks")
 }
 
 fn read(name: &str) -> Attack {
-    let path = folder().join(name);
+    let path = directory().join(name);
     if path.is_file() {
         let code = fs::read(&path).unwrap();
         let mut attack = header(name.trim_end_matches(".rs"), &code);
@@ -187,7 +194,7 @@ fn read(name: &str) -> Attack {
             .insert(attack.template.place().to_owned(), code);
         return attack;
     }
-    let files = read_folder(&path);
+    let files = read_directory(&path);
     let described = files
         .values()
         .find(|bytes| lines(bytes).any(|line| line.starts_with("Tries: ")));
@@ -198,7 +205,7 @@ fn read(name: &str) -> Attack {
     Attack { files, ..attack }
 }
 
-/// What the comment at the beginning of a file says, without files. All of it has to be there.
+/// Parses the comment at the beginning of an attack's file. Every required line has to be there.
 fn header(name: &str, bytes: &[u8]) -> Attack {
     let values = |key: &'static str| {
         lines(bytes).filter_map(move |line| line.strip_prefix(key).map(str::to_owned))
@@ -286,7 +293,7 @@ fn need(name: &str, word: &str) -> Need {
     }
 }
 
-/// Lines of the comment that a file begins with, without the signs that make them comments.
+/// Returns the lines of the comment that a file begins with, without the comment signs.
 fn lines(bytes: &[u8]) -> impl Iterator<Item = &str> {
     let text = std::str::from_utf8(bytes).unwrap_or_default();
     text.lines().map_while(|line| {
@@ -295,14 +302,14 @@ fn lines(bytes: &[u8]) -> impl Iterator<Item = &str> {
     })
 }
 
-fn read_folder(root: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+fn read_directory(root: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut files = BTreeMap::new();
-    let mut folders = vec![root.to_owned()];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(&folder).unwrap() {
+    let mut directories = vec![root.to_owned()];
+    while let Some(directory) = directories.pop() {
+        for entry in fs::read_dir(&directory).unwrap() {
             let path = entry.unwrap().path();
             if path.is_dir() {
-                folders.push(path);
+                directories.push(path);
             } else {
                 files.insert(
                     path.strip_prefix(root).unwrap().to_owned(),
@@ -314,33 +321,33 @@ fn read_folder(root: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     files
 }
 
-/// A folder that everybody may write, with a file that everybody may write: nobody must.
+/// A directory and a file in it that everybody may write, and that no attack must change.
 pub struct Canary {
-    folder: tempfile::TempDir,
+    directory: tempfile::TempDir,
 }
 
-/// What is in it.
+/// The content of the canary file.
 pub const CANARY: &[u8] = b"alive";
 
 impl Canary {
     pub fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).unwrap();
-        fs::write(folder.path().join("canary"), CANARY).unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o777)).unwrap();
+        fs::write(directory.path().join("canary"), CANARY).unwrap();
         fs::set_permissions(
-            folder.path().join("canary"),
+            directory.path().join("canary"),
             fs::Permissions::from_mode(0o666),
         )
         .unwrap();
-        Self { folder }
+        Self { directory }
     }
 
     pub fn path(&self) -> PathBuf {
-        self.folder.path().join("canary")
+        self.directory.path().join("canary")
     }
 
     pub fn is_untouched(&self) -> bool {
         fs::read(self.path()).is_ok_and(|bytes| bytes == CANARY)
-            && fs::read_dir(self.folder.path()).unwrap().count() == 1
+            && fs::read_dir(self.directory.path()).unwrap().count() == 1
     }
 }

@@ -1,4 +1,4 @@
-//! What runs the corpus: how it is read, the service that it is sent to, and the attacks that are not projects.
+//! Runs the corpus: reads it, starts the services, and has the attacks that are not projects.
 
 pub mod archives;
 pub mod confinement;

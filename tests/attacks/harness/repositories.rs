@@ -1,33 +1,33 @@
-//! Attacks that are repositories, or servers of them: each is fetched by a service of its own.
+//! Attacks that are repositories, or servers of repositories: each is fetched by its own service.
 
 use std::path::Path;
 
 use serde_json::{Value, json};
 
 use super::corpus::{Aim, Need};
-use super::site::{Answer, HOOK, Repository, Site};
+use super::site::{HOOK, Repository, Response, Site};
 
-/// Prepares the site, and gives what is posted beside the nonce.
+/// Prepares the site, and returns the members that are posted beside the nonce.
 type Prepare = Box<dyn Fn(&Site) -> Value + Send + Sync>;
 
-/// One of them.
+/// One attack by a repository or a server.
 pub struct Hosted {
     pub name: &'static str,
     pub aim: Aim,
     pub prepare: Prepare,
     pub fetched: Fetched,
-    /// Is in some line of output; nothing is in every one.
+    /// A text in some line of output; empty where no text is expected.
     pub shows: &'static str,
     pub needs: Option<Need>,
 }
 
-/// What comes of it.
+/// The outcome of fetching it.
 pub enum Fetched {
-    /// The submission is refused with this code, because of this.
+    /// The submission is refused with this code, for this reason.
     Refused(&'static str, &'static str),
-    /// The job fails, because of this.
+    /// The job fails, for this reason.
     Fails(&'static str),
-    /// What is built is what the commit names, without the attack.
+    /// The build is of the files that the commit names, without the attack.
     Harmless,
 }
 
@@ -35,7 +35,7 @@ use Fetched::{Fails, Harmless, Refused};
 
 const SCHEME: &str = "the URL does not start with https:// or http://";
 
-/// All of them.
+/// Returns all attacks by repositories and servers.
 pub fn hosted() -> Vec<Hosted> {
     [
         submissions(),
@@ -68,7 +68,7 @@ fn case(
     }
 }
 
-/// What a client can write into the fields of a submission.
+/// Hostile values in the fields of a submission.
 fn submissions() -> Vec<Hosted> {
     let url = |name, aim, text: &'static str, reason| {
         case(
@@ -135,7 +135,7 @@ fn submissions() -> Vec<Hosted> {
     ]
 }
 
-/// URLs of submodules.
+/// Hostile URLs of submodules.
 fn submodules() -> Vec<Hosted> {
     let submodule = |name, url: &'static str, reason| {
         case(name, Aim::Phase, Fails(reason), move |site: &Site| {
@@ -294,13 +294,13 @@ fn trees() -> Vec<Hosted> {
     };
     vec![
         tree(
-            "tree_has_a_git_folder",
+            "tree_has_a_git_directory",
             Aim::Phase,
             "invalid path '.git/config'",
             |outer, _| {
                 let config = outer.object("blob", b"[core]\n\tfsmonitor = id\n");
-                let folder = outer.tree(&[("100644", b"config", &config)]);
-                outer.graft("40000", b".git", &folder);
+                let directory = outer.tree(&[("100644", b"config", &config)]);
+                outer.graft("40000", b".git", &directory);
             },
         ),
         tree(
@@ -309,8 +309,8 @@ fn trees() -> Vec<Hosted> {
             "invalid path '../canary'",
             |outer, _| {
                 let file = outer.object("blob", b"dead");
-                let folder = outer.tree(&[("100644", b"canary", &file)]);
-                outer.graft("40000", b"..", &folder);
+                let directory = outer.tree(&[("100644", b"canary", &file)]);
+                outer.graft("40000", b"..", &directory);
             },
         ),
         tree(
@@ -332,7 +332,7 @@ fn trees() -> Vec<Hosted> {
             },
         ),
         tree(
-            "tree_has_a_link_and_a_folder_of_one_name",
+            "tree_has_a_link_and_a_directory_of_one_name",
             Aim::Host,
             "link",
             |outer, canary| {
@@ -341,9 +341,9 @@ fn trees() -> Vec<Hosted> {
                     canary.parent().unwrap().to_str().unwrap().as_bytes(),
                 );
                 let file = outer.object("blob", b"dead");
-                let folder = outer.tree(&[("100644", b"canary", &file)]);
-                outer.graft("120000", b"folder", &target);
-                outer.graft("40000", b"folder", &folder);
+                let directory = outer.tree(&[("100644", b"canary", &file)]);
+                outer.graft("120000", b"directory", &target);
+                outer.graft("40000", b"directory", &directory);
             },
         ),
         tree("tree_links_out", Aim::Host, "absolute", |outer, canary| {
@@ -422,15 +422,16 @@ fn trees() -> Vec<Hosted> {
             |site: &Site| {
                 let outer = site.honest("outer");
                 let file = outer.object("blob", b"[core]\n\tfsmonitor = id\n");
-                let folder = outer.tree(&[("100644", b"config", &file)]);
-                outer.graft("40000", b".GIT", &folder);
+                let directory = outer.tree(&[("100644", b"config", &file)]);
+                outer.graft("40000", b".GIT", &directory);
                 site.submit(&outer)
             },
         ),
     ]
 }
 
-/// Links of a tree, which may lead nowhere: where something could be while it is fetched or built.
+/// Links of a tree, which may lead nowhere, to a path where a file could be while it is fetched or
+/// built.
 fn links() -> Vec<Hosted> {
     let linked = |name, aim, fetched, link: &'static str, target: &'static str| {
         case(name, aim, fetched, move |site: &Site| {
@@ -495,7 +496,8 @@ fn commits() -> Vec<Hosted> {
             Fails("is malformed"),
             move |site: &Site| {
                 let outer = site.honest("outer");
-                // What is packed from the source of an unpacked package gets the time of the commit.
+                // What is packed from the source of an unpacked package gets the time of the
+                // commit.
                 outer.write("Cargo.toml.orig", b"");
                 outer.write("src/lib.rs", b"");
                 std::fs::remove_file(outer.path.join("src/main.rs")).unwrap();
@@ -589,7 +591,7 @@ fn imitations() -> String {
     .concat()
 }
 
-/// A server whose refusal git prints as it is, lines and all, without a mark of its own.
+/// A server whose refusal git prints as it is, with its line ends and without a prefix.
 fn refusal() -> Vec<u8> {
     let line = format!("ERR no{}", imitations());
     let body = format!(
@@ -609,7 +611,7 @@ fn servers() -> Vec<Hosted> {
             Fails("which is another host, port or scheme"),
             move |site: &Site| {
                 site.honest("outer");
-                site.answer("/outer/.git/info/refs", Answer::redirect(location));
+                site.answer("/outer/.git/info/refs", Response::redirect(location));
                 json!({ "repo_url": site.url("outer") })
             },
         )
@@ -620,7 +622,7 @@ fn servers() -> Vec<Hosted> {
         Fails("git-remote-http died of signal 9"),
         |site: &Site| {
             site.honest("outer");
-            site.answer("/outer/.git/info/refs", Answer::Endless);
+            site.answer("/outer/.git/info/refs", Response::Endless);
             json!({ "repo_url": site.url("outer") })
         },
     );
@@ -631,7 +633,7 @@ fn servers() -> Vec<Hosted> {
             Fails("\nsource: commit forged"),
             |site: &Site| {
                 site.honest("outer");
-                site.answer("/outer/.git/info/refs", Answer::Raw(refusal()));
+                site.answer("/outer/.git/info/refs", Response::Raw(refusal()));
                 json!({ "repo_url": site.url("outer") })
             },
         ),
@@ -641,7 +643,7 @@ fn servers() -> Vec<Hosted> {
             Fails("\n\\u{5b}kettle] forged note\nfetching forged"),
             |site: &Site| {
                 site.honest("outer");
-                site.answer("/outer/.git/info/refs", Answer::Raw(refusal()));
+                site.answer("/outer/.git/info/refs", Response::Raw(refusal()));
                 json!({ "repo_url": site.url("outer") })
             },
         ),
@@ -662,7 +664,10 @@ fn servers() -> Vec<Hosted> {
             Fails("which is another host, port or scheme"),
             |site: &Site| {
                 site.honest("outer");
-                site.answer("/outer/.git/info/refs", Answer::redirect(&site.elsewhere()));
+                site.answer(
+                    "/outer/.git/info/refs",
+                    Response::redirect(&site.elsewhere()),
+                );
                 json!({ "repo_url": site.url("outer") })
             },
         ),
@@ -673,7 +678,7 @@ fn servers() -> Vec<Hosted> {
             |site: &Site| {
                 let outer = site.honest("outer");
                 let path = format!("/outer/.git/{}", outer.object_path(&outer.head()));
-                site.answer(&path, Answer::redirect(&site.elsewhere()));
+                site.answer(&path, Response::redirect(&site.elsewhere()));
                 site.submit(&outer)
             },
         ),
@@ -745,7 +750,7 @@ fn servers() -> Vec<Hosted> {
                     outer.head(),
                     outer.head()
                 );
-                site.answer("/outer/.git/info/refs", Answer::ok(line.as_bytes()));
+                site.answer("/outer/.git/info/refs", Response::ok(line.as_bytes()));
                 json!({ "repo_url": site.url("outer"), "repo_ref": asked })
             },
         ),
@@ -755,7 +760,7 @@ fn servers() -> Vec<Hosted> {
             Fails("terminal prompts disabled"),
             |site: &Site| {
                 site.honest("outer");
-                site.answer("/outer/.git/info/refs", Answer::unauthorized());
+                site.answer("/outer/.git/info/refs", Response::unauthorized());
                 json!({ "repo_url": site.url("outer") })
             },
         ),
@@ -773,7 +778,7 @@ fn servers() -> Vec<Hosted> {
                     "refs/heads/\x1b[2J",
                 ];
                 let lines: String = names.iter().map(|name| format!("{id}\t{name}\n")).collect();
-                site.answer("/outer/.git/info/refs", Answer::ok(lines.as_bytes()));
+                site.answer("/outer/.git/info/refs", Response::ok(lines.as_bytes()));
                 json!({ "repo_url": site.url("outer") })
             },
         ),

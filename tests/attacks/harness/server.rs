@@ -15,9 +15,10 @@ use serde_json::Value;
 use super::confinement::Confinement;
 use super::networks;
 
-/// Longer than any of these builds takes on a busy machine. Who waits longer is held.
+/// Longer than any of these builds takes on a busy machine; a longer wait means that something
+/// hangs.
 const PATIENCE: Duration = Duration::from_secs(120);
-/// In the service's environment, and nowhere else.
+/// A variable of the service's environment, whose value is nowhere else.
 const SECRET: (&str, &str) = ("KETTLE_TEST_SECRET", "d8e8fca2dc0f896fd7cb4cb0031ba249");
 pub const NONCE: &str = "00112233445566778899aabbccddeeff";
 
@@ -27,19 +28,20 @@ pub struct Server {
     port: u16,
     work: PathBuf,
     log: PathBuf,
-    /// A socket of the machine without a file, which nobody in a sandbox must reach.
+    /// An abstract socket of the machine, which no process in a sandbox must reach.
     socket: UnixListener,
-    /// Ends after the process in it.
+    /// The limit around the process; dropped after it.
     _confinement: Confinement,
 }
 
-/// An answer: status and body.
-pub type Answer = (u16, Vec<u8>);
+/// A response: status and body.
+pub type Response = (u16, Vec<u8>);
 
 impl Server {
-    /// Starts it with a work folder of its own, and waits until it listens. Its log goes to a file beside that.
-    pub fn start(folder: &Path, options: &[String], confinement: Confinement) -> Self {
-        let work = folder.join("work");
+    /// Starts a service with its own work directory, and waits until it listens. Its log goes to a
+    /// file beside that directory.
+    pub fn start(directory: &Path, options: &[String], confinement: Confinement) -> Self {
+        let work = directory.join("work");
         let mut process = confinement
             .command(Path::new(env!("CARGO_BIN_EXE_kettle-host")), &work)
             .args([
@@ -56,7 +58,7 @@ impl Server {
             .env(SECRET.0, SECRET.1)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(File::create(folder.join("service.log")).unwrap())
+            .stderr(File::create(directory.join("service.log")).unwrap())
             .spawn()
             .unwrap();
         confinement.take_in(process.id());
@@ -70,15 +72,15 @@ impl Server {
         let port = port.unwrap_or_else(|| {
             panic!(
                 "it does not listen: {}",
-                std::fs::read_to_string(folder.join("service.log")).unwrap_or_default()
+                std::fs::read_to_string(directory.join("service.log")).unwrap_or_default()
             )
         });
-        // Whoever closes the pipe would give a later line nowhere to go.
+        // A closed pipe would leave a later line nowhere to go.
         std::thread::spawn(move || lines.for_each(drop));
         let name = SocketAddr::from_abstract_name(format!("kettle-attack-{port}")).unwrap();
         let socket = UnixListener::bind_addr(&name).unwrap();
         socket.set_nonblocking(true).unwrap();
-        let log = folder.join("service.log");
+        let log = directory.join("service.log");
         Self {
             process,
             port,
@@ -89,7 +91,7 @@ impl Server {
         }
     }
 
-    /// What an attack may know.
+    /// Returns the facts that an attack may know about the machine.
     pub fn facts(&self, canary: &Path) -> String {
         let (port, pid) = (self.port, self.process.id());
         let key = self.key();
@@ -99,20 +101,20 @@ impl Server {
         )
     }
 
-    /// Posts a submission, and gives the answer.
+    /// Posts a submission, and returns the response.
     pub fn post(&self, fields: &Value) -> (u16, Value) {
         let (status, body) = self.request("POST", "/build", fields.to_string().as_bytes());
         (status, serde_json::from_slice(&body).unwrap())
     }
 
-    /// Submits, and gives the job's id.
+    /// Submits, and returns the job's id.
     pub fn submit(&self, fields: &Value) -> String {
         let (status, answer) = self.post(fields);
         assert_eq!(status, 202, "{answer}");
         answer["job_id"].as_str().unwrap().to_owned()
     }
 
-    /// All events of a job, after its end.
+    /// Returns all events of a job, after its end.
     pub fn events(&self, job: &str) -> Vec<Value> {
         let (status, body) = self.get(&format!("/build/{job}/events"));
         assert_eq!(status, 200);
@@ -123,11 +125,11 @@ impl Server {
             .collect()
     }
 
-    pub fn get(&self, path: &str) -> Answer {
+    pub fn get(&self, path: &str) -> Response {
         self.request("GET", path, b"")
     }
 
-    fn request(&self, method: &str, path: &str, body: &[u8]) -> Answer {
+    fn request(&self, method: &str, path: &str, body: &[u8]) -> Response {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         let head = format!(
@@ -144,17 +146,18 @@ impl Server {
         parse(&answer)
     }
 
-    /// Whether somebody connected to the machine's socket.
+    /// Returns whether a process connected to the machine's socket.
     pub fn was_visited(&self) -> bool {
         self.socket.accept().is_ok()
     }
 
-    /// What an attack calls the memory, the queue and the semaphore that it leaves: nobody else's on this machine.
+    /// The key of the memory, the queue and the semaphore that an attack leaves; no other process
+    /// of this machine uses it.
     fn key(&self) -> u32 {
         0x6b65_0000 | u32::from(self.port)
     }
 
-    /// Whether the machine has one of them (`sysvipc(7)`).
+    /// Returns whether the machine has one of them (`sysvipc(7)`).
     pub fn left_a_queue(&self) -> bool {
         let key = self.key().to_string();
         ["shm", "msg", "sem"].iter().any(|kind| {
@@ -165,13 +168,13 @@ impl Server {
         })
     }
 
-    /// The work folder as the service sees it.
+    /// Returns the work directory as the service sees it.
     fn work(&self) -> PathBuf {
         let root = PathBuf::from(format!("/proc/{}/root", self.process.id()));
         root.join(self.work.strip_prefix("/").unwrap())
     }
 
-    /// Waits until what the build wrote is removed.
+    /// Waits until the build's files are removed.
     pub fn wait_until_cleared(&self, job: &str) {
         let (target, begun) = (
             self.work().join(format!("job-{job}")).join("target"),
@@ -187,7 +190,7 @@ impl Server {
         }
     }
 
-    /// Names of what is in the folder for uploads.
+    /// Returns the names in the directory for uploads.
     pub fn uploads(&self) -> Vec<String> {
         let entries =
             std::fs::read_dir(self.work().join(format!("intake-{}", self.process.id()))).unwrap();
@@ -196,8 +199,9 @@ impl Server {
             .collect()
     }
 
-    /// Whether the service has a process below it that sees the source: each sandbox of the build would be one. Those in
-    /// which it asks its toolchain for versions, which a build that fails at once does not wait for, do not see it.
+    /// Returns whether a process below the service sees the source, as each sandbox of the build
+    /// would. Sandboxes in which it asks its toolchain for versions, which a build that fails at
+    /// once does not wait for, do not see it.
     pub fn has_children(&self) -> bool {
         let parent = |stat: String| {
             stat.rsplit_once(')')?
@@ -220,7 +224,7 @@ impl Server {
     }
 }
 
-/// An archive as JSON.
+/// Returns an archive as a JSON submission.
 pub fn upload(archive: &[u8], name: &str) -> Value {
     let data = base64::engine::general_purpose::STANDARD.encode(archive);
     serde_json::json!({ "nonce": NONCE, "source_data": data, "source_name": name })
@@ -245,7 +249,7 @@ fn contains(line: &[u8], part: &[u8]) -> bool {
     line.windows(part.len()).any(|window| window == part)
 }
 
-fn parse(answer: &[u8]) -> Answer {
+fn parse(answer: &[u8]) -> Response {
     let end = answer
         .windows(4)
         .position(|window| window == b"\r\n\r\n")

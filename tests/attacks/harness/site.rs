@@ -1,4 +1,4 @@
-//! A server of repositories that keeps to nothing: plain files, and whatever an attack wants to be answered.
+//! A server of repositories that keeps no rule: plain files, and any response that an attack needs.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,27 +13,27 @@ use serde_json::{Value, json};
 
 use super::corpus::{Template, attacks};
 
-/// What is answered in place of a file.
+/// A response in place of a file.
 #[derive(Clone)]
-pub enum Answer {
-    /// These bytes, head included.
+pub enum Response {
+    /// These bytes, header block included.
     Raw(Vec<u8>),
-    /// Lines of refs for as long as somebody reads.
+    /// Lines of refs for as long as the client reads.
     Endless,
-    /// What `git upload-pack` of this repository says to whoever asks what there is.
+    /// The list of refs by `git upload-pack` of this repository.
     Refs(PathBuf),
-    /// What it says to a request.
+    /// Its response to a request.
     Pack(PathBuf),
 }
 
-/// What of a request a program that answers it has to know.
+/// The parts of a request that a program needs for its response.
 struct Asked {
     /// `Git-Protocol`, or nothing.
     protocol: String,
     body: Vec<u8>,
 }
 
-impl Answer {
+impl Response {
     pub fn ok(body: &[u8]) -> Self {
         let head = format!(
             "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
@@ -86,7 +86,7 @@ fn smart(kind: &str, body: &[u8]) -> Vec<u8> {
     .concat()
 }
 
-/// Git itself, with `hook` in the repository in the place of what makes packs, if that is there.
+/// Runs git itself; `hook` in the repository replaces the program that makes packs, if it exists.
 fn upload_pack(repository: &Path, options: &[&str], asked: &Asked) -> std::io::Result<Vec<u8>> {
     let hook = repository.join(HOOK);
     let mut git = Command::new("git");
@@ -108,16 +108,18 @@ fn upload_pack(repository: &Path, options: &[&str], asked: &Asked) -> std::io::R
     Ok(git.wait_with_output()?.stdout)
 }
 
-/// Runs with the arguments and the input of what makes packs; what it says on its standard error goes to the client.
+/// A program that runs with the arguments and the input of the one that makes packs; its standard
+/// error goes to the client.
 pub const HOOK: &str = ".git/pack-hook";
 
-/// Serves a folder; `/NAME/attack.git` is the repository NAME, so that all of them give projects of one name.
+/// Serves a directory; `/NAME/attack.git` is the repository NAME, so that all projects have one
+/// name.
 pub struct Site {
-    folder: tempfile::TempDir,
+    directory: tempfile::TempDir,
     port: u16,
-    /// By path.
-    answers: Arc<Mutex<BTreeMap<String, Answer>>>,
-    /// A server that nobody was told to ask.
+    /// The responses by path.
+    answers: Arc<Mutex<BTreeMap<String, Response>>>,
+    /// A server that no URL names.
     elsewhere: TcpListener,
     /// A file of the machine that must not be touched.
     pub canary: PathBuf,
@@ -125,22 +127,22 @@ pub struct Site {
 
 impl Site {
     pub fn new(canary: PathBuf) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
-        let answers = Arc::<Mutex<BTreeMap<String, Answer>>>::default();
-        let (root, special) = (folder.path().to_owned(), Arc::clone(&answers));
+        let answers = Arc::<Mutex<BTreeMap<String, Response>>>::default();
+        let (root, special) = (directory.path().to_owned(), Arc::clone(&answers));
         std::thread::spawn(move || {
             for stream in listener.incoming() {
                 let (root, special) = (root.clone(), Arc::clone(&special));
-                // Whoever goes away is none of our business.
+                // A client that goes away does not matter.
                 std::thread::spawn(move || answer(stream.unwrap(), &root, &special).ok());
             }
         });
         let elsewhere = TcpListener::bind("127.0.0.1:0").unwrap();
         elsewhere.set_nonblocking(true).unwrap();
         Self {
-            folder,
+            directory,
             port,
             answers,
             elsewhere,
@@ -152,7 +154,7 @@ impl Site {
         format!("http://127.0.0.1:{}/{name}/attack.git", self.port)
     }
 
-    /// The address that nobody was told to ask.
+    /// Returns the address of the server that no URL names.
     pub fn elsewhere(&self) -> String {
         format!("http://{}/", self.elsewhere.local_addr().unwrap())
     }
@@ -161,12 +163,12 @@ impl Site {
         self.elsewhere.accept().is_ok()
     }
 
-    /// Gives `answer` to whoever asks for the path.
-    pub fn answer(&self, path: &str, answer: Answer) {
+    /// Responds with `answer` to requests for the path.
+    pub fn answer(&self, path: &str, answer: Response) {
         self.answers.lock().unwrap().insert(path.to_owned(), answer);
     }
 
-    /// Has git itself answer for a repository, as servers of forges do.
+    /// Lets git itself serve a repository, as servers of forges do.
     pub fn serve_smartly(&self, repository: &Repository) {
         let path = |end: &str| {
             format!(
@@ -174,21 +176,21 @@ impl Site {
                 repository.path.file_name().unwrap().to_str().unwrap()
             )
         };
-        self.answer(&path("info/refs"), Answer::Refs(repository.path.clone()));
+        self.answer(&path("info/refs"), Response::Refs(repository.path.clone()));
         self.answer(
             &path("git-upload-pack"),
-            Answer::Pack(repository.path.clone()),
+            Response::Pack(repository.path.clone()),
         );
     }
 
-    /// What is posted to have the repository built.
+    /// Returns the submission for the repository.
     pub fn submit(&self, repository: &Repository) -> Value {
         json!({ "repo_url": self.url(repository.path.file_name().unwrap().to_str().unwrap()) })
     }
 
-    /// A repository with the files of a harmless project.
+    /// Creates a repository with the files of a harmless project.
     pub fn honest(&self, name: &str) -> Repository {
-        let path = self.folder.path().join(name);
+        let path = self.directory.path().join(name);
         fs::create_dir(&path).unwrap();
         let repository = Repository { path };
         repository.git(&["init", "--quiet", "--initial-branch=main"], b"");
@@ -203,7 +205,7 @@ impl Site {
         repository
     }
 
-    /// Has a repository built that says this of its submodules; `sub` is one.
+    /// Creates a repository with this `.gitmodules`; `sub` is a submodule.
     pub fn with_modules(&self, modules: &str) -> Value {
         let (inner, outer) = (self.honest("inner"), self.honest("outer"));
         outer.write(".gitmodules", modules.as_bytes());
@@ -216,7 +218,7 @@ impl Site {
 fn answer(
     stream: TcpStream,
     root: &Path,
-    answers: &Mutex<BTreeMap<String, Answer>>,
+    answers: &Mutex<BTreeMap<String, Response>>,
 ) -> std::io::Result<()> {
     let mut reader = BufReader::new(stream);
     let mut first = String::new();
@@ -241,16 +243,17 @@ fn answer(
         .unwrap_or_default()
         .replace("/attack.git/", "/.git/");
     let known = answers.lock().unwrap().get(&path).cloned();
-    let file = || fs::read(root.join(path.trim_start_matches('/'))).map(|bytes| Answer::ok(&bytes));
+    let file =
+        || fs::read(root.join(path.trim_start_matches('/'))).map(|bytes| Response::ok(&bytes));
     let missing = || {
-        Answer::Raw(b"HTTP/1.1 404 No\r\nConnection: close\r\nContent-Length: 0\r\n\r\n".to_vec())
+        Response::Raw(b"HTTP/1.1 404 No\r\nConnection: close\r\nContent-Length: 0\r\n\r\n".to_vec())
     };
     known
         .unwrap_or_else(|| file().unwrap_or_else(|_| missing()))
         .send(&mut reader.into_inner(), &asked)
 }
 
-/// A repository of the site, of loose objects.
+/// A repository of the site, with loose objects.
 pub struct Repository {
     pub path: PathBuf,
 }
@@ -262,7 +265,7 @@ impl Repository {
         fs::write(path, bytes).unwrap();
     }
 
-    /// A link.
+    /// Adds a link.
     pub fn link(&self, name: &str, target: &str) {
         let path = self.path.join(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -272,13 +275,13 @@ impl Repository {
         symlink(target, path).unwrap();
     }
 
-    /// A program beside the objects.
+    /// Writes a program beside the objects.
     pub fn write_program(&self, name: &str, text: &str) {
         self.write(name, text.as_bytes());
         fs::set_permissions(self.path.join(name), fs::Permissions::from_mode(0o755)).unwrap();
     }
 
-    /// Makes a commit of the last tree, whatever it says of its committer's time; gives it.
+    /// Commits the last tree with any text as its committer's time; returns the commit.
     pub fn commit_at(&self, time: &str) -> String {
         let tree = self.id_of("HEAD^{tree}");
         let text = format!("tree {tree}\nauthor A <a@b> {time}\ncommitter A <a@b> {time}\n\nall\n");
@@ -288,18 +291,18 @@ impl Repository {
         commit
     }
 
-    /// Names a commit.
+    /// Points a reference to a commit.
     pub fn name(&self, reference: &str, commit: &str) {
         self.git(&["update-ref", reference, commit], b"");
         self.git(&["update-server-info"], b"");
     }
 
-    /// A file below `.git`.
+    /// Writes a file below `.git`.
     pub fn write_git(&self, name: &str, bytes: &[u8]) {
         self.write(&format!(".git/{name}"), bytes);
     }
 
-    /// Commits everything; gives the commit.
+    /// Commits everything; returns the commit.
     pub fn commit(&self) -> String {
         self.git(&["add", "--force", "--all"], b"");
         self.git(&["commit", "--quiet", "--message=all"], b"");
@@ -315,7 +318,7 @@ impl Repository {
         self.git(&["rev-parse", name], b"")
     }
 
-    /// Stores an object, whatever it is.
+    /// Stores any bytes as an object.
     pub fn object(&self, kind: &str, bytes: &[u8]) -> String {
         self.git(
             &["hash-object", "-w", "--literally", "-t", kind, "--stdin"],
@@ -338,7 +341,7 @@ impl Repository {
         self.object("tree", &entries.iter().flat_map(entry).collect::<Vec<_>>())
     }
 
-    /// Commits a tree that has one entry more than the last, without a look at its name; gives the commit.
+    /// Commits a tree that has one entry more than the last, with any name; returns the commit.
     pub fn graft(&self, mode: &str, name: &[u8], id: &str) -> String {
         let listed = self.git(&["ls-tree", "HEAD"], b"");
         let mut entries: Vec<_> = (listed.lines())
@@ -349,7 +352,7 @@ impl Repository {
             })
             .chain([(mode, name, id)])
             .collect();
-        // As git compares them: a folder as if its name had a slash behind it.
+        // As git compares them: a directory as if its name ended in a slash.
         entries.sort_by_key(|(mode, name, _)| {
             [*name, if *mode == "40000" { b"/" } else { b"" }].concat()
         });
@@ -360,13 +363,13 @@ impl Repository {
         commit
     }
 
-    /// Adds a file to the commit as it is, whatever attributes say.
+    /// Adds a file to the commit unchanged, whatever attributes are set.
     pub fn write_unchanged(&self, name: &str, bytes: &[u8]) {
         let blob = self.object("blob", bytes);
         self.graft("100644", name.as_bytes(), &blob);
     }
 
-    /// Where an object is, below `.git`.
+    /// Returns the path of an object below `.git`.
     pub fn object_path(&self, id: &str) -> String {
         format!("objects/{}/{}", &id[..2], &id[2..])
     }
@@ -375,7 +378,7 @@ impl Repository {
         fs::remove_file(self.path.join(".git").join(self.object_path(id))).unwrap();
     }
 
-    /// Puts the bytes of one object where another is looked for.
+    /// Stores the bytes of one object under the id of another.
     pub fn replace_object(&self, id: &str, by: &str) {
         let place = |id| self.path.join(".git").join(self.object_path(id));
         fs::set_permissions(place(id), fs::Permissions::from_mode(0o644)).unwrap();

@@ -12,6 +12,6 @@ use attack::*;
 fn main() {
     const MKNOD: i64 = 133;
     const FIFO: usize = 0o10_644;
-    let path = std::ffi::CString::new(out_folder().join("fifo").to_str().unwrap()).unwrap();
+    let path = std::ffi::CString::new(out_directory().join("fifo").to_str().unwrap()).unwrap();
     call(MKNOD, [path.as_ptr() as usize, FIFO, 0, 0, 0, 0]).unwrap();
 }

@@ -1,6 +1,6 @@
 //! Tries: to have a binary delivered that came with the source
 //! Aims at: result
-//! Stopped by: a target folder of the service's own
+//! Stopped by: the service's own target directory
 //! Expect: ignored
 //! Shows: Compiling attack
 

@@ -97,13 +97,13 @@ pub fn in_daemon(act: impl FnOnce()) {
     });
 }
 
-/// The folder that holds the finished artifacts: `OUT_DIR` is `<it>/build/<package>/out`.
-pub fn release_folder() -> PathBuf {
+/// The directory that holds the finished artifacts: `OUT_DIR` is `<it>/build/<package>/out`.
+pub fn release_directory() -> PathBuf {
     let out = PathBuf::from(std::env::var_os("OUT_DIR").expect("cargo sets it"));
     out.ancestors().nth(3).expect("cargo's layout").to_owned()
 }
 
-pub fn out_folder() -> PathBuf {
+pub fn out_directory() -> PathBuf {
     std::env::var_os("OUT_DIR").expect("cargo sets it").into()
 }
 
@@ -145,10 +145,10 @@ pub fn redirect_to_nothing() {
     }
 }
 
-/// Fills the file system of a folder but for so many bytes.
-pub fn fill(folder: &Path, left: u64) {
+/// Fills the file system of a directory but for so many bytes.
+pub fn fill(directory: &Path, left: u64) {
     use std::io::Write;
-    let mut file = std::fs::File::create(folder.join("filling")).expect("a file");
+    let mut file = std::fs::File::create(directory.join("filling")).expect("a file");
     while file.write_all(&[1; 4096]).is_ok() {}
     let size = file.metadata().expect("its size").len();
     file.set_len(size.saturating_sub(left)).expect("a shorter file");

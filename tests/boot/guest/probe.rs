@@ -1,5 +1,6 @@
-//! Asks the kernel that it runs on what it has, and says so, one fact a line. It runs in two places: as the first program of a
-//! machine, with all rights, and as a build script in the sandbox.
+//! Asks its kernel for calls, files and settings, and prints one fact a line. It runs in two
+//! places: as the first program of a machine, with all rights, and as a build script in the
+//! sandbox.
 
 use std::arch::asm;
 use std::ffi::{CString, c_char, c_int, c_long, c_ulong, c_void};
@@ -27,20 +28,21 @@ unsafe extern "C" {
 const RESTART: c_int = 0x0123_4567;
 /// `SYSLOG_ACTION_READ_ALL` of syslog(2).
 const READ_ALL: c_int = 3;
-/// Larger than what the kernel keeps.
+/// Larger than the log that the kernel keeps.
 const LOG_BYTES: usize = 1 << 19;
-/// Marks the numbers of the x32 ABI.
+/// The bit that marks the numbers of the x32 ABI.
 const X32: c_long = 0x4000_0000;
-/// `getpid` of 32-bit programs.
+/// The number of `getpid` for 32-bit programs.
 const GETPID_OF_32_BITS: i32 = 20;
-/// Where old programs call for the time.
+/// The page that old programs call for the time.
 const VSYSCALL_PAGE: usize = 0xffff_ffff_ff60_0000;
-/// Not a descriptor, process, command or set of flags.
+/// A value that is no descriptor, process, command or set of flags.
 const NONSENSE: c_long = -1;
 
-/// System calls by their number for x86-64, with arguments that a kernel which has the call refuses, or that change nothing.
+/// System calls by their number for x86-64, with arguments that a kernel which has the call
+/// refuses, or that change nothing.
 const CALLS: &[(&str, c_long, [c_long; 3])] = &[
-    // Controls: these are there.
+    // Controls: these are present.
     ("getpid", 39, [0; 3]),
     ("membarrier", 324, [0; 3]),
     // Code for the kernel.
@@ -84,7 +86,7 @@ const CALLS: &[(&str, c_long, [c_long; 3])] = &[
 ];
 
 const FILES: &[&str] = &[
-    // Controls: these are there.
+    // Controls: these are present.
     "/proc/self/status",
     "/dev/null",
     // Memory, ports and names of the kernel.
@@ -98,13 +100,13 @@ const FILES: &[&str] = &[
     "/sys/kernel/debug",
     "/sys/kernel/tracing",
     "/sys/kernel/security",
-    // What the system calls above are about.
+// Files that belong to the system calls above.
     "/proc/modules",
     "/proc/keys",
     "/proc/swaps",
     "/sys/module/kvm",
     "/dev/userfaultfd",
-    // Orders of the host's, and its programs.
+// Commands of the host, and its programs.
     "/proc/sysrq-trigger",
     "/proc/sys/kernel/sysrq",
     "/proc/sys/kernel/modprobe",
@@ -114,16 +116,16 @@ const FILES: &[&str] = &[
     "/sys/bus/acpi/devices",
     "/sys/firmware/acpi",
     "/sys/firmware/dmi",
-    // What only tests of evidence have.
+// Devices that only tests of evidence have.
     "/dev/fuse",
     "/dev/cuse",
 ];
 
-/// Lines of the kernel's log with one of these are told.
+/// Lines of the kernel's log with one of these texts are printed.
 const TOLD: &[&str] = &["mem auto-init", "locked down", "ACPI: Disabled"];
 
 fn fact(key: &str, value: &str) {
-    // The prefix is what cargo shows of a build script. On a console it is no hindrance.
+// Cargo shows lines of a build script only with this prefix. On a console it does no harm.
     println!("cargo::warning=FACT: {key}: {value}");
 }
 
@@ -135,7 +137,7 @@ fn answer(result: c_long) -> String {
     format!("error {}", error.raw_os_error().unwrap_or_default())
 }
 
-/// Does something in a child, which says how it ended.
+/// Runs something in a child, and prints how that ended.
 fn end_of(act: impl FnOnce()) -> String {
     let mut status = 0;
     unsafe {

@@ -1,4 +1,5 @@
-//! The first program of a machine: a child of it fills memory with a secret and ends. Then nothing happens any more.
+//! The first program of a machine: a child of it fills memory with a secret and ends. After that
+//! nothing runs.
 
 use std::ffi::c_int;
 use std::hint::black_box;

@@ -1,8 +1,9 @@
-//! Files of fw_cfg that general-purpose firmware reads, and what QEMU makes of its options: none of it is read, all of it is given.
+//! Files of fw_cfg that general-purpose firmware reads, and the files that QEMU creates from its
+//! options: all are offered, none is read.
 
 use super::*;
 
-/// Switches, each with a value that would change something elsewhere.
+/// Switches, each with a value that would change something in other firmware.
 const SWITCHES: [(&str, &str); 15] = [
     ("opt/ovmf/X-PciMmio64Mb", "0"),
     ("opt/ovmf/PcdSetNxForStack", "0"),
@@ -49,10 +50,11 @@ const FILES: [&str; 24] = [
     "genroms/host.rom",
 ];
 
-/// QEMU has 32 places for files, and uses some itself.
+/// QEMU has 32 slots for files, and uses some itself.
 const FILES_AT_ONCE: usize = FILES.len().div_ceil(3);
 
-/// The names of a file end in `.host` where QEMU may offer one of the plain name itself, which cannot be offered twice.
+/// The names of a file end in `.host` where QEMU may offer one of the plain name itself, which
+/// cannot be offered twice.
 fn file_rows(files: &Files) -> Vec<Row> {
     let bytes = files.file("bytes", &payload::application());
     let rows = FILES
@@ -123,7 +125,8 @@ fn no_rom_of_the_host_runs() {
 fn no_table_and_no_order_of_the_host_changes_what_starts() {
     let (image, files) = (Image::from_environment(), Files::new());
     let table = files.file("table", &[0x10, 6, b'\\', b'_', b'S', b'B', b'_']);
-    // A command of the loader's language: allocate a file of fw_cfg (QEMU, hw/acpi/bios-linker-loader.c).
+    // A command of the loader's language: allocate a file of fw_cfg (QEMU,
+    // hw/acpi/bios-linker-loader.c).
     let mut command = [0; 128];
     command[0] = 1;
     command[4..15].copy_from_slice(b"etc/acpi/ev");

@@ -1,16 +1,18 @@
-//! What the launch measures: kernel, initrd, command line, and the page with their hashes.
+//! The inputs that the launch measures: kernel, initrd, command line, and the page with their
+//! hashes.
 
 use super::*;
 
-/// Larger than any kernel that the firmware takes.
+/// Larger than any kernel that the firmware accepts.
 const TOO_LARGE_BYTES: u64 = 200 << 20;
-/// Of the table in its page (`src/snp/measurement/boot.rs`).
+/// The length of a GUID in the table of the page (`src/snp/measurement/boot.rs`).
 const GUID_BYTES: usize = 16;
 const HEADER_BYTES: usize = GUID_BYTES + 2;
 const ENTRY_BYTES: usize = 50;
 const FILES: [&str; 3] = ["kernel", "initrd", "cmdline"];
 
-/// The image's three files as items of fw_cfg, some of them replaced; without a file where it is `None`.
+/// Returns the image's three files as items of fw_cfg, some of them replaced; a file is left out
+/// where it is `None`.
 fn replaced(files: &Files, image: &Image, other: &[(&str, Option<&Path>)]) -> Vec<String> {
     let paths = FILES.map(
         |name| match other.iter().find(|(replaced, _)| *replaced == name) {
@@ -35,7 +37,7 @@ fn with_flipped_bit(files: &Files, image: &Image, name: &str) -> PathBuf {
     files.file(&format!("flipped-{name}"), &bytes)
 }
 
-/// The page with its table changed.
+/// Returns the page with its table changed.
 fn changed(page: &[u8], change: impl FnOnce(&mut Vec<u8>)) -> Page {
     let start = page.iter().position(|byte| *byte != 0).unwrap();
     let length = u16::from_le_bytes(
@@ -62,7 +64,7 @@ fn entry(number: usize) -> std::ops::Range<usize> {
 
 #[test]
 #[ignore = "needs QEMU and a built image"]
-fn what_was_measured_is_started_whichever_way_it_comes_and_nothing_else_is() {
+fn only_measured_files_are_started_whichever_way_they_come() {
     let (image, files) = (Image::from_environment(), Files::new());
     let program = files.file("program.efi", &payload::application());
     let empty = files.file("empty", b"");

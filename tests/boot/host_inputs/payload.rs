@@ -1,7 +1,8 @@
-//! A program of the host's: an EFI application that prints a line to the serial port and stops. As itself, and as the option ROM of a
-//! PCI device (UEFI 2.10, section 14.4.2; PCI Firmware Specification 3.3, section 5.1).
+//! A program of the host: an EFI application that prints a line to the serial port and stops; as an
+//! application, and as the option ROM of a PCI device (UEFI 2.10, section 14.4.2; PCI Firmware
+//! Specification 3.3, section 5.1).
 
-/// What the program prints.
+/// The line that the program prints.
 pub const LINE: &str = "a program of the host runs";
 
 const FILE_ALIGNMENT: usize = 0x200;
@@ -9,7 +10,7 @@ const SECTION_ADDRESS: u32 = 0x1000;
 const OPTIONAL_HEADER_BYTES: u16 = 240;
 const DATA_DIRECTORIES: u32 = 16;
 
-/// x86-64: writes what follows to port 0x3f8 up to a zero byte, then halts.
+/// x86-64 code that writes the bytes after it to port 0x3f8, up to a zero byte, then halts.
 const CODE: [u8; 26] = [
     0x48, 0x8d, 0x35, 0x13, 0, 0, 0, // lea rsi, [rip + 0x13]
     0x8a, 0x06, // next: mov al, [rsi]
@@ -23,17 +24,17 @@ const CODE: [u8; 26] = [
     0xeb, 0xfd, // jmp end
 ];
 
-/// What firmware takes a program for (Microsoft, PE Format, "Windows Subsystem"): one that is started and returns, or a driver,
-/// which is what an option ROM has to be.
+/// The subsystem of a program (Microsoft, PE Format, "Windows Subsystem"): one that is started and
+/// returns, or a driver, which an option ROM has to be.
 const APPLICATION: u16 = 10;
 const BOOT_SERVICE_DRIVER: u16 = 11;
 
-/// The EFI application.
+/// Returns the EFI application.
 pub fn application() -> Vec<u8> {
     program(APPLICATION)
 }
 
-/// A PE32+ image of one section (Microsoft, PE Format).
+/// Returns a PE32+ image of one section (Microsoft, PE Format).
 fn program(subsystem: u16) -> Vec<u8> {
     let text = padded([&CODE[..], format!("\r\n{LINE}\r\n\0").as_bytes()].concat());
     let size = text.len() as u32;
@@ -74,7 +75,7 @@ fn program(subsystem: u16) -> Vec<u8> {
     [padded(image), text].concat()
 }
 
-/// The program, as a driver, in the ROM of a PCI device.
+/// Returns the program, as a driver, in the ROM of a PCI device.
 pub fn option_rom(vendor: u16, device: u16) -> Vec<u8> {
     const STRUCTURE: u16 = 0x1c;
     const IMAGE: u16 = FILE_ALIGNMENT as u16;

@@ -1,23 +1,23 @@
-//! Rows, and how one is run.
+//! Rows of host inputs, and how one is run.
 
 use std::time::Instant;
 
 use super::*;
 
-/// What has to come of a row.
+/// The expected outcome of a row.
 #[derive(Clone, Copy)]
 pub enum Expected {
     /// PID 1 of the image runs.
     Measured,
-    /// The firmware says a line with these words, and nothing runs.
+    /// The firmware prints a line with these words, and nothing runs.
     Halts(&'static str),
 }
 
-/// One thing that a host does.
+/// One act of a host.
 pub struct Row {
-    /// Its name in a failure.
+    /// The row's name in a failure.
     pub name: &'static str,
-    /// Rows of one kind differ in a value only; the first of them stands for all where there is little time.
+    /// Rows of one kind differ in a value only; without `KETTLE_ALL` only the first of them is run.
     pub kind: &'static str,
     pub words: Vec<String>,
     pub page: Page,
@@ -28,7 +28,8 @@ pub struct Row {
 }
 
 impl Row {
-    /// A row that differs from an honest host in words for QEMU only, and does nothing.
+    /// Returns a row that differs from an honest host only in QEMU's arguments, and changes
+    /// nothing.
     pub fn harmless(kind: &'static str, name: &'static str, words: Vec<String>) -> Self {
         Self {
             name,
@@ -42,7 +43,7 @@ impl Row {
         }
     }
 
-    /// A row in which the machine must not start.
+    /// Returns a row in which the machine must not start.
     pub fn halting(
         kind: &'static str,
         name: &'static str,
@@ -55,7 +56,7 @@ impl Row {
         }
     }
 
-    /// The same, where QEMU is given nothing to boot but what is among the words.
+    /// Returns the row with nothing to boot for QEMU except what its arguments name.
     pub fn offering_nothing(self) -> Self {
         Self {
             offer: Offer::Nothing,
@@ -120,7 +121,7 @@ fn run(image: &Image, row: Row) -> Result<(), String> {
     }
 }
 
-/// Whether the firmware has said a whole line with these words.
+/// Returns whether the firmware has printed a whole line with these words.
 fn says(console: &str, words: &str) -> bool {
     let mut lines = console
         .split_inclusive('\n')

@@ -1,4 +1,5 @@
-//! Takes all of several things, gives them back, says how much there was, and leaves two processes that never rest.
+//! Takes all of several resources, gives them back, prints how much it got, and leaves two busy
+//! processes.
 
 mod attack;
 
@@ -6,7 +7,7 @@ use std::fs;
 use std::io::Write;
 
 const ORPHANS: usize = 4200;
-/// As many have one parent.
+/// The number of processes with one parent.
 const EACH: usize = 100;
 
 fn fact(key: &str, value: impl std::fmt::Display) {
@@ -30,7 +31,7 @@ fn main() {
     fact("daemons", 2);
 }
 
-/// Bytes that fit into a file. It is removed again.
+/// Returns how many bytes fit into a file, and removes the file.
 fn fill(path: &str) -> u64 {
     let mut file = fs::File::create(path).unwrap();
     while file.write_all(&[1; 1 << 16]).is_ok() {}
@@ -39,7 +40,7 @@ fn fill(path: &str) -> u64 {
     bytes
 }
 
-/// Processes that end at once after their parent did, in all: more than there may be at a time.
+/// Starts processes that end right after their parent, in total more than may exist at a time.
 fn orphans() -> usize {
     for _ in 0..ORPHANS / EACH {
         let parent = attack::in_child(|| {
@@ -52,7 +53,7 @@ fn orphans() -> usize {
     ORPHANS
 }
 
-/// Processes that there can be at a time.
+/// Returns how many processes can exist at a time.
 fn tasks() -> usize {
     let mut children = Vec::new();
     loop {

@@ -1,4 +1,4 @@
-//! A bundle, taken apart.
+//! A reader of bundles.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 /// RFC 1952: magic, deflate, no flags, no time, no extra flags, unknown system.
 const GZIP_HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
 
-/// Paths below the top folder, with their bytes.
+/// Paths below the top directory, with their bytes.
 pub struct Bundle {
     pub top: String,
     pub files: BTreeMap<String, Vec<u8>>,
@@ -21,10 +21,10 @@ pub struct Bundle {
 }
 
 impl Bundle {
-    /// Takes one apart whose times are `epoch`; every attribute that could vary is checked.
+    /// Reads a bundle whose times are `epoch`; checks every attribute that could vary.
     pub fn read(bytes: &[u8], epoch: u64) -> Self {
         assert_eq!(bytes[..10], GZIP_HEADER);
-        // In the one encoding that a verifier accepts.
+        // It has the one encoding that a verifier accepts.
         let read = kettle::bundle::read::stream(bytes).unwrap();
         assert_eq!(read.time, Some(epoch));
         let (mut names, mut files, mut tops) = (Vec::new(), BTreeMap::new(), Vec::new());
@@ -80,7 +80,7 @@ impl Bundle {
         serde_json::from_slice(&self.files["provenance.json"]).unwrap()
     }
 
-    /// What was built, by name.
+    /// Returns the artifacts by name.
     pub fn artifacts(&self) -> BTreeMap<&str, &[u8]> {
         let artifact = |(path, bytes): (&'_ String, &'_ Vec<u8>)| {
             path.starts_with("artifacts/").then_some(bytes.len())
@@ -92,8 +92,8 @@ impl Bundle {
             .collect()
     }
 
-    /// Subjects, lockfile, log and bill of materials are what the statement says, what is signed is the statement, and nothing
-    /// else is there.
+    /// Asserts that subjects, lockfile, log and bill of materials are as in the statement, that the
+    /// signed statement is the statement, and that there are no other files.
     pub fn assert_described(&self) {
         let statement = self.statement();
         let subjects: Vec<_> = statement["subject"]

@@ -1,4 +1,4 @@
-//! An HTTP client that does no more than it is told.
+//! An HTTP client that sends exactly the given bytes.
 
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -11,11 +11,11 @@ use serde_json::Value;
 
 use super::NONCE;
 
-/// Longer than any build here takes on a busy machine. Who waits longer is held.
+/// Longer than any build here takes on a busy machine; a longer wait means that something hangs.
 const PATIENCE: Duration = Duration::from_secs(400);
 const BOUNDARY: &str = "kettle-test-boundary";
 
-/// A request, to be sent once on a connection of its own.
+/// A request, to be sent once on its own connection.
 pub struct Request {
     method: &'static str,
     path: String,
@@ -23,16 +23,16 @@ pub struct Request {
     body: Vec<u8>,
 }
 
-/// An answer, read to its end.
+/// A response, read to its end.
 #[derive(Debug)]
-pub struct Answer {
+pub struct Response {
     pub status: u16,
-    /// Names in lower case.
+    /// The headers, with names in lower case.
     pub headers: BTreeMap<String, String>,
     pub body: Vec<u8>,
 }
 
-impl Answer {
+impl Response {
     pub fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
@@ -43,7 +43,7 @@ impl Answer {
             .unwrap_or_else(|| panic!("no {name}: {:?}", self.headers))
     }
 
-    /// The job's id, of a 202.
+    /// Returns the job's id of a 202.
     pub fn job(&self) -> String {
         assert_eq!(self.status, 202, "{}", String::from_utf8_lossy(&self.body));
         self.json()["job_id"].as_str().unwrap().to_owned()
@@ -70,7 +70,7 @@ impl Request {
         request.header("Content-Type", content_type)
     }
 
-    /// An archive as JSON.
+    /// Returns a request with an archive as JSON.
     pub fn json(archive: &[u8], name: &str) -> Self {
         let fields = serde_json::json!({ "nonce": NONCE, "source_data": STANDARD.encode(archive), "source_name": name });
         Self::post(
@@ -80,7 +80,7 @@ impl Request {
         )
     }
 
-    /// A repository's default branch, or `reference`, as JSON.
+    /// Returns a request for a repository's default branch, or `reference`, as JSON.
     pub fn repository(url: &str, reference: Option<&str>) -> Self {
         let mut fields = serde_json::json!({ "nonce": NONCE, "repo_url": url });
         if let Some(reference) = reference {
@@ -93,7 +93,7 @@ impl Request {
         )
     }
 
-    /// An archive as a form; the answer is the bundle.
+    /// Returns a request with an archive as a form; the response is the bundle.
     pub fn form(archive: &[u8], name: &str) -> Self {
         let mut body = Self::form_head(name);
         body.extend_from_slice(archive);
@@ -105,7 +105,7 @@ impl Request {
         )
     }
 
-    /// What comes before the archive.
+    /// Returns the part of the form before the archive.
     fn form_head(name: &str) -> Vec<u8> {
         format!(
             "--{BOUNDARY}\r\nContent-Disposition: form-data; name=\"nonce\"\r\n\r\n{NONCE}\r\n--{BOUNDARY}\r\n\
@@ -129,7 +129,7 @@ impl Request {
         self
     }
 
-    /// Sends it, and gives the connection.
+    /// Sends the request, and returns the connection.
     pub fn send(&self, port: u16) -> io::Result<TcpStream> {
         let mut stream = TcpStream::connect(("127.0.0.1", port))?;
         stream.set_read_timeout(Some(PATIENCE))?;
@@ -144,17 +144,18 @@ impl Request {
             "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{headers}"
         );
         stream.write_all(format!("{head}Content-Length: {length}\r\n\r\n").as_bytes())?;
-        // Who is refused before the end of the body need not send it all.
+        // A client that is refused before the end of the body need not send it all.
         let _ = stream.write_all(body);
         Ok(stream)
     }
 
-    /// Sends it, and waits for the whole answer.
-    pub fn run(&self, port: u16) -> Answer {
+    /// Sends the request, and waits for the whole response.
+    pub fn run(&self, port: u16) -> Response {
         read(self.send(port).expect("a connection"))
     }
 
-    /// Sends a body of `length` bytes that is never whole in memory: `head`, `frame` again and again, `tail`.
+    /// Sends a body of `length` bytes that is never whole in memory: `head`, `frame` again and
+    /// again, `tail`.
     pub fn flood(
         port: u16,
         content_type: &str,
@@ -162,7 +163,7 @@ impl Request {
         frame: &[u8],
         count: usize,
         tail: &[u8],
-    ) -> Answer {
+    ) -> Response {
         let length = head.len() + frame.len() * count + tail.len();
         let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -181,8 +182,8 @@ impl Request {
         read(stream)
     }
 
-    /// [`Self::flood`] as a form's archive.
-    pub fn flood_form(port: u16, frame: &[u8], count: usize) -> Answer {
+    /// Sends [`Self::flood`] as a form's archive.
+    pub fn flood_form(port: u16, frame: &[u8], count: usize) -> Response {
         let content_type = format!("multipart/form-data; boundary={BOUNDARY}");
         Self::flood(
             port,
@@ -203,7 +204,7 @@ impl Events {
         Self::of(Request::get(path).send(port).unwrap())
     }
 
-    /// Of a connection on which a request was sent.
+    /// Reads the events on a connection on which a request was sent.
     pub fn of(stream: TcpStream) -> Self {
         let mut stream = BufReader::new(stream);
         let (status, headers) = read_head(&mut stream);
@@ -243,8 +244,8 @@ impl Iterator for Events {
     }
 }
 
-/// An answer to its end.
-pub fn read(stream: TcpStream) -> Answer {
+/// Reads a response to its end.
+pub fn read(stream: TcpStream) -> Response {
     let mut stream = BufReader::new(stream);
     let (status, headers) = read_head(&mut stream);
     let mut body = Vec::new();
@@ -265,7 +266,7 @@ pub fn read(stream: TcpStream) -> Answer {
             assert_eq!(body.len().to_string(), *length);
         }
     }
-    Answer {
+    Response {
         status,
         headers,
         body,

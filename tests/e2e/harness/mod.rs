@@ -1,4 +1,4 @@
-//! What the tests share: a service, a client, sources and bundles.
+//! Shared by the tests: a service, a client, sources and bundles.
 
 mod bundle;
 mod http;
@@ -7,7 +7,7 @@ mod server;
 mod sources;
 
 pub use bundle::{Bundle, sha256};
-pub use http::{Answer, Events, Request};
+pub use http::{Events, Request, Response};
 pub use server::Server;
 pub use sources::{StaticServer, crate_file, git, git_repository, package, tar_of};
 

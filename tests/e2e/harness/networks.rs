@@ -1,4 +1,4 @@
-//! What phases that fetch may reach in tests, beside public addresses.
+//! The networks that phases that fetch may reach in tests, beside public addresses.
 
 use std::env;
 use std::fs;
@@ -7,13 +7,13 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-/// Where the servers of tests are.
+/// The network of the tests' servers.
 const LOOPBACK: &str = "127.0.0.0/8";
 /// The port of registries.
 const HTTPS: u16 = 443;
 
 /// Returns the options of `kettle-host serve` that let phases reach the servers of a test, and the
-/// registries wherever this machine has them: some have a mirror in a network of their own.
+/// registries wherever this machine has them: some have a mirror in a private network.
 pub fn allowed() -> Vec<String> {
     let hosts = indexes().into_iter().flat_map(|index| hosts_of(&index));
     let addresses = hosts
@@ -26,7 +26,7 @@ pub fn allowed() -> Vec<String> {
 }
 
 /// Returns the directories of the registries' indexes that this machine's cargo has, which are
-/// called `HOST-HASH`: these tests were compiled with what is in one of them.
+/// called `HOST-HASH`: the dependencies of these tests came from one of them.
 fn indexes() -> Vec<PathBuf> {
     let home = env::var_os("CARGO_HOME").map(PathBuf::from);
     let home = home.or_else(|| Some(PathBuf::from(env::var_os("HOME")?).join(".cargo")));

@@ -1,4 +1,4 @@
-//! The real `kettle-host serve`, with a work folder of its own.
+//! The real `kettle-host serve`, with its own work directory.
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
@@ -7,13 +7,13 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::http::{Answer, Events, Request};
+use super::http::{Events, Request, Response};
 use super::networks;
 
 /// A running service; killed when dropped.
 pub struct Server {
     process: Child,
-    folder: TempDir,
+    directory: TempDir,
     pub port: u16,
     pub tls_port: u16,
 }
@@ -23,8 +23,8 @@ impl Server {
         Self::with_options(&[])
     }
 
-    /// With the servers of a test, which are on the loopback, and the registry, wherever this machine has it, among what phases that
-    /// fetch reach.
+    /// Starts a service whose phases that fetch also reach the servers of a test, which are on the
+    /// loopback, and the registry, wherever this machine has it.
     pub fn with_options(options: &[&str]) -> Self {
         let allowed = networks::allowed();
         let all: Vec<_> = allowed
@@ -35,9 +35,9 @@ impl Server {
         Self::of_public_addresses(&all)
     }
 
-    /// With no more than its own options: phases that fetch reach public addresses only.
+    /// Starts a service with only these options: phases that fetch reach public addresses only.
     pub fn of_public_addresses(options: &[&str]) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().unwrap();
         let mut process = Command::new(env!("CARGO_BIN_EXE_kettle-host"))
             .args([
                 "serve",
@@ -47,11 +47,11 @@ impl Server {
                 "127.0.0.1:0",
                 "--work",
             ])
-            .arg(folder.path().join("work"))
+            .arg(directory.path().join("work"))
             .args(options)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(File::create(folder.path().join("service.log")).unwrap())
+            .stderr(File::create(directory.path().join("service.log")).unwrap())
             .spawn()
             .unwrap();
         let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
@@ -63,28 +63,28 @@ impl Server {
             port.unwrap_or_else(|| {
                 panic!(
                     "{line:?}: {}",
-                    fs::read_to_string(folder.path().join("service.log")).unwrap()
+                    fs::read_to_string(directory.path().join("service.log")).unwrap()
                 )
             })
         };
         let (port, tls_port) = (port("http"), port("https"));
         Self {
             process,
-            folder,
+            directory,
             port,
             tls_port,
         }
     }
 
-    pub fn run(&self, request: &Request) -> Answer {
+    pub fn run(&self, request: &Request) -> Response {
         request.run(self.port)
     }
 
-    pub fn get(&self, path: &str) -> Answer {
+    pub fn get(&self, path: &str) -> Response {
         Request::get(path).run(self.port)
     }
 
-    /// All events of a job, after its end: the numbers have no gap, and the end comes once.
+    /// Returns all events of a job, after its end: the numbers have no gap, and the end comes once.
     pub fn events(&self, job: &str) -> Vec<Value> {
         let events: Vec<_> = Events::open(self.port, &format!("/build/{job}/events")).collect();
         assert!(
@@ -106,12 +106,12 @@ impl Server {
         events
     }
 
-    /// The result of a request that is accepted: what the last event says.
+    /// Returns the result of an accepted request, from the last event.
     pub fn result(&self, request: &Request) -> Value {
         self.events(&self.run(request).job()).pop().unwrap()["result"].take()
     }
 
-    /// Highest resident size so far, in KiB.
+    /// Returns the highest resident size so far, in KiB.
     pub fn peak_kib(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
         let line = status
@@ -121,14 +121,15 @@ impl Server {
         line.trim().trim_end_matches(" kB").parse().unwrap()
     }
 
-    /// How many descriptors it has open.
+    /// Returns how many descriptors the service has open.
     pub fn descriptors(&self) -> usize {
         fs::read_dir(format!("/proc/{}/fd", self.process.id()))
             .unwrap()
             .count()
     }
 
-    /// Everything below the service, by parents, but for the process that keeps a user for it.
+    /// Returns all processes below the service, by parents, except the process that keeps a user
+    /// for it.
     pub fn descendants(&self) -> Vec<u32> {
         let processes: Vec<(u32, u32)> = fs::read_dir("/proc")
             .unwrap()
@@ -158,16 +159,16 @@ impl Server {
         found.split_off(1)
     }
 
-    /// Tells it to end, and waits.
+    /// Tells the service to end, and waits.
     pub fn terminate(&mut self) -> ExitStatus {
         let id = rustix::process::Pid::from_child(&self.process);
         rustix::process::kill_process(id, rustix::process::Signal::TERM).unwrap();
         self.process.wait().unwrap()
     }
 
-    /// What it has logged.
+    /// Returns the service's log.
     pub fn log(&self) -> String {
-        fs::read_to_string(self.folder.path().join("service.log")).unwrap()
+        fs::read_to_string(self.directory.path().join("service.log")).unwrap()
     }
 }
 
@@ -183,7 +184,7 @@ impl Drop for Server {
     }
 }
 
-/// Whether a process is one that does nothing but keep a user for its service (`src/sandbox/users.rs`).
+/// Returns whether a process only keeps a user for its service (`src/sandbox/users.rs`).
 fn waits(id: u32) -> bool {
     fs::read(format!("/proc/{id}/cmdline")).is_ok_and(|line| line == b"/usr/bin/cat\0")
 }

@@ -6,18 +6,18 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The published archive `NAME-VERSION.crate`, as the ordinary client downloads it.
+/// Returns the published archive `NAME-VERSION.crate`, as the ordinary client downloads it.
 pub fn crate_file(name: &str, version: &str) -> Vec<u8> {
-    let folder = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     let manifest = format!(
         "[package]\nname = \"scratch\"\nversion = \"0.0.0\"\nedition = \"2021\"\n[dependencies]\n{name} = \"={version}\"\n"
     );
-    fs::write(folder.path().join("Cargo.toml"), manifest).unwrap();
-    fs::create_dir(folder.path().join("src")).unwrap();
-    fs::write(folder.path().join("src/lib.rs"), "").unwrap();
+    fs::write(directory.path().join("Cargo.toml"), manifest).unwrap();
+    fs::create_dir(directory.path().join("src")).unwrap();
+    fs::write(directory.path().join("src/lib.rs"), "").unwrap();
     let fetch = Command::new("cargo")
         .arg("fetch")
-        .current_dir(folder.path())
+        .current_dir(directory.path())
         .output()
         .unwrap();
     assert!(
@@ -42,7 +42,8 @@ pub fn crate_file(name: &str, version: &str) -> Vec<u8> {
     .unwrap()
 }
 
-/// A package without dependencies: `files` beside a manifest and a lockfile; its name is `package`.
+/// Returns a package without dependencies: `files` beside a manifest and a lockfile; its name is
+/// `package`.
 pub fn package(files: &[(&str, &str)]) -> Vec<u8> {
     let manifest = "[package]\nname = \"package\"\nversion = \"0.1.0\"\nedition = \"2021\"\n";
     let lockfile = "version = 4\n\n[[package]]\nname = \"package\"\nversion = \"0.1.0\"\n";
@@ -61,17 +62,17 @@ pub fn package(files: &[(&str, &str)]) -> Vec<u8> {
     archive.into_inner().unwrap()
 }
 
-/// A folder as an archive, with itself as the top folder.
-pub fn tar_of(folder: &Path) -> Vec<u8> {
+/// Returns a directory as an archive, with itself as the top directory.
+pub fn tar_of(directory: &Path) -> Vec<u8> {
     let mut archive = tar::Builder::new(Vec::new());
     archive
-        .append_dir_all(folder.file_name().unwrap(), folder)
+        .append_dir_all(directory.file_name().unwrap(), directory)
         .unwrap();
     archive.into_inner().unwrap()
 }
 
-/// Runs git without the settings of whoever runs the tests; its output, trimmed.
-pub fn git(folder: &Path, arguments: &[&str]) -> String {
+/// Runs git without the user's settings; returns its output, trimmed.
+pub fn git(directory: &Path, arguments: &[&str]) -> String {
     let git = Command::new("git")
         .args([
             "-c",
@@ -82,7 +83,7 @@ pub fn git(folder: &Path, arguments: &[&str]) -> String {
             "core.autocrlf=false",
         ])
         .args(arguments)
-        .current_dir(folder)
+        .current_dir(directory)
         .env("GIT_CONFIG_GLOBAL", "/dev/null")
         .env("GIT_CONFIG_SYSTEM", "/dev/null")
         .output()
@@ -95,35 +96,35 @@ pub fn git(folder: &Path, arguments: &[&str]) -> String {
     String::from_utf8(git.stdout).unwrap().trim().to_owned()
 }
 
-/// Commits everything in `folder`, and prepares it for plain file servers.
-pub fn git_repository(folder: &Path) {
-    git(folder, &["init", "--quiet", "--initial-branch=main"]);
-    git(folder, &["add", "--force", "--all"]);
-    git(folder, &["commit", "--quiet", "--message=all"]);
-    git(folder, &["update-server-info"]);
+/// Commits everything in `directory`, and prepares it for plain file servers.
+pub fn git_repository(directory: &Path) {
+    git(directory, &["init", "--quiet", "--initial-branch=main"]);
+    git(directory, &["add", "--force", "--all"]);
+    git(directory, &["commit", "--quiet", "--message=all"]);
+    git(directory, &["update-server-info"]);
 }
 
-/// Serves the files of a folder on loopback, until the test process ends.
+/// A server of the files of a directory on loopback, which runs until the test process ends.
 pub struct StaticServer {
     pub port: u16,
 }
 
 impl StaticServer {
-    pub fn start(folder: PathBuf) -> Self {
+    pub fn start(directory: PathBuf) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         std::thread::spawn(move || {
             for stream in listener.incoming() {
-                let (stream, folder) = (stream.unwrap(), folder.clone());
-                std::thread::spawn(move || serve(stream, &folder));
+                let (stream, directory) = (stream.unwrap(), directory.clone());
+                std::thread::spawn(move || serve(stream, &directory));
             }
         });
         Self { port }
     }
 }
 
-/// One request; a client that goes away is none of our business.
-fn serve(mut stream: std::net::TcpStream, folder: &Path) {
+/// Serves one request; a client that goes away does not matter.
+fn serve(mut stream: std::net::TcpStream, directory: &Path) {
     let mut lines = BufReader::new(stream.try_clone().unwrap())
         .lines()
         .map_while(Result::ok);
@@ -138,7 +139,7 @@ fn serve(mut stream: std::net::TcpStream, folder: &Path) {
         .unwrap()
         .trim_start_matches('/')
         .to_owned();
-    let content = fs::read(folder.join(path));
+    let content = fs::read(directory.join(path));
     let status = if content.is_ok() {
         "200 OK"
     } else {

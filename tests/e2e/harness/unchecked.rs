@@ -1,4 +1,4 @@
-//! TLS with a server whose certificate nobody vouches for: who answers is known to the test.
+//! TLS with a server whose certificate nobody vouches for: the test knows its server.
 
 use std::sync::Arc;
 
@@ -7,11 +7,12 @@ use rustls::crypto::ring;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
 
-/// Takes every certificate that the test's own check does not panic at.
+/// Accepts every certificate for which the test's own check does not panic.
 #[derive(Debug)]
 struct Unchecked(fn(&CertificateDer<'_>));
 
-/// Returns the settings of a client that takes every certificate but those at which `check` panics.
+/// Returns the settings of a client that accepts every certificate but those for which `check`
+/// panics.
 pub fn client_config(check: fn(&CertificateDer<'_>)) -> ClientConfig {
     ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()

@@ -1,4 +1,4 @@
-//! Any bytes as a bundle, as the tar inside of one, and as what a bundle is made of.
+//! Any bytes as a bundle, as the tar inside one, and as the content of a bundle.
 
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
@@ -11,8 +11,8 @@ use kettle::bundle::read::{MAX_BUNDLE_ENTRIES, stream};
 use kettle::bundle::{Entry, write};
 use kettle::inspect;
 
-/// Where a gzip header says how hard was compressed (RFC 1952, section 2.3.1): a bundle's says
-/// nothing.
+/// The offset of the extra flags in a gzip header, the effort of the compression (RFC 1952, section
+/// 2.3.1): zero in a bundle.
 const EXTRA_FLAGS: usize = 8;
 
 const BLOCK_BYTES: usize = 512;
@@ -25,8 +25,8 @@ type Files = BTreeMap<String, (bool, &'static [u8])>;
 /// Contents of the made bundles: a byte of the input says which.
 const CONTENTS: [&[u8]; 4] = [b"", b"{}\n", &[0; 1024], b"a content"];
 
-/// What is read is within its limits, its names are plain, what a person is shown of it is inert,
-/// and it is, byte for byte, what the writer makes of the same files.
+/// A bundle that is read is within its limits, its names are plain, its text for people is inert,
+/// and the writer makes the same bytes of the same files.
 pub fn target(data: &[u8]) {
     check(data);
     check(&gzip(data));
@@ -64,7 +64,7 @@ fn check(data: &[u8]) {
     check_encoding(data, bundle.time.expect("an archive has a time"));
 }
 
-/// Another reader finds files of which the writer makes the same tar stream.
+/// Asserts that another reader finds files of which the writer makes the same tar stream.
 fn check_encoding(data: &[u8], time: u64) {
     let mut tar = Vec::new();
     GzDecoder::new(data)
@@ -114,7 +114,7 @@ fn check_encoding(data: &[u8], time: u64) {
     );
 }
 
-/// What the writer makes of names, which are lines of the input.
+/// Returns the bundle that the writer makes with the lines of the input as names.
 fn made(data: &[u8]) -> Option<(Files, Vec<u8>)> {
     let names = data
         .split(|byte| *byte == b'\n')
@@ -135,7 +135,7 @@ fn made(data: &[u8]) -> Option<(Files, Vec<u8>)> {
     Some((files, packed))
 }
 
-/// A made bundle is read as that, or refused for its names.
+/// Asserts that a made bundle is read as it was made, or refused for its names.
 fn check_made(data: &[u8]) {
     let Some((files, packed)) = made(data) else {
         return;
@@ -156,7 +156,7 @@ fn check_made(data: &[u8]) {
     check(&packed);
 }
 
-/// A made bundle in which one byte of the tar stream is another, with checksums that are right: the
+/// Checks a made bundle with one byte of the tar stream changed, and with correct checksums: the
 /// first bytes of the input say which byte and how, the rest are names.
 fn check_changed(data: &[u8]) {
     let Some(([high, low, change], names)) = data.split_first_chunk() else {

@@ -7,10 +7,11 @@ use kettle::verifier::{
 
 const REPORT: &[u8] = include_bytes!("../../data/snp/reports/genoa-v5-vcek-8fd94192/report.bin");
 const VCEK: &[u8] = include_bytes!("../../data/snp/reports/genoa-v5-vcek-8fd94192/vek.der");
-/// 2026-06-01T00:00:00Z.
+/// The moment of interest: 2026-06-01T00:00:00Z.
 const MOMENT: u64 = 1_780_272_000;
 
-/// What is accepted is what AMD signed. The same bytes are a revocation list, too, and never a good one.
+/// An accepted certificate is one that AMD signed. The same bytes are also tried as a revocation
+/// list, and never accepted.
 pub fn target(data: &[u8]) {
     let report = Report::try_from(REPORT).expect("a report");
     let mut references = ReferenceValues::default();

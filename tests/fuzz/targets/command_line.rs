@@ -2,7 +2,7 @@
 
 use kettle::boot::Parameters;
 
-/// What is accepted says everything once, and is accepted again as it was measured.
+/// An accepted command line has each word once, and is accepted again as it was measured.
 pub fn target(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else {
         return;

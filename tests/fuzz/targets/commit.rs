@@ -3,7 +3,7 @@
 use kettle::digest::GitOid;
 use kettle::source::repository::commit::Commit;
 
-/// Nothing is read of an object with another id; the tree of one that is read is in its first line.
+/// An object with another id is not read; the tree of one that is read is in its first line.
 pub fn target(data: &[u8]) {
     assert!(Commit::parse(GitOid::from_bytes([0; 20]), data).is_err());
     let Ok(commit) = Commit::parse(GitOid::of_object("commit", data), data) else {

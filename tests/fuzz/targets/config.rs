@@ -5,7 +5,7 @@ use std::path::Path;
 use kettle::toolchain::cargo::config::Settings;
 use toml::{Table, Value};
 
-/// Settings of a table that cargo may be given.
+/// Tables whose settings cargo may get.
 const ALLOWED: [&str; 7] = [
     "build",
     "env",
@@ -15,7 +15,7 @@ const ALLOWED: [&str; 7] = [
     "source",
     "target",
 ];
-/// Last parts of keys that would choose another program.
+/// Last parts of keys that would select another program.
 const TOOLS: [&str; 8] = [
     "ar",
     "credential-provider",
@@ -27,7 +27,8 @@ const TOOLS: [&str; 8] = [
     "rustdoc",
 ];
 
-/// Each argument is one setting, of one of the tables that are carried over, and none that names a tool.
+/// Each argument is one setting, of one of the tables that are carried over, and none that names a
+/// tool.
 pub fn target(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else {
         return;
@@ -51,7 +52,7 @@ pub fn target(data: &[u8]) {
     assert!(settings.notes.iter().all(|note| !note.is_empty()));
 }
 
-/// The names on the way to the one setting.
+/// Returns the names on the path to the only setting.
 fn only_path(value: &Value) -> Vec<String> {
     let Value::Table(members) = value else {
         return Vec::new();

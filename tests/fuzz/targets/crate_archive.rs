@@ -1,4 +1,4 @@
-//! Any bytes as the tar inside of a `.crate`, and as a `.crate`.
+//! Any bytes as the tar inside a `.crate`, and as a `.crate`.
 
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -9,10 +9,11 @@ use kettle::toolchain::cargo::crate_archive::unpack;
 use super::{tar, unpacking};
 
 const TOP: &str = "a-1.0.0";
-/// How every gzip stream begins.
+/// The first bytes of every gzip stream.
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 
-/// Nothing is written beside the package's folder, and the digest is that of the archive's bytes.
+/// Nothing is written beside the package's directory, and the digest is that of the archive's
+/// bytes.
 pub fn target(data: &[u8]) {
     if data.starts_with(&GZIP) {
         check(data);
@@ -24,13 +25,13 @@ pub fn target(data: &[u8]) {
 }
 
 fn check(archive: &[u8]) {
-    let folder = tempfile::TempDir::new().expect("no temporary folder");
+    let directory = tempfile::TempDir::new().expect("no temporary directory");
     let (file, packages) = (
-        folder.path().join("archive"),
-        folder.path().join("packages"),
+        directory.path().join("archive"),
+        directory.path().join("packages"),
     );
     fs::write(&file, archive).expect("the archive was not written");
-    fs::create_dir(&packages).expect("no folder");
+    fs::create_dir(&packages).expect("no directory");
     match unpack(
         File::open(&file).expect("the archive is gone"),
         TOP,
@@ -38,11 +39,12 @@ fn check(archive: &[u8]) {
         0,
     ) {
         Ok(digest) => assert_eq!(digest, Sha256Digest::of(archive)),
-        // That would be a fault of ours: what the file system does not take is refused before.
+        // That would be an internal error: a name that the file system does not accept is refused
+        // earlier.
         Err(error) if error.is_fault() => panic!("{error}"),
         Err(error) => assert!(!error.to_string().is_empty()),
     }
-    unpacking::check_names(folder.path(), &["archive", "packages"]);
+    unpacking::check_names(directory.path(), &["archive", "packages"]);
     unpacking::check_names(&packages, &[TOP]);
-    unpacking::check_folder(&packages);
+    unpacking::check_directory(&packages);
 }

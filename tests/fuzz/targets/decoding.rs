@@ -1,10 +1,10 @@
-//! What the targets for submissions share.
+//! Functions that the targets for submissions share.
 
 use kettle::api::submission::{Decoder, SubmissionError, Submitted, SubmittedSource};
 
 type Outcome = Result<(Submitted, Vec<u8>), SubmissionError>;
 
-/// What a body decodes to, `None` when it is refused; checked to be the same in pieces of several sizes.
+/// Decodes a body, `None` when it is refused; asserts that pieces of several sizes give the same.
 pub fn decode(content_type: &str, body: &[u8]) -> Option<(Submitted, Vec<u8>)> {
     let whole = decode_pieces(content_type, body, body.len().max(1));
     for size in [1, 3, body.len() / 2 + 1] {
@@ -17,7 +17,7 @@ pub fn decode(content_type: &str, body: &[u8]) -> Option<(Submitted, Vec<u8>)> {
     whole.ok()
 }
 
-/// The archive's name, if any, if there is an archive.
+/// Returns the archive's name, if there is an archive with a name.
 pub fn archive_name(submitted: &Submitted) -> Option<Option<&str>> {
     match &submitted.source {
         SubmittedSource::Archive { name } => Some(name.as_deref()),
@@ -33,7 +33,7 @@ fn decode_pieces(content_type: &str, body: &[u8], size: usize) -> Outcome {
     Ok((decoder.finish()?, archive))
 }
 
-/// Everything but a nonce that was drawn.
+/// Returns everything but a random nonce.
 fn comparable(outcome: &Outcome) -> Result<(String, &[u8]), String> {
     match outcome {
         Ok((submitted, archive)) => Ok((format!("{:?}", submitted.source), archive)),

@@ -2,14 +2,15 @@
 
 use std::net::Ipv4Addr;
 
-use kettle::boot::dhcp::{Client, Kind, Lease, MAX_NAME_SERVERS};
+use kettle::boot::dhcp::{Client, Lease, MAX_NAME_SERVERS, MessageType};
 use kettle::boot::frame;
 
 const CLIENT: Client = Client {
     mac: [2, 0, 0, 0, 0, 1],
     transaction: [1, 2, 3, 4],
 };
-/// Where a message says whom it answers: direction and hardware, transaction, hardware address, cookie.
+/// The fields that match a reply with its request: direction and hardware, transaction, hardware
+/// address, cookie.
 const HEAD: [(usize, &[u8]); 4] = [
     (0, &[2, 1, 6]),
     (4, &CLIENT.transaction),
@@ -17,7 +18,8 @@ const HEAD: [(usize, &[u8]); 4] = [
     (236, &[99, 130, 83, 99]),
 ];
 
-/// A lease is one that a machine can use. The message is mended so that changes get to its options.
+/// A lease is one that a machine can use. The message is repaired so that changes get to its
+/// options.
 pub fn target(data: &[u8]) {
     if let Some(message) = frame::message(data) {
         assert!(message.len() < data.len());
@@ -34,7 +36,7 @@ pub fn target(data: &[u8]) {
 }
 
 fn appraise(message: &[u8]) {
-    for kind in [Kind::Offer, Kind::Acknowledge] {
+    for kind in [MessageType::Offer, MessageType::Acknowledge] {
         if let Some(Ok(lease)) = CLIENT.appraise(message, kind) {
             check(&lease);
         }
@@ -54,8 +56,8 @@ fn check(lease: &Lease) {
     assert!(lease.name_servers.len() <= MAX_NAME_SERVERS && lease.name_servers.iter().all(usable));
     let request = CLIENT.request(lease);
     assert_eq!(
-        CLIENT.appraise(&request, Kind::Offer),
+        CLIENT.appraise(&request, MessageType::Offer),
         None,
-        "our own question is no answer"
+        "our own request is no reply"
     );
 }

@@ -3,8 +3,8 @@
 use kettle::inspect;
 use kettle::verifier::{Evidence, SessionEvidence};
 
-/// What is accepted is JSON of a known platform, and a session's evidence differs by its two members only. What another program
-/// wrote is never taken for ours, and what a person is shown is inert.
+/// Accepted evidence is JSON of a known platform, and a session's evidence differs only by its two
+/// members. Evidence of another program is never taken for ours, and the text for people is inert.
 pub fn target(data: &[u8]) {
     let session = SessionEvidence::read(data);
     let foreign = Evidence::read_foreign(data);

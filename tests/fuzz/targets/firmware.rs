@@ -4,7 +4,8 @@ use kettle::snp::measurement::{Firmware, MAX_FIRMWARE_BYTES};
 
 const PAGE_BYTES: usize = 4096;
 
-/// What is read is read again in a larger image, whose end is the same: the metadata count from the end.
+/// Metadata that are read are read again in a larger image with the same end: their offsets count
+/// from the end.
 pub fn target(data: &[u8]) {
     let whole = Firmware::parse(data);
     assert!(

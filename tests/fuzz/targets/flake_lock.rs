@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use kettle::toolchain::nix::lockfile::FlakeLock;
 use serde_json::Value;
 
-/// Every input is locked, or is a folder of the source or of one that is; no name and no folder leads elsewhere.
+/// Every input is locked, or is a directory of the source or of one that is; no name and no
+/// directory leads elsewhere.
 pub fn target(data: &[u8]) {
     let Ok(lock) = FlakeLock::parse(data) else {
         return;
@@ -33,7 +34,7 @@ pub fn target(data: &[u8]) {
                 input.name
             ),
             Some(path) => assert!(
-                path.is_empty() || path.split('/').all(is_folder),
+                path.is_empty() || path.split('/').all(is_directory),
                 "{path:?} leads elsewhere"
             ),
         }
@@ -60,6 +61,6 @@ pub fn target(data: &[u8]) {
     }
 }
 
-fn is_folder(name: &str) -> bool {
+fn is_directory(name: &str) -> bool {
     !matches!(name, "" | "." | "..")
 }

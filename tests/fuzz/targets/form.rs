@@ -2,10 +2,10 @@
 
 use super::decoding;
 
-/// Of the form that is made again.
+/// The boundary of the rebuilt form.
 const BOUNDARY: &str = "--other-boundary";
 
-/// Every cut gives the same; an archive that is accepted is accepted again in a form of our own making.
+/// Every cut gives the same; an accepted archive is accepted again in a form that we build.
 pub fn target(data: &[u8]) {
     let Some((submitted, archive)) = decoding::decode("multipart/form-data; boundary=b", data)
     else {

@@ -3,7 +3,8 @@
 use kettle::inspect;
 use kettle::verifier::azure::{HclReport, MAX_HCL_BYTES};
 
-/// What is accepted has every byte in one place: report and claims are cut from it, and all else has one value.
+/// In an accepted report every byte counts once: report and claims are cut from it, and all other
+/// bytes have one value.
 pub fn target(data: &[u8]) {
     let Ok(hcl) = HclReport::read(data) else {
         return;

@@ -1,8 +1,8 @@
-//! Any bytes as what comes on a connection, up to the end of a header block.
+//! Any bytes as the beginning of a connection, up to the end of a header block.
 
 use kettle::api::header_block::{BodyFraming, HeaderBlock, HeaderError, Scanner};
 
-/// The first verdict on bytes that come in pieces of this size.
+/// Returns the first verdict on bytes that come in pieces of this size.
 fn in_pieces(data: &[u8], piece: usize) -> Result<Option<HeaderBlock>, HeaderError> {
     let mut scanner = Scanner::default();
     for end in (piece..data.len()).step_by(piece) {
@@ -14,14 +14,15 @@ fn in_pieces(data: &[u8], piece: usize) -> Result<Option<HeaderBlock>, HeaderErr
     scanner.scan(data)
 }
 
-/// The pieces make no difference, and a block that is accepted has one end, one host and one way to
-/// end its body, for whoever splits it at line ends.
+/// The pieces make no difference, and an accepted block has one end, one host and one way to end
+/// its body, for every reader that splits it at line ends.
 pub fn target(data: &[u8]) {
     check(data);
     check(&with_line_ends(data));
 }
 
-/// The lines of the input as those of a header block, so that changes get past the end of a line.
+/// Returns the lines of the input as those of a header block, so that changes get past the end of a
+/// line.
 fn with_line_ends(data: &[u8]) -> Vec<u8> {
     let mut block = data
         .split(|byte| *byte == b'\n')

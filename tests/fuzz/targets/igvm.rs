@@ -6,7 +6,8 @@ use kettle::snp::igvm::{MAX_IGVM_VCPUS, measure};
 const CHECKSUM_OFFSET: usize = 20;
 const FIXED_HEADER_BYTES: usize = 24;
 
-/// With its size and its checksum made right, so that changes get beyond them. What is read has vCPUs, and is read again alike.
+/// The size and the checksum are corrected, so that changes get beyond them. A file that is read
+/// has vCPUs, and is read again alike.
 pub fn target(data: &[u8]) {
     let mut file = data.to_vec();
     if let Some(fixed) = data.first_chunk::<FIXED_HEADER_BYTES>() {

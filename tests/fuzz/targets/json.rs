@@ -5,7 +5,8 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::decoding;
 
-/// Every cut gives the same; what is accepted is the JSON that `serde_json` reads, archive included.
+/// Every cut gives the same; an accepted submission is the JSON that `serde_json` reads, archive
+/// included.
 pub fn target(data: &[u8]) {
     let Some((submitted, archive)) = decoding::decode("application/json", data) else {
         return;

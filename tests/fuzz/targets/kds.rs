@@ -1,6 +1,6 @@
-//! Any bytes as the answer of AMD's key service, the status in front.
+//! Any bytes as the response of AMD's key service, the status first.
 
-use kettle::kds::{Answer, Service, Transport, TransportError};
+use kettle::kds::{Response, Service, Transport, TransportError};
 use kettle::snp::report::{Report, SigningKey};
 use kettle::snp::tcb::Product;
 
@@ -9,18 +9,18 @@ const REPORT: &[u8] = include_bytes!("../../data/snp/reports/genoa-v5-vcek-8fd94
 struct Always<'a>(&'a [u8]);
 
 impl Transport for Always<'_> {
-    fn get(&self, url: &str, _limit: usize) -> Result<Answer, TransportError> {
+    fn get(&self, url: &str, _limit: usize) -> Result<Response, TransportError> {
         assert!(url.starts_with("https://kdsintf.amd.com/"));
         let (status, body) = self.0.split_at(self.0.len().min(2));
         let status = status.try_into().map_or(200, u16::from_be_bytes);
-        Ok(Answer {
+        Ok(Response {
             status,
             body: body.to_vec(),
         })
     }
 }
 
-/// What is handed on is all of the body, one DER structure, after a success.
+/// The returned bytes are all of the body, one DER structure, after a success.
 pub fn target(data: &[u8]) {
     let report = Report::try_from(REPORT).expect("a report");
     let service = Service::new(Always(data), None);

@@ -5,7 +5,8 @@ use std::convert::Infallible;
 use kettle::job::{Line, LineSplitter, MAX_LINE_BYTES, NOTE_MARK};
 use kettle::text::is_inert;
 
-/// Every cut gives the same lines; none is long, could move a cursor, hides anything, or starts as a note does.
+/// Every cut gives the same lines; none is long, could move a cursor, hides anything, or starts as
+/// a note does.
 pub fn target(data: &[u8]) {
     let whole = lines(data, data.len().max(1));
     for line in &whole {

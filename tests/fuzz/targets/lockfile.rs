@@ -2,7 +2,7 @@
 
 use kettle::toolchain::cargo::lockfile::{Lock, Origin};
 
-/// A package of a registry has a name that is one file name, and a checksum that the lockfile says.
+/// A package of a registry has a name that is one file name, and a checksum from the lockfile.
 pub fn target(data: &[u8]) {
     let Ok(lock) = Lock::parse(data) else { return };
     let text = std::str::from_utf8(data).expect("accepted, and no text");

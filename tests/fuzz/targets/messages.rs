@@ -1,4 +1,4 @@
-//! Any bytes as what a build prints, among which cargo's own messages are.
+//! Any bytes as a build's output with cargo's own messages.
 
 use std::collections::BTreeSet;
 
@@ -13,8 +13,8 @@ const METADATA: &[u8] = br#"{"packages":[{"id":"a","name":"a","version":"0.1.0",
     "targets":[{"name":"a","kind":["bin"],"crate_types":["bin"]},{"name":"c","kind":["cdylib"],"crate_types":["cdylib"]}]}],
     "workspace_default_members":["a"],"workspace_root":"/kettle/source"}"#;
 
-/// Names are those of targets that exist; every cut gives the same; nothing is logged that was not printed, and what is
-/// recorded of the linker was printed.
+/// Names are those of existing targets; every cut gives the same; nothing is logged that was not
+/// printed, and everything recorded about the linker was printed.
 pub fn target(data: &[u8]) {
     let metadata = Metadata::parse(METADATA).expect("metadata");
     let whole = run(&metadata, data, data.len().max(1));
@@ -41,7 +41,7 @@ pub fn target(data: &[u8]) {
     assert_eq!(run_commands(&metadata, data, 7), commands);
 }
 
-/// What is recorded of the linker when the bytes come by standard error, and what is logged.
+/// Returns the record of the linker when the bytes come by standard error, and the log.
 fn run_commands(
     metadata: &Metadata,
     data: &[u8],

@@ -1,8 +1,8 @@
-//! Any bytes as the answers of `cargo metadata` and `cargo tree`, with a zero byte between them.
+//! Any bytes as the output of `cargo metadata` and `cargo tree`, with a zero byte between them.
 
 use kettle::toolchain::cargo::metadata::Metadata;
 
-/// Packages that are used are packages that there are.
+/// Every used package is one of the listed packages.
 pub fn target(data: &[u8]) {
     let (answer, tree) = data.split_at(
         data.iter()
@@ -17,8 +17,6 @@ pub fn target(data: &[u8]) {
         return;
     };
     assert!(used.len() <= metadata.packages.len());
-    assert!(
-        used.iter().all(|package| !package.spec().is_empty()
-            && package.folder().as_os_str().len() < data.len() + 1)
-    );
+    assert!(used.iter().all(|package| !package.spec().is_empty()
+        && package.directory().as_os_str().len() < data.len() + 1));
 }

@@ -1,4 +1,5 @@
-//! Every parser of outside bytes, as a function that takes any bytes and panics where the parser contradicts itself.
+//! Every parser of outside bytes, as a function that takes any bytes and panics where the parser
+//! contradicts itself.
 
 mod bundle;
 mod certificate;
@@ -37,10 +38,10 @@ mod tar;
 mod unpacking;
 mod zip;
 
-/// What panics where a parser contradicts itself.
+/// A function that panics where a parser contradicts itself.
 pub type Target = fn(&[u8]);
 
-/// Name and function of each. The corpus of a target is the archive of its name.
+/// The name and function of each target. Its corpus is the archive of its name.
 pub const TARGETS: [(&str, Target); 33] = [
     ("bundle", bundle::target),
     ("certificate", certificate::target),
@@ -77,7 +78,7 @@ pub const TARGETS: [(&str, Target); 33] = [
     ("zip", zip::target),
 ];
 
-/// The target of that name. A name that is none does not compile.
+/// Returns the target of that name. An unknown name does not compile.
 pub const fn named(name: &str) -> Target {
     let mut index = 0;
     while index < TARGETS.len() {

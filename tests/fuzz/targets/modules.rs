@@ -5,7 +5,8 @@ use kettle::source::repository::modules::Modules;
 
 const BASE: &str = "https://example.org/a/b";
 
-/// A URL that a submodule gets is one that a client could have given; a relative one stays on the host.
+/// A URL that a submodule gets is one that a client could have given; a relative one stays on the
+/// host.
 pub fn target(data: &[u8]) {
     let Ok(modules) = Modules::parse(data) else {
         return;

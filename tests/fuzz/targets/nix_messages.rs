@@ -1,13 +1,13 @@
-//! Any bytes as what nix prints, among which its messages are.
+//! Any bytes as the output of nix with its messages.
 
 use std::collections::BTreeMap;
 
 use kettle::sandbox::{OutputSink as _, Stream};
-use kettle::toolchain::nix::progress::{Manner, Progress};
+use kettle::toolchain::nix::progress::{LogFilter, Progress};
 
 use super::kept::Kept;
 
-/// Most bytes of its errors that are kept.
+/// The most bytes of its errors that are kept.
 const MAX_ERROR_BYTES: usize = 64 << 10;
 
 #[derive(Debug, PartialEq)]
@@ -18,7 +18,8 @@ struct Seen {
     realises: bool,
 }
 
-/// Every cut gives the same; a cache is believed of a path that nix named beside it; errors have a limit.
+/// Every cut gives the same; a cache is believed of a path that nix named beside it; errors have a
+/// limit.
 pub fn target(data: &[u8]) {
     let whole = run(data, data.len().max(1));
     for path in whole.caches.keys() {
@@ -38,7 +39,7 @@ pub fn target(data: &[u8]) {
 
 fn run(data: &[u8], size: usize) -> Seen {
     let mut log = Kept(Vec::new());
-    let mut progress = Progress::new(&mut log, Manner::Plain);
+    let mut progress = Progress::new(&mut log, LogFilter::Plain);
     for chunk in data.chunks(size) {
         progress
             .chunk(Stream::Stderr, chunk)

@@ -1,11 +1,11 @@
-//! Any bytes as what a TPM signed of its registers.
+//! Any bytes as a TPM's signed quote of its registers.
 
 use kettle::verifier::azure::{MAX_EXTRA_DATA_BYTES, Quote};
 
-/// Bytes of a quote without the caller's data.
+/// The length of a quote without the caller's data.
 const FIXED_BYTES: usize = 113;
 
-/// What is accepted is as long as its parts, which are cut from it.
+/// An accepted quote is as long as its parts, which are cut from it.
 pub fn target(data: &[u8]) {
     let Ok(quote) = Quote::read(data) else { return };
     let extra_data = quote.extra_data();

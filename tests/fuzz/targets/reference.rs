@@ -2,7 +2,8 @@
 
 use kettle::verifier::ReferenceValues;
 
-/// What is accepted is JSON of a known format with a measurement, and every measurement of it is believed or revoked.
+/// An accepted file is JSON of a known format with a measurement, and each of its measurements is
+/// believed or revoked.
 pub fn target(data: &[u8]) {
     let mut values = ReferenceValues::default();
     if values.add_file(data).is_err() {

@@ -7,10 +7,10 @@ use kettle::verifier::{
 
 const REPORT: &[u8] = include_bytes!("../../data/snp/reports/genoa-v5-vcek-8fd94192/report.bin");
 const VCEK: &[u8] = include_bytes!("../../data/snp/reports/genoa-v5-vcek-8fd94192/vek.der");
-/// 2026-06-01T00:00:00Z.
+/// The moment of interest: 2026-06-01T00:00:00Z.
 const MOMENT: u64 = 1_780_272_000;
 
-/// What is accepted is what the processor signed.
+/// An accepted report is one that the processor signed.
 pub fn target(data: &[u8]) {
     let Ok(report) = Report::try_from(data) else {
         return;

@@ -1,8 +1,8 @@
-//! Any text as what a client asks to fetch: a URL, and a ref.
+//! Any text as a client's repository: a URL, and a ref.
 
 use kettle::source::{GitRef, ProjectName, RepositoryUrl};
 
-/// Neither can be an option of git's, or leave the words that git gets.
+/// Neither can be an option of git, or be more than one argument.
 pub fn target(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else {
         return;

@@ -1,15 +1,15 @@
-//! Any bytes as the head of a request: method, target and header lines.
+//! Any bytes as the header block of a request: method, target and header lines.
 
 use hyper::header::{HeaderName, HeaderValue};
 use hyper::{HeaderMap, Method};
-use kettle::api::negotiate::Wish;
+use kettle::api::negotiate::ResponseKind;
 use kettle::api::range::Selection;
 use kettle::api::{query, route};
 
-/// Bytes of the file that is asked for.
+/// The length of the requested file.
 const SIZE: u64 = 10;
 
-/// Variables are parts of the path; a range is inside of the file; a number is digits.
+/// Variables are parts of the path; a range is inside the file; a number is digits.
 pub fn target(data: &[u8]) {
     let mut lines = data.split(|byte| *byte == b'\n');
     let first = String::from_utf8_lossy(lines.next().unwrap_or_default()).into_owned();
@@ -39,8 +39,8 @@ pub fn target(data: &[u8]) {
             headers.append(name, value);
         }
     }
-    // Whatever is wished for is one of three.
-    let _ = Wish::of(&headers);
+    // Whatever the header fields are, the response is one of three.
+    let _ = ResponseKind::of(&headers);
     if let Selection::Part(part) = Selection::of(&method, &headers, SIZE, "\"tag\"") {
         assert!(method == Method::GET && part.start < part.end && part.end <= SIZE);
     }

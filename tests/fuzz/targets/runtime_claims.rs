@@ -2,7 +2,7 @@
 
 use kettle::verifier::azure::RuntimeClaims;
 
-/// What is accepted is JSON with one attestation key, whose modulus is that of the document.
+/// Accepted claims are JSON with one attestation key, whose modulus is that of the document.
 pub fn target(data: &[u8]) {
     let Ok(claims) = RuntimeClaims::read(data) else {
         return;

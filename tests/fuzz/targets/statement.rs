@@ -2,7 +2,7 @@
 
 use kettle::verifier::{Platform, Statement};
 
-/// What is accepted is JSON, and everything that is compared later is there.
+/// An accepted statement is JSON, and has everything that is compared later.
 pub fn target(data: &[u8]) {
     let Ok(statement) = Statement::read(data) else {
         return;

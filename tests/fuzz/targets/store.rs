@@ -1,4 +1,4 @@
-//! Any bytes as what nix says of its store.
+//! Any bytes as nix's description of its store.
 
 use std::collections::BTreeMap;
 
@@ -10,11 +10,12 @@ use kettle::toolchain::nix::store_path::StorePath;
 
 const KEY: &str = include_str!("../../data/nix/cache.pub");
 
-/// The one thing that somebody with the key signed.
+/// The only text that was signed with the key.
 const SIGNED: &str = "1;/nix/store/cd702inh1qxjkpdb45s2bk58ly9ckv4g-greeting-2.1;\
     sha256:1xmr8jicvzszfzpz46g37mlpvbzjl2wpwvl2b05psipssyp1sm8h;120;";
 
-/// Each path is there once and has one origin, or was only evaluated and is counted; what passes for signed is what was signed, to its last reference.
+/// Each path occurs once and has one origin, or was only evaluated and is counted; a path that
+/// counts as signed was signed with all its references.
 pub fn target(data: &[u8]) {
     let Ok(infos) = ledger::parse(data) else {
         return;

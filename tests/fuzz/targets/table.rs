@@ -1,4 +1,4 @@
-//! Any bytes as the certificate table of a host.
+//! Any bytes as a host's certificate table.
 
 use kettle::attester::{Certificates, Evidence, MAX_TABLE_BYTES};
 use kettle::snp::report::{REPORT_BYTES, Report};
@@ -6,7 +6,8 @@ use kettle::verifier;
 
 const PEM: &[u8] = b"-----BEGIN CERTIFICATE-----";
 
-/// What is handed on was inside the table, and a verifier reads it in the evidence as it was.
+/// A returned certificate was inside the table, and a verifier reads it from the evidence
+/// unchanged.
 pub fn target(data: &[u8]) {
     let Ok(certificates) = Certificates::read(data) else {
         return;

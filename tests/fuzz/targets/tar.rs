@@ -2,18 +2,18 @@
 
 use super::unpacking;
 
-/// Bytes of a header or of a block of content.
+/// The length of a header or of a block of content.
 const BLOCK_BYTES: usize = 512;
 
-/// Where a header has its checksum, in octal digits.
+/// The range of the checksum in a header, in octal digits.
 const CHECKSUM: std::ops::Range<usize> = 148..156;
 
-/// Nothing appears outside.
+/// Nothing appears outside the directory.
 pub fn target(data: &[u8]) {
     unpacking::check(&with_checksums(data));
 }
 
-/// Mends the checksum of every block that looks like a header, so that changes get past it.
+/// Corrects the checksum of every block that looks like a header, so that changes get past it.
 pub fn with_checksums(data: &[u8]) -> Vec<u8> {
     let mut archive = data.to_vec();
     for header in archive

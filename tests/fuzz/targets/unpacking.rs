@@ -1,26 +1,30 @@
-//! What the targets for archives share.
+//! Functions that the targets for archives share.
 
 use std::fs;
 use std::path::Path;
 
 use kettle::source::archive::unpack;
 
-/// Unpacks `data`: no hostile archive looks like a fault of ours, and nothing appears outside of the given folder.
+/// Unpacks `data`: no hostile archive causes an internal error, and nothing appears outside the
+/// given directory.
 pub fn check(data: &[u8]) {
-    let folder = tempfile::TempDir::new().expect("no temporary folder");
-    let (archive, tree) = (folder.path().join("archive"), folder.path().join("tree"));
+    let directory = tempfile::TempDir::new().expect("no temporary directory");
+    let (archive, tree) = (
+        directory.path().join("archive"),
+        directory.path().join("tree"),
+    );
     fs::write(&archive, data).expect("the archive was not written");
     match unpack(&archive, Some("fuzz"), &tree) {
-        Ok(unpacked) => check_folder(unpacked.root()),
+        Ok(unpacked) => check_directory(unpacked.root()),
         Err(error) => assert!(!error.is_fault(), "{error:?}"),
     }
-    check_names(folder.path(), &["archive", "tree"]);
+    check_names(directory.path(), &["archive", "tree"]);
 }
 
-/// A folder has these entries and no others.
-pub fn check_names(folder: &Path, expected: &[&str]) {
-    for entry in fs::read_dir(folder).expect("the folder is gone") {
-        let name = entry.expect("the folder cannot be read").file_name();
+/// Asserts that a directory has these entries and no others.
+pub fn check_names(directory: &Path, expected: &[&str]) {
+    for entry in fs::read_dir(directory).expect("the directory is gone") {
+        let name = entry.expect("the directory cannot be read").file_name();
         assert!(
             expected.iter().any(|expected| name == *expected),
             "{name:?} appeared outside"
@@ -28,13 +32,13 @@ pub fn check_names(folder: &Path, expected: &[&str]) {
     }
 }
 
-/// Only regular files, folders, and links that stay inside.
-pub fn check_folder(folder: &Path) {
-    for entry in fs::read_dir(folder).expect("a folder cannot be read") {
-        let path = entry.expect("a folder cannot be read").path();
+/// Asserts that a directory has only regular files, directories, and links that stay inside.
+pub fn check_directory(directory: &Path) {
+    for entry in fs::read_dir(directory).expect("a directory cannot be read") {
+        let path = entry.expect("a directory cannot be read").path();
         let found = fs::symlink_metadata(&path).expect("a file is gone");
         if found.is_dir() {
-            check_folder(&path);
+            check_directory(&path);
         } else if found.is_symlink() {
             let target = fs::read_link(&path).expect("a link cannot be read");
             assert!(target.is_relative(), "{path:?} leads to {target:?}");

@@ -2,7 +2,7 @@
 
 use super::unpacking;
 
-/// Whatever follows a local file header's signature.
+/// Unpacks the input after a local file header's signature.
 pub fn target(data: &[u8]) {
     unpacking::check(data);
 }

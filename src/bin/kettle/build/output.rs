@@ -1,9 +1,9 @@
-//! What `kettle build` says while it works, and at the end.
+//! Prints the progress and the result of `kettle build`.
 //!
-//! - Comes in: what happens.
-//! - Goes out: on a terminal a line that moves; elsewhere a line each; with `--json` a document
-//!   each on standard output. The verdict is on standard output in any case.
-//! - Never: a character of a stranger's that moves a cursor.
+//! * In: what happens.
+//! * Out: on a terminal one line that moves; elsewhere one line for each event; with `--json` one
+//!   document for each on standard output. The verdict is always on standard output.
+//! * Never: a character from another machine that moves a cursor.
 
 use std::collections::VecDeque;
 use std::io::{self, IsTerminal as _, Write as _};
@@ -11,34 +11,34 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use kettle::causes::Chain;
-use kettle::client::{Accepted, Address, ClientError, Event, Watch};
+use kettle::client::{Accepted, Address, ClientError, Event, Observer};
 use kettle::inspect::{escaped, shown};
 use kettle::provenance::Nonce;
 use kettle::verifier::{AttestationResult, Expectations, Rejection};
 use serde_json::{Value, json};
 
-use super::place::Placed;
+use super::out_directory::PlacedFiles;
 use super::source::bytes;
 use super::verify;
 
-/// How often the line moves at most.
-const MOVE_EVERY: Duration = Duration::from_millis(80);
+/// Shortest time between two changes of the moving line.
+const MOVE_INTERVAL: Duration = Duration::from_millis(80);
 
-/// The width of a terminal that does not say its own, in characters.
+/// The width of a terminal that does not report its own, in characters.
 const USUAL_WIDTH: usize = 80;
 
-/// How many lines of output are shown of a build that failed.
+/// How many lines of a failed build's output are shown.
 const LAST_LINES: usize = 20;
 
-/// Said of a machine that nobody verified.
+/// The warning about a machine that was not verified.
 const UNVERIFIED_MACHINE: &str = "NOTHING ABOUT THIS MACHINE IS VERIFIED (--insecure-no-evidence): \
     ITS OPERATOR AND THE NETWORK CAN READ AND CHANGE EVERYTHING";
 
-/// Said of a bundle that nobody signed.
+/// The warning about a bundle that nobody signed.
 const UNVERIFIED_BUNDLE: &str =
     "NOT VERIFIED: NOBODY SIGNED THIS BUNDLE (--insecure-no-evidence), ANYBODY CAN HAVE MADE IT";
 
-/// How it is going.
+/// The output of one build.
 pub struct Output {
     is_json: bool,
     is_terminal: bool,
@@ -50,6 +50,7 @@ pub struct Output {
 }
 
 impl Output {
+    /// Creates the output of a build, as documents if `is_json`.
     pub fn new(is_json: bool) -> Self {
         Self {
             is_json,
@@ -62,16 +63,15 @@ impl Output {
         }
     }
 
-    /// Returns whether something that had to be said could not be printed.
+    /// Returns whether part of the output could not be printed.
     pub const fn is_lost(&self) -> bool {
         self.is_lost
     }
 
     fn print(&mut self, text: &str) {
-        match io::stdout()
-            .write_all(text.as_bytes())
-            .and_then(|()| io::stdout().flush())
-        {
+        let mut stdout = io::stdout();
+        let printed = stdout.write_all(text.as_bytes());
+        match printed.and_then(|()| stdout.flush()) {
             Err(error) if error.kind() != io::ErrorKind::BrokenPipe => self.is_lost = true,
             _ => {}
         }
@@ -81,7 +81,7 @@ impl Output {
         self.print(&escaped(document));
     }
 
-    /// A line that stays.
+    /// Prints a line that stays.
     fn line(&mut self, text: &str) {
         if self.is_json {
             return;
@@ -90,16 +90,18 @@ impl Output {
         eprintln!("{}", shown(text));
     }
 
-    /// A line that the next one replaces; nothing where lines stay.
+    /// Prints a line that the next one replaces, if standard error is a terminal.
     fn moving(&mut self, detail: &str) {
-        let is_soon = self.moved.is_some_and(|moved| moved.elapsed() < MOVE_EVERY);
+        let is_soon = self
+            .moved
+            .is_some_and(|moved| moved.elapsed() < MOVE_INTERVAL);
         if !self.is_terminal || is_soon {
             return;
         }
         let seconds = self.since.elapsed().as_secs();
         let text = shown(&format!("{seconds:>4} s  {}  {detail}", self.phase));
-        let text: String = text.chars().take(width().saturating_sub(1)).collect();
-        eprint!("\r\x1b[2K{text}");
+        let fitting: String = text.chars().take(width().saturating_sub(1)).collect();
+        eprint!("\r\x1b[2K{fitting}");
         self.moved = Some(Instant::now());
     }
 
@@ -109,7 +111,7 @@ impl Output {
         }
     }
 
-    /// Something else begins.
+    /// Reports that another phase begins.
     pub fn phase(&mut self, phase: &str) {
         phase.clone_into(&mut self.phase);
         if self.is_json {
@@ -119,17 +121,17 @@ impl Output {
         }
     }
 
-    /// Another try will be made.
+    /// Reports a failure after which another machine is tried.
     pub fn waiting(&mut self, error: &(dyn std::error::Error + 'static), pause: Duration) {
-        let (error, seconds) = (Chain(error).to_string(), pause.as_secs_f64());
+        let (reason, seconds) = (Chain(error).to_string(), pause.as_secs_f64());
         if self.is_json {
-            self.document(&json!({"type": "waiting", "msg": error, "seconds": seconds}));
+            self.document(&json!({"type": "waiting", "msg": reason, "seconds": seconds}));
         } else {
-            self.line(&format!("{error}; trying again in {seconds:.1} s"));
+            self.line(&format!("{reason}; trying again in {seconds:.1} s"));
         }
     }
 
-    /// The verdict on the machine.
+    /// Prints the verdict on the machine.
     pub fn machine(&mut self, result: &AttestationResult, expectations: &Expectations) {
         if self.is_json {
             let mut document = verify::document(result);
@@ -153,7 +155,7 @@ impl Output {
         }
     }
 
-    /// Nobody asks the machine for evidence.
+    /// Warns that no evidence is requested from the machine.
     pub fn unverified_machine(&mut self, address: &Address) {
         if self.is_json {
             let document = json!({"type": "machine", "verdict": "not-verified",
@@ -164,7 +166,7 @@ impl Output {
         }
     }
 
-    /// The build has begun.
+    /// Reports the job that the machine accepted.
     pub fn accepted(&mut self, job: &Accepted, nonce: &Nonce) {
         let nonce = nonce.to_string();
         if self.is_json {
@@ -175,7 +177,7 @@ impl Output {
         "building".clone_into(&mut self.phase);
     }
 
-    /// The build has failed.
+    /// Prints why the build failed.
     pub fn failed(&mut self, last: &Event) {
         let result = &last.data["result"];
         let text = |name: &str| result[name].as_str().unwrap_or("unknown").to_owned();
@@ -196,7 +198,7 @@ impl Output {
         ));
     }
 
-    /// The verdict on the bundle.
+    /// Prints the verdict on the bundle; `more` are further members of its document.
     pub fn verdict(
         &mut self,
         result: &AttestationResult,
@@ -209,21 +211,21 @@ impl Output {
         }
         let mut document = verify::document(result);
         document["type"] = json!("verdict");
-        if let (Some(document), Value::Object(more)) = (document.as_object_mut(), more) {
-            document.extend(more);
+        if let (Some(members), Value::Object(more)) = (document.as_object_mut(), more) {
+            members.extend(more);
         }
         self.document(&document);
     }
 
-    /// Where everything is.
-    pub fn files(&mut self, placed: &Placed) {
+    /// Prints where the bundle and its files are.
+    pub fn files(&mut self, placed: &PlacedFiles) {
         if self.is_json {
             return;
         }
-        let folder = placed.folder.display().to_string();
+        let directory = placed.directory.display().to_string();
         let mut text = format!(
             "the bundle and its files are in {}.tar.gz and {0}\n",
-            shown(&folder)
+            shown(&directory)
         );
         for path in &placed.artifacts {
             text.push_str(&format!("{}\n", shown(&path.display().to_string())));
@@ -231,8 +233,8 @@ impl Output {
         self.print(&text);
     }
 
-    /// A bundle that nobody signed is in its place.
-    pub fn unverified_bundle(&mut self, placed: &Placed, last: &Event) {
+    /// Prints where a bundle without evidence is, with a warning.
+    pub fn unverified_bundle(&mut self, placed: &PlacedFiles, last: &Event) {
         if self.is_json {
             let document = json!({"type": "verdict", "verdict": "not-verified", "checks": [],
                 "msg": UNVERIFIED_BUNDLE, "files": placed.shown(),
@@ -244,7 +246,7 @@ impl Output {
         self.files(placed);
     }
 
-    /// A bundle that nobody signed is not even what it says.
+    /// Prints why a bundle without evidence was rejected.
     pub fn rejected_without_evidence(&mut self, rejection: &Rejection, kept: &Path) {
         let (code, kept) = (rejection.code(), kept.display().to_string());
         if self.is_json {
@@ -259,7 +261,7 @@ impl Output {
         ));
     }
 
-    /// Nothing was built or verified.
+    /// Prints why nothing was built or verified.
     pub fn error(&mut self, error: &(dyn std::error::Error + 'static)) {
         let text = Chain(error).to_string();
         if self.is_json {
@@ -272,7 +274,7 @@ impl Output {
     }
 }
 
-impl Watch for Output {
+impl Observer for Output {
     fn retrying(&mut self, error: &ClientError) {
         let text = Chain(error).to_string();
         if self.is_json {
@@ -288,7 +290,7 @@ impl Watch for Output {
 
     fn event(&mut self, event: &Event) {
         if self.is_json {
-            // What the machine says stays inside: it cannot look like a word of this program.
+            // The machine's event is a member, so that it cannot look like this program's output.
             return self.document(&json!({"type": "event", "id": event.id, "event": event.data}));
         }
         let message = event.message();
@@ -318,9 +320,8 @@ impl Watch for Output {
 }
 
 fn width() -> usize {
-    let size = rustix::termios::tcgetwinsize(io::stderr());
-    size.ok()
-        .map(|size| usize::from(size.ws_col))
-        .filter(|width| *width > 0)
-        .unwrap_or(USUAL_WIDTH)
+    match rustix::termios::tcgetwinsize(io::stderr()) {
+        Ok(size) if size.ws_col > 0 => size.ws_col.into(),
+        _ => USUAL_WIDTH,
+    }
 }

@@ -1,8 +1,8 @@
-//! What `kettle build` sends.
+//! Prepares the source that `kettle build` sends.
 //!
-//! - Comes in: a path or a URL, as it was typed.
-//! - Goes out: what the appliance is told or sent, and what its statement has to say of it.
-//! - Never: a source that is sent before it was hashed.
+//! * In: a path or a URL, as it was typed.
+//! * Out: what is sent to the appliance, and what its statement has to say about it.
+//! * Never: a source that is sent before it was hashed.
 
 use std::fs::{self, File};
 use std::io;
@@ -12,30 +12,42 @@ use kettle::client::{ChosenBy, Listing, ListingError, PackError, Packed, Submiss
 use kettle::digest::Sha256Digest;
 use kettle::verifier::{Expectations, RepositoryName};
 
-/// Digits of a whole commit id.
+/// How many digits a full commit id has.
 const COMMIT_DIGITS: usize = 40;
 
-/// The name of a folder that has none that everybody reads alike.
+/// The name for a directory whose own name has no letters that are kept.
 const NAMELESS: &str = "source";
 
-/// Longest name of a folder that is kept, in bytes.
+/// Longest name of a directory that is kept, in bytes.
 const MAX_NAME_BYTES: usize = 64;
 
 /// A source, ready to be sent.
 pub enum Source {
+    /// A repository that the appliance fetches.
     Repository {
+        /// The URL as it was typed.
         url: String,
+        /// The value of --ref.
         reference: Option<String>,
     },
+    /// An archive, which is sent as it is.
     Archive {
+        /// The name of the file.
         name: String,
+        /// The open file.
         file: File,
+        /// The number of bytes in the file.
         size: u64,
+        /// The digest of the file.
         sha256: Sha256Digest,
     },
-    Folder {
+    /// A directory, which was packed.
+    Directory {
+        /// The name of the top directory in the archive.
         name: String,
+        /// The archive.
         packed: Packed,
+        /// The rule by which the files were chosen.
         chosen_by: ChosenBy,
     },
 }
@@ -56,7 +68,7 @@ pub enum SourceError {
     OtherRepository { text: String, expected: String },
     #[error("{path} cannot be read")]
     Read { path: PathBuf, source: io::Error },
-    #[error("a temporary file")]
+    #[error("a temporary file cannot be created")]
     Temporary(#[source] io::Error),
     #[error(transparent)]
     Listing(#[from] ListingError),
@@ -65,12 +77,10 @@ pub enum SourceError {
 }
 
 impl Source {
-    /// Opens a source, and packs it if it is a folder.
+    /// Opens a source, and packs it if it is a directory.
     pub fn open(text: &str, reference: Option<String>, all: bool) -> Result<Self, SourceError> {
         let owned = || text.to_owned();
-        let is_repository = ["http://", "https://"]
-            .iter()
-            .any(|scheme| text.starts_with(scheme));
+        let is_repository = text.starts_with("http://") || text.starts_with("https://");
         let path = Path::new(text);
         if all && !path.is_dir() {
             return Err(SourceError::All { text: owned() });
@@ -85,7 +95,7 @@ impl Source {
             return Err(SourceError::Reference { text: owned() });
         }
         if path.is_dir() {
-            return Self::folder(path, all);
+            return Self::directory(path, all);
         }
         if path.exists() {
             return Self::archive(path);
@@ -98,16 +108,15 @@ impl Source {
         })
     }
 
-    fn folder(path: &Path, all: bool) -> Result<Self, SourceError> {
-        let whole = fs::canonicalize(path);
-        let whole = whole.map_err(|source| SourceError::Read {
+    fn directory(path: &Path, all: bool) -> Result<Self, SourceError> {
+        let whole = fs::canonicalize(path).map_err(|source| SourceError::Read {
             path: path.to_owned(),
             source,
         })?;
         let name = plain_name(&whole);
         let listing = Listing::of(&whole, all)?;
         let packed = pack(&whole, &listing, &name, temporary_file()?)?;
-        Ok(Self::Folder {
+        Ok(Self::Directory {
             name,
             packed,
             chosen_by: listing.chosen_by,
@@ -134,11 +143,11 @@ impl Source {
         })
     }
 
-    /// Has the verifier expect this source in the statement. With `has_path` the tree that is built
-    /// is only a part of the one that is sent; the archive's digest covers all of it.
+    /// Adds this source to what the verifier expects of the statement. With `has_path` the tree
+    /// that is built is only a part of the one that is sent; the archive's digest covers all of it.
     ///
     /// # Errors
-    /// Another repository is expected already, by an option or a policy.
+    /// An option or a policy expects another repository.
     pub fn expect(
         &self,
         expectations: &mut Expectations,
@@ -155,15 +164,14 @@ impl Source {
                     });
                 }
                 expectations.repository = Some(url.clone());
-                let is_commit = |text: &&String| text.len() == COMMIT_DIGITS;
-                let commit = reference
-                    .as_ref()
-                    .filter(is_commit)
-                    .and_then(|id| id.parse().ok());
-                expectations.commit = expectations.commit.or(commit);
+                if let Some(id) = reference
+                    && id.len() == COMMIT_DIGITS
+                {
+                    expectations.commit = expectations.commit.or(id.parse().ok());
+                }
             }
             Self::Archive { sha256, .. } => expectations.source_archive = Some(*sha256),
-            Self::Folder { packed, .. } => {
+            Self::Directory { packed, .. } => {
                 expectations.source_archive = Some(packed.sha256);
                 expectations.source_tree = (!has_path).then_some(packed.tree);
             }
@@ -171,7 +179,7 @@ impl Source {
         Ok(())
     }
 
-    /// Returns a clause about what is sent.
+    /// Returns a clause that says what is sent.
     pub fn about(&self) -> String {
         match self {
             Self::Repository {
@@ -185,7 +193,7 @@ impl Source {
                 format!("the name of {url} at {reference}")
             }
             Self::Archive { name, size, .. } => format!("{name}, {}", bytes(*size)),
-            Self::Folder {
+            Self::Directory {
                 name,
                 packed,
                 chosen_by,
@@ -209,14 +217,14 @@ impl Source {
         }
     }
 
-    /// Returns what the appliance is told.
+    /// Returns the source for the submission.
     pub fn submitted(self) -> SubmissionSource {
         match self {
             Self::Repository { url, reference } => SubmissionSource::Repository { url, reference },
             Self::Archive {
                 name, file, size, ..
             } => SubmissionSource::Archive { name, file, size },
-            Self::Folder {
+            Self::Directory {
                 name,
                 packed: Packed { file, size, .. },
                 ..
@@ -238,9 +246,9 @@ pub fn bytes(size: u64) -> String {
     }
 }
 
-/// The name of the folder, reduced to letters that everybody reads alike.
-fn plain_name(folder: &Path) -> String {
-    let name = folder.file_name().unwrap_or_default().to_string_lossy();
+/// Returns the name of the directory, reduced to ASCII letters, digits, `.`, `_` and `-`.
+fn plain_name(directory: &Path) -> String {
+    let name = directory.file_name().unwrap_or_default().to_string_lossy();
     let plain = |c: char| {
         if c.is_ascii_alphanumeric() || "._-".contains(c) {
             c
@@ -248,17 +256,17 @@ fn plain_name(folder: &Path) -> String {
             '-'
         }
     };
-    let mut name: String = name.chars().map(plain).collect();
-    name.truncate(MAX_NAME_BYTES);
-    let name = name.trim_start_matches(['.', '-']);
-    if name.is_empty() {
+    let mut replaced: String = name.chars().map(plain).collect();
+    replaced.truncate(MAX_NAME_BYTES);
+    let trimmed = replaced.trim_start_matches(['.', '-']);
+    if trimmed.is_empty() {
         NAMELESS.to_owned()
     } else {
-        name.to_owned()
+        trimmed.to_owned()
     }
 }
 
-/// A file that is gone when this process is.
+/// Creates a file without a name, which is gone when this process ends.
 fn temporary_file() -> Result<File, SourceError> {
     let mut bytes = [0; 8];
     rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
@@ -266,8 +274,12 @@ fn temporary_file() -> Result<File, SourceError> {
     let path = std::env::temp_dir().join(format!(".kettle-{}", hex::encode(bytes)));
     let mut options = File::options();
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let file = options.read(true).write(true).create_new(true).open(&path);
-    let file = file.map_err(SourceError::Temporary)?;
+    let file = options
+        .read(true)
+        .write(true)
+        .create_new(true)
+        .open(&path)
+        .map_err(SourceError::Temporary)?;
     fs::remove_file(&path).map_err(SourceError::Temporary)?;
     Ok(file)
 }

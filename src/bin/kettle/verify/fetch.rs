@@ -1,5 +1,8 @@
-//! `--fetch`. Comes in: evidence that lacks something. Goes out: expectations with a certificate and a list from AMD's key
-//! service. Never: anything that is not given to the checks as if the reader had given it, or a root.
+//! `--fetch`: gets a certificate and a revocation list from AMD's key service.
+//!
+//! * In: evidence that lacks them.
+//! * Out: expectations that contain them, as if the user had given them by an option.
+//! * Never: a root, or anything that the checks do not verify.
 
 use std::env;
 use std::path::PathBuf;
@@ -7,48 +10,43 @@ use std::path::PathBuf;
 use kettle::kds::{Cache, Https, KdsError, Service};
 use kettle::verifier::{Evidence, Expectations};
 
-/// What may be fetched.
+/// Settings of --fetch: what may be fetched.
 #[derive(Clone)]
 pub struct Fetching {
-    /// The revocation list too.
+    /// Whether the revocation list is fetched too.
     pub list: bool,
-    /// The folder of `--cache`.
+    /// The directory of `--cache`.
     pub cache: Option<PathBuf>,
 }
 
 impl Fetching {
-    /// Adds the certificate, unless the reader or the bundle has one, and the list if it is wanted.
+    /// Adds the certificate, unless an option or the bundle has one, and the list if it is wanted.
     ///
     /// # Errors
-    /// The service did not give it.
+    /// AMD's key service did not return one of them.
     pub fn complete(
         &self,
         expectations: &mut Expectations,
         evidence: &Evidence,
     ) -> Result<(), KdsError> {
-        let service = Service::new(
-            Https,
-            self.cache.clone().or_else(default_folder).map(Cache::new),
-        );
+        let cache = self.cache.clone().or_else(default_directory);
+        let service = Service::new(Https, cache.map(Cache::new));
         let (roots, at) = (&expectations.roots, expectations.at);
-        let given = expectations
-            .certificate
-            .as_ref()
-            .or(evidence.certificate.as_ref());
-        let certificate = match given {
+        let given = expectations.certificate.as_ref();
+        let certificate = match given.or(evidence.certificate.as_ref()) {
             Some(certificate) => Some(certificate.clone()),
             None => service.certificate(&evidence.report, |found| {
                 roots.certify(&evidence.report, found, at)
             })?,
         };
-        // Without an issuer that AMD has there is no list to ask for, and nothing that passes.
-        let issuer = certificate
-            .as_deref()
-            .and_then(|found| Some((found, roots.issuing_product(found)?)));
-        if let Some((certificate, product)) = issuer.filter(|_| self.list) {
+        // A certificate that AMD did not issue has no list, and is rejected in any case.
+        if self.list
+            && let Some(issued) = certificate.as_deref()
+            && let Some(product) = roots.issuing_product(issued)
+        {
             let key = evidence.report.signing_key();
             let list = service.revocation_list(product, key, |found| {
-                roots.recognise_list(certificate, found, at)
+                roots.recognise_list(issued, found, at)
             })?;
             expectations.crl = Some(list);
         }
@@ -57,13 +55,16 @@ impl Fetching {
     }
 }
 
-/// `$XDG_CACHE_HOME/kettle` or `~/.cache/kettle` (XDG base directory specification); none without a home.
-fn default_folder() -> Option<PathBuf> {
-    let folder = |name| {
-        env::var_os(name)
-            .map(PathBuf::from)
-            .filter(|path| path.is_absolute())
+/// Returns `$XDG_CACHE_HOME/kettle` or `~/.cache/kettle` (XDG base directory specification); `None`
+/// without a home directory.
+fn default_directory() -> Option<PathBuf> {
+    let directory = |name| {
+        let path = PathBuf::from(env::var_os(name)?);
+        path.is_absolute().then_some(path)
     };
-    let base = folder("XDG_CACHE_HOME").or_else(|| Some(folder("HOME")?.join(".cache")))?;
+    let base = match directory("XDG_CACHE_HOME") {
+        Some(cache) => cache,
+        None => directory("HOME")?.join(".cache"),
+    };
     Some(base.join("kettle"))
 }

@@ -1,5 +1,8 @@
-//! `kettle verify`. Comes in: options, a policy file, a bundle or the evidence about a TLS key. Goes out: text or JSON, and
-//! the exit status. Never: a status of success for anything but an accepted bundle.
+//! `kettle verify`: verifies a bundle, or the evidence about a TLS key.
+//!
+//! * In: options, a policy file, a bundle or the evidence about a TLS key.
+//! * Out: text or JSON, and the exit status.
+//! * Never: a status of success for anything but an accepted bundle or key.
 
 mod fetch;
 mod options;
@@ -28,10 +31,10 @@ pub use fetch::Fetching;
 pub use options::{Options, UsageError, artifact, read_file};
 pub use summary::{SummaryError, public_key};
 
-/// The claim whose lines have a sentence of their own.
+/// The claim whose values are printed as sentences.
 const DISPLACING: &str = "displacing_link_arguments";
 
-/// Options that say something of a bundle, which a session does not have.
+/// Options about a bundle, which make no sense for a session.
 const OF_A_BUNDLE: [&str; 6] = [
     "repository",
     "reference",
@@ -41,13 +44,13 @@ const OF_A_BUNDLE: [&str; 6] = [
     "no_options",
 ];
 
-/// What to verify, and what to compare it with.
+/// The arguments of `kettle verify`.
 #[derive(Args)]
 pub struct Arguments {
-    /// The bundle as downloaded (`.tar.gz`), or the folder it was unpacked to.
+    /// The bundle as downloaded (`.tar.gz`), or the directory it was unpacked to.
     #[arg(required_unless_present = "session", conflicts_with = "session")]
     bundle: Option<PathBuf>,
-    /// Verifies the answer of `GET /attestation` to --nonce instead: may this TLS key be trusted?
+    /// Verifies the response of `GET /attestation` to --nonce instead: may this TLS key be trusted?
     #[arg(long, value_name = "FILE", conflicts_with_all = OF_A_BUNDLE)]
     session: Option<PathBuf>,
     /// With --session: the TLS key that the appliance showed, DER or PEM.
@@ -73,9 +76,9 @@ pub struct Arguments {
     summary: SummaryOptions,
 }
 
-/// Accepted.
+/// Exit status of an accepted bundle or key.
 const ACCEPTED: u8 = 0;
-/// Rejected.
+/// Exit status of a rejected bundle or key.
 const REJECTED: u8 = 1;
 
 /// Why there is no verdict, or no summary of it.
@@ -102,10 +105,10 @@ impl From<SummaryError> for VerifyError {
     }
 }
 
-/// The output with the exit status.
+/// Verifies, and returns the output and the exit status.
 ///
 /// # Errors
-/// Wrong usage, a path that cannot be read, a fault of ours: nothing was verified.
+/// Nothing was verified: wrong usage, a path that cannot be read, or an internal error.
 pub fn run(arguments: &Arguments) -> Result<(String, ExitCode), VerifyError> {
     let options = arguments.options.with_policy()?;
     let fetching = options.fetching()?;
@@ -115,14 +118,15 @@ pub fn run(arguments: &Arguments) -> Result<(String, ExitCode), VerifyError> {
         (Some(path), _) => session(arguments, path, &mut expectations, fetching)?,
         (None, Some(path)) => {
             let read = open(path)?;
+            // Taken from the bundle before the verifier consumes it.
             let wanted = read.as_ref().ok().filter(|_| summary.is_some());
             let summarised = wanted.map(Summarised::of);
             let key = UntrustedKey::of(&read);
             let result = judge(read, &mut expectations, fetching)?;
             if let Some(summary) = summary {
-                let bundle = summarised.unwrap_or(Err(NoSubject));
+                let about = summarised.unwrap_or(Err(NoSubject));
                 summary.write(
-                    bundle.map_err(SummaryError::from)?,
+                    about.map_err(SummaryError::from)?,
                     &result,
                     &arguments.options,
                     options.policy_sha256,
@@ -136,25 +140,32 @@ pub fn run(arguments: &Arguments) -> Result<(String, ExitCode), VerifyError> {
         }
         (None, None) => return Err(UsageError::NothingToVerify.into()),
     };
+    Ok(printed(arguments, &result, &expectations))
+}
+
+/// Returns the output and the exit status of a result.
+fn printed(
+    arguments: &Arguments,
+    result: &AttestationResult,
+    expectations: &Expectations,
+) -> (String, ExitCode) {
     let text = if arguments.json {
-        escaped(&document(&result))
+        escaped(&document(result))
     } else {
-        text(&result, &expectations)
+        text(result, expectations)
     };
-    Ok((
-        text,
-        ExitCode::from(if result.is_accepted() {
-            ACCEPTED
-        } else {
-            REJECTED
-        }),
-    ))
+    let status = if result.is_accepted() {
+        ACCEPTED
+    } else {
+        REJECTED
+    };
+    (text, ExitCode::from(status))
 }
 
 /// Verifies the bundle at `path`.
 ///
 /// # Errors
-/// It cannot be opened, or something that it lacks cannot be fetched.
+/// The bundle cannot be opened, or a certificate or list cannot be fetched.
 pub fn bundle(
     path: &Path,
     expectations: &mut Expectations,
@@ -163,7 +174,8 @@ pub fn bundle(
     judge(open(path)?, expectations, fetching)
 }
 
-/// What is wrong about a bundle is for the verifier to say; what cannot be opened is none.
+/// Reads a bundle. The verifier reports what is wrong with it; only a file that cannot be opened is
+/// an error here.
 fn open(path: &Path) -> Result<Result<Bundle, ReadError>, UsageError> {
     match read::open(path) {
         Err(ReadError::Open(source)) => Err(UsageError::Read {
@@ -174,23 +186,26 @@ fn open(path: &Path) -> Result<Result<Bundle, ReadError>, UsageError> {
     }
 }
 
+/// Fetches what is missing, and verifies.
 fn judge(
     read: Result<Bundle, ReadError>,
     expectations: &mut Expectations,
     fetching: Option<Fetching>,
 ) -> Result<AttestationResult, UsageError> {
-    let evidence = read
-        .as_ref()
-        .ok()
-        .and_then(|bundle| Evidence::read(bundle.evidence.as_deref()?).ok());
-    fetch(expectations, evidence, fetching)?;
+    fetch(expectations, evidence(&read), fetching)?;
     Ok(verify(read, expectations))
 }
 
-/// For evidence that can be read; what cannot be is rejected in any case.
+/// Returns the evidence of a bundle, if it can be read.
+fn evidence(read: &Result<Bundle, ReadError>) -> Option<Evidence> {
+    let bundle = read.as_ref().ok()?;
+    Evidence::read(bundle.evidence.as_deref()?).ok()
+}
+
+/// Fetches what is missing for evidence that can be read. Other evidence is rejected in any case.
 ///
 /// # Errors
-/// The key service did not give it.
+/// AMD's key service did not return the certificate or the list.
 pub fn fetch(
     expectations: &mut Expectations,
     evidence: Option<Evidence>,
@@ -204,6 +219,7 @@ pub fn fetch(
     }
 }
 
+/// Verifies the evidence about a TLS key.
 fn session(
     arguments: &Arguments,
     path: &Path,
@@ -215,38 +231,32 @@ fn session(
         .clone()
         .ok_or(UsageError::NothingToVerify)?;
     let document = read_file(path)?;
-    let shown = arguments.spki.as_ref().map(|path| (path, false));
-    let key = match shown.or(arguments.certificate.as_ref().map(|path| (path, true))) {
-        Some((path, is_certificate)) => {
-            let key = public_key_of(&read_file(path)?, is_certificate);
-            Some(key.map_err(|source| UsageError::Key {
-                path: path.clone(),
-                source,
-            })?)
-        }
-        None => None,
+    let key = match (&arguments.spki, &arguments.certificate) {
+        (Some(spki), _) => Some(session_key(spki, false)?),
+        (None, Some(certificate)) => Some(session_key(certificate, true)?),
+        (None, None) => None,
     };
-    fetch(
-        expectations,
-        SessionEvidence::read(&document)
-            .ok()
-            .map(|session| session.evidence),
-        fetching,
-    )?;
-    Ok(verify_session(
-        &document,
-        &nonce,
-        key.as_deref(),
-        expectations,
-    ))
+    let session = SessionEvidence::read(&document).ok();
+    let evidence = session.map(|session| session.evidence);
+    fetch(expectations, evidence, fetching)?;
+    let result = verify_session(&document, &nonce, key.as_deref(), expectations);
+    Ok(result)
 }
 
-/// The document of a run that verified nothing.
+/// Reads the DER SubjectPublicKeyInfo of a key or a certificate.
+fn session_key(path: &Path, is_certificate: bool) -> Result<Vec<u8>, UsageError> {
+    public_key_of(&read_file(path)?, is_certificate).map_err(|source| UsageError::Key {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+/// Returns the document of a run that verified nothing.
 pub fn error_document(error: &str) -> String {
     escaped(&json!({"verdict": "error", "error": error, "checks": []}))
 }
 
-/// The result as the document of `--json`.
+/// Returns the result as the document of `--json`.
 pub fn document(result: &AttestationResult) -> Value {
     let verdict = if result.is_accepted() {
         "accepted"
@@ -274,7 +284,8 @@ fn entry(check: Check, outcome: &Outcome) -> Value {
     Value::Object(entry)
 }
 
-/// Returns one line a check, the verdict, what is established, and what is not.
+/// Returns the result as text: a line for each check, the verdict, what is established, and what is
+/// not.
 pub fn text(result: &AttestationResult, expectations: &Expectations) -> String {
     let mut text = String::new();
     if !expectations.roots.is_amd() {
@@ -297,7 +308,7 @@ pub fn text(result: &AttestationResult, expectations: &Expectations) -> String {
     text
 }
 
-/// What the claims say, with two warnings in words.
+/// Returns the claims, a line each, and two warnings as sentences.
 fn established(result: &AttestationResult) -> String {
     let claims = result.claims();
     let mut lines: String = claims
@@ -319,24 +330,27 @@ fn established(result: &AttestationResult) -> String {
     lines
 }
 
-/// One line, for an object one a member; nothing for what is said in words elsewhere.
+/// Returns the line of a claim, or a line for each member of an object. Claims that are printed as
+/// sentences have none.
 fn claim(name: &str, value: &Value) -> String {
     match value {
         Value::Null => String::new(),
         Value::Array(_) if name == NOT_ESTABLISHED || name == DISPLACING => String::new(),
-        Value::Object(members) => members
-            .iter()
-            .map(|(member, value)| {
-                let value = value.as_str().map_or(value.to_string(), str::to_owned);
-                format!("  {name}: {}\n", shown(&format!("{member}={value}")))
-            })
-            .collect(),
-        Value::String(value) => format!("  {name}: {}\n", shown(value)),
-        value => format!("  {name}: {}\n", escaped(value).trim_end()),
+        Value::Object(members) => {
+            let mut lines = String::new();
+            for (member, content) in members {
+                let text = content.as_str().map_or(content.to_string(), str::to_owned);
+                let pair = shown(&format!("{member}={text}"));
+                lines.push_str(&format!("  {name}: {pair}\n"));
+            }
+            lines
+        }
+        Value::String(text) => format!("  {name}: {}\n", shown(text)),
+        other => format!("  {name}: {}\n", escaped(other).trim_end()),
     }
 }
 
-/// What nobody looked at, what was waived, and what a verdict cannot establish.
+/// Returns the checks that were not made or were waived, and what a verdict cannot establish.
 fn left_open(result: &AttestationResult) -> String {
     let mut lines = String::new();
     for (check, outcome) in result.outcomes() {
@@ -353,7 +367,7 @@ fn left_open(result: &AttestationResult) -> String {
     lines
 }
 
-/// The strings of a list; none where there is no list.
+/// Returns the strings of a list; none if there is no list.
 fn strings(value: Option<&Value>) -> impl Iterator<Item = &str> {
     let items = value.and_then(Value::as_array).into_iter().flatten();
     items.filter_map(Value::as_str)
@@ -366,11 +380,9 @@ fn line(head: &str, rejection: Option<&Rejection>) -> String {
     let sides: Sides = rejection.sides();
     let mut line = format!("{head}: {}: {}", rejection.code(), rejection);
     for (name, side) in [("expected", sides.0), ("actual", sides.1)] {
-        line.push_str(
-            &side
-                .map(|side| format!("; {name} {side}"))
-                .unwrap_or_default(),
-        );
+        if let Some(value) = side {
+            line.push_str(&format!("; {name} {value}"));
+        }
     }
     format!("{}\n", shown(&line))
 }

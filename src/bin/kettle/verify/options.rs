@@ -1,5 +1,8 @@
-//! The options of `kettle verify`. Comes in: flags and a policy file. Goes out: expectations. Never: a value that was given
-//! and is not used.
+//! The options of `kettle verify`.
+//!
+//! * In: flags and a policy file.
+//! * Out: expectations.
+//! * Never: a value that was given and is not used.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -10,7 +13,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use clap::Args;
 use kettle::digest::{ParseDigestError, Sha256Digest};
 use kettle::kds::KdsError;
-use kettle::provenance::ParseNonceError;
+use kettle::provenance::{Nonce, ParseNonceError};
 use kettle::snp::measurement::ParseMeasurementError;
 use kettle::verifier::{
     Anchor, Expectations, ExpectedArtifact, ExpectedOptionError, MinimumTcbError, NotWaivable,
@@ -21,25 +24,25 @@ use time::format_description::well_known::Rfc3339;
 
 use super::fetch::Fetching;
 
-/// Largest file that an option names, in bytes; an artifact has no limit, it is only hashed.
+/// Largest file that an option names, in bytes. An artifact has no limit, since it is only hashed.
 pub const MAX_FILE_BYTES: u64 = 1 << 20;
 
-/// What can be said on the command line and, under the same names, in a policy file.
+/// The options of the command line, which a policy file can have under the same names.
 #[derive(Args, Clone, Default)]
 pub struct Options {
     /// The nonce that the build was started with, hex. Without it freshness is not checked.
     #[arg(long, value_name = "HEX")]
     pub nonce: Option<String>,
-    /// A launch measurement to believe, hex. Repeatable; the given ones replace the published ones.
+    /// A launch measurement to trust, hex. Repeatable; the given ones replace the published ones.
     #[arg(long, value_name = "HEX")]
     pub measurement: Vec<String>,
-    /// A published file of reference values to believe. Repeatable.
+    /// A published file of reference values to trust. Repeatable.
     #[arg(long, value_name = "FILE")]
     pub measurements: Vec<PathBuf>,
-    /// What the policy names of the same.
+    /// The policy's values of `measurement`.
     #[arg(skip)]
     pub policy_measurement: Vec<String>,
-    /// What the policy names of the same.
+    /// The policy's values of `measurements`.
     #[arg(skip)]
     pub policy_measurements: Vec<PathBuf>,
     /// The digest of the policy's bytes, from which these options were read.
@@ -48,29 +51,31 @@ pub struct Options {
     /// The VCEK or VLEK, DER or PEM, instead of the bundle's.
     #[arg(long, value_name = "FILE")]
     pub vcek: Option<PathBuf>,
-    /// A revocation list of AMD's, DER or PEM.
+    /// A revocation list from AMD, DER or PEM.
     #[arg(long, value_name = "FILE")]
     pub crl: Option<PathBuf>,
-    /// Gets a VCEK that neither --vcek nor the bundle has from AMD's key service.
+    /// Gets the VCEK from AMD's key service if neither --vcek nor the bundle has it.
     #[arg(long)]
     pub fetch: bool,
     /// With --fetch: gets AMD's revocation list too.
     #[arg(long)]
     pub fetch_crl: bool,
-    /// With --fetch: where what was fetched is kept. Default: kettle below $XDG_CACHE_HOME or ~/.cache.
+    /// With --fetch: the directory for fetched files. Default: kettle below $XDG_CACHE_HOME or
+    /// ~/.cache.
     #[arg(long, value_name = "DIR")]
     pub cache: Option<PathBuf>,
-    /// The lowest reported TCB version: any of bootloader=N,tee=N,snp=N,microcode=N,fmc=N; what is not named has to be at the
-    /// floor that is compiled in. `none` accepts any firmware, old as it may be, and the output says so.
+    /// The lowest reported TCB version: any of bootloader=N,tee=N,snp=N,microcode=N,fmc=N. Parts
+    /// that are not named have to be at the floor that is compiled in. `none` accepts any firmware,
+    /// however old, and the output says so.
     #[arg(long, value_name = "LIST")]
     pub min_tcb: Option<String>,
-    /// The repository that it must have been built from.
+    /// The repository from which it must have been built.
     #[arg(long, value_name = "URL")]
     pub repository: Option<String>,
-    /// The ref that must have been asked for, literally.
+    /// The ref that must have been requested, literally.
     #[arg(long = "ref", value_name = "REF")]
     pub reference: Option<String>,
-    /// The commit that it must have been built from, 40 hexadecimal digits.
+    /// The commit from which it must have been built, 40 hexadecimal digits.
     #[arg(long, value_name = "ID")]
     pub commit: Option<String>,
     /// A file that must be one of the artifacts. Repeatable.
@@ -82,17 +87,18 @@ pub struct Options {
     /// Refuses a build with an option that no --option expects.
     #[arg(long)]
     pub no_options: bool,
-    /// A test hierarchy to believe instead of AMD: PEM, its ARK then its ASK.
+    /// A test hierarchy to trust instead of AMD: PEM, its ARK then its ASK.
     #[arg(long, value_name = "FILE")]
     pub trust_root: Option<PathBuf>,
-    /// All of these as TOML; flags override single values and add to lists.
+    /// A TOML file with any of these options. Flags override single values and add to lists.
     #[arg(long, value_name = "FILE")]
     pub policy: Option<PathBuf>,
-    /// The moment at which certificates must be valid, RFC 3339. Default: now.
+    /// The time at which certificates must be valid, RFC 3339. Default: now.
     #[arg(long, value_name = "TIME")]
     pub at: Option<String>,
-    /// A check whose rejection does not count: certificate-binding, guest-policy, tcb, launch-measurement or
-    /// boot-measurement; a revoked measurement is rejected all the same. Repeatable.
+    /// A check whose rejection does not count: certificate-binding, guest-policy, tcb,
+    /// launch-measurement or boot-measurement; a revoked measurement is rejected all the same.
+    /// Repeatable.
     #[arg(long, value_name = "CHECK")]
     pub waive: Vec<String>,
 }
@@ -101,24 +107,24 @@ pub struct Options {
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)] // Each sentence is the documentation.
 pub enum UsageError {
-    #[error("there is nothing to verify: a bundle, or --session with --nonce")]
+    #[error("there is nothing to verify: give a bundle, or --session with --nonce")]
     NothingToVerify,
     #[error("{path} cannot be read")]
     Read { path: PathBuf, source: io::Error },
     #[error("{path} is over the limit of {limit} bytes (MAX_FILE_BYTES)")]
     Limit { path: PathBuf, limit: u64 },
-    #[error("{path} is no policy")]
+    #[error("{path} is not a policy file")]
     Policy {
         path: PathBuf,
         source: Box<toml::de::Error>,
     },
-    #[error("{path} is no text")]
+    #[error("{path} is not text in UTF-8")]
     PolicyText { path: PathBuf },
-    #[error("--fetch asks AMD, who knows nothing of the test hierarchy of --trust-root")]
+    #[error("--fetch asks AMD, which does not know the test hierarchy of --trust-root")]
     FetchTestRoot,
-    #[error("{option} is nothing without --fetch")]
+    #[error("{option} needs --fetch")]
     WithoutFetch { option: &'static str },
-    #[error("--crl and --fetch-crl are two lists")]
+    #[error("--crl and --fetch-crl exclude each other: there can be one list only")]
     TwoLists,
     #[error("--fetch")]
     Fetch(#[source] KdsError),
@@ -134,7 +140,7 @@ pub enum UsageError {
         path: PathBuf,
         source: ReferenceError,
     },
-    #[error("the reference values that were compiled in")]
+    #[error("the reference values that were compiled in cannot be used")]
     Published(#[source] ReferenceError),
     #[error("--min-tcb")]
     MinimumTcb(#[source] MinimumTcbError),
@@ -147,9 +153,9 @@ pub enum UsageError {
         path: PathBuf,
         source: TrustRootError,
     },
-    #[error("the certificates that were compiled in")]
+    #[error("the certificates that were compiled in cannot be used")]
     Roots(#[source] TrustRootError),
-    #[error("--at {value} is no moment such as 2026-01-31T12:00:00Z")]
+    #[error("--at {value} is not a time such as 2026-01-31T12:00:00Z")]
     Moment { value: String },
     #[error("--waive")]
     Waive(#[source] NotWaivable),
@@ -158,56 +164,61 @@ pub enum UsageError {
 }
 
 impl Options {
-    /// Reads every file that is named.
+    /// Parses the options and reads the files that they name.
     ///
     /// # Errors
-    /// Something is not what its option takes.
+    /// A value is not one that its option allows, or a file cannot be read.
     pub fn expectations(&self) -> Result<Expectations, UsageError> {
         let mut expectations = Expectations::new(self.roots()?, self.moment()?, self.references()?);
-        expectations.nonce = parsed(&self.nonce, |text| {
-            kettle::provenance::Nonce::parse(text).map_err(UsageError::Nonce)
-        })?;
-        expectations.certificate = parsed(&self.vcek, |path| read_file(path))?;
-        expectations.crl = parsed(&self.crl, |path| read_file(path))?;
-        let minimum = parsed(&self.min_tcb, |text| {
-            text.parse().map_err(UsageError::MinimumTcb)
-        })?;
-        expectations.minimum_tcb = minimum.unwrap_or_default();
-        expectations.commit = parsed(&self.commit, |text| {
-            text.parse().map_err(UsageError::Commit)
-        })?;
-        expectations.artifacts = self
-            .artifact
-            .iter()
-            .map(|path| artifact(path))
-            .collect::<Result<_, _>>()?;
+        if let Some(text) = &self.nonce {
+            expectations.nonce = Some(Nonce::parse(text).map_err(UsageError::Nonce)?);
+        }
+        if let Some(path) = &self.vcek {
+            expectations.certificate = Some(read_file(path)?);
+        }
+        if let Some(path) = &self.crl {
+            expectations.crl = Some(read_file(path)?);
+        }
+        if let Some(text) = &self.min_tcb {
+            expectations.minimum_tcb = text.parse().map_err(UsageError::MinimumTcb)?;
+        }
+        if let Some(text) = &self.commit {
+            expectations.commit = Some(text.parse().map_err(UsageError::Commit)?);
+        }
+        for path in &self.artifact {
+            expectations.artifacts.push(artifact(path)?);
+        }
         expectations.options = each_parsed(&self.option, UsageError::Option)?;
         expectations.no_other_options = self.no_options;
         expectations.waived = each_parsed(&self.waive, UsageError::Waive)?;
-        (expectations.repository, expectations.reference) =
-            (self.repository.clone(), self.reference.clone());
+        expectations.repository.clone_from(&self.repository);
+        expectations.reference.clone_from(&self.reference);
         Ok(expectations)
     }
 
-    /// What may be fetched, if anything may.
+    /// Returns what may be fetched, if anything may.
     ///
     /// # Errors
     /// The options contradict each other.
     pub fn fetching(&self) -> Result<Option<Fetching>, UsageError> {
-        let needing = [
-            ("--fetch-crl", self.fetch_crl),
-            ("--cache", self.cache.is_some()),
-        ];
-        match needing.into_iter().find(|(_, is_given)| *is_given) {
-            Some((option, _)) if !self.fetch => Err(UsageError::WithoutFetch { option }),
-            _ if !self.fetch => Ok(None),
-            _ if self.trust_root.is_some() => Err(UsageError::FetchTestRoot),
-            _ if self.fetch_crl && self.crl.is_some() => Err(UsageError::TwoLists),
-            _ => Ok(Some(Fetching {
-                list: self.fetch_crl,
-                cache: self.cache.clone(),
-            })),
+        if !self.fetch {
+            let without = |option| Err(UsageError::WithoutFetch { option });
+            return match (self.fetch_crl, &self.cache) {
+                (true, _) => without("--fetch-crl"),
+                (false, Some(_)) => without("--cache"),
+                (false, None) => Ok(None),
+            };
         }
+        if self.trust_root.is_some() {
+            return Err(UsageError::FetchTestRoot);
+        }
+        if self.fetch_crl && self.crl.is_some() {
+            return Err(UsageError::TwoLists);
+        }
+        Ok(Some(Fetching {
+            list: self.fetch_crl,
+            cache: self.cache.clone(),
+        }))
     }
 
     fn roots(&self) -> Result<TrustRoots, UsageError> {
@@ -221,7 +232,7 @@ impl Options {
         })
     }
 
-    /// Those given, else those published with this release.
+    /// Returns the reference values that were given, or else those published with this release.
     fn references(&self) -> Result<ReferenceValues, UsageError> {
         let measurements = [
             (Anchor::Policy, &self.policy_measurement),
@@ -238,24 +249,25 @@ impl Options {
         }
         let mut references = ReferenceValues::default();
         for (anchor, value) in each(measurements) {
-            let measurement = value.parse();
-            let wrong = |source| UsageError::Measurement {
+            let measurement = value.parse().map_err(|source| UsageError::Measurement {
                 value: value.clone(),
                 source,
-            };
-            references.add_from(anchor, measurement.map_err(wrong)?);
+            })?;
+            references.add_from(anchor, measurement);
         }
         for (anchor, path) in each(files) {
-            let added = references.add_file_from(anchor, &read_file(path)?);
-            added.map_err(|source| UsageError::References {
-                path: path.clone(),
-                source,
-            })?;
+            let content = read_file(path)?;
+            references
+                .add_file_from(anchor, &content)
+                .map_err(|source| UsageError::References {
+                    path: path.clone(),
+                    source,
+                })?;
         }
         Ok(references)
     }
 
-    /// Seconds since 1970.
+    /// Returns the time of --at, or else now, in seconds since 1970.
     fn moment(&self) -> Result<u64, UsageError> {
         let Some(value) = &self.at else {
             return Ok(SystemTime::now()
@@ -265,23 +277,16 @@ impl Options {
         let moment = OffsetDateTime::parse(value, &Rfc3339).map_err(|_| UsageError::Moment {
             value: value.clone(),
         })?;
-        // Before 1970 nothing of this was valid, as at its first second.
+        // A time before 1970 is as good as its first second: no certificate was valid then.
         Ok(u64::try_from(moment.unix_timestamp()).unwrap_or_default())
     }
 }
 
-/// Each value with where it comes from.
+/// Returns each value with its anchor.
 fn each<T>(given: [(Anchor, &Vec<T>); 2]) -> impl Iterator<Item = (Anchor, &T)> {
     given
         .into_iter()
         .flat_map(|(anchor, values)| values.iter().map(move |value| (anchor, value)))
-}
-
-fn parsed<T, U>(
-    value: &Option<T>,
-    parse: impl Fn(&T) -> Result<U, UsageError>,
-) -> Result<Option<U>, UsageError> {
-    value.as_ref().map(parse).transpose()
 }
 
 fn each_parsed<T: FromStr, C: FromIterator<T>>(
@@ -297,7 +302,7 @@ fn each_parsed<T: FromStr, C: FromIterator<T>>(
 /// Hashes a file that has to be one of the artifacts.
 ///
 /// # Errors
-/// It cannot be read.
+/// The file cannot be read.
 pub fn artifact(path: &Path) -> Result<ExpectedArtifact, UsageError> {
     let hashed = File::open(path).and_then(Sha256Digest::of_reader);
     let (sha256, _) = hashed.map_err(|source| UsageError::Read {
@@ -310,10 +315,10 @@ pub fn artifact(path: &Path) -> Result<ExpectedArtifact, UsageError> {
     })
 }
 
-/// A small file as a whole.
+/// Reads a small file as a whole.
 ///
 /// # Errors
-/// It cannot be read or is over [`MAX_FILE_BYTES`].
+/// The file cannot be read, or is over [`MAX_FILE_BYTES`].
 pub fn read_file(path: &Path) -> Result<Vec<u8>, UsageError> {
     let mut bytes = Vec::new();
     let read =

@@ -1,4 +1,8 @@
-//! `--policy`. Comes in: a TOML file with the options' names. Goes out: options. Never: a key that is passed over.
+//! `--policy`: reads options from a file.
+//!
+//! * In: a TOML file with the options' names.
+//! * Out: options.
+//! * Never: a key that is ignored.
 
 use std::path::{Path, PathBuf};
 
@@ -7,7 +11,7 @@ use serde::Deserialize;
 
 use super::options::{Options, UsageError, read_file};
 
-/// The file, with the keys spelled as the options.
+/// The content of the file. Its keys are the names of the options.
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct Policy {
@@ -40,7 +44,7 @@ struct Policy {
     waive: List<String>,
 }
 
-/// A moment, as a text or as TOML's own.
+/// A time, as text or as a TOML date-time.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Moment {
@@ -57,7 +61,7 @@ impl Moment {
     }
 }
 
-/// One value or several.
+/// The value of an option that can be repeated: one value or several.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum List<T> {
@@ -72,7 +76,7 @@ impl<T> Default for List<T> {
 }
 
 impl<T: Clone> List<T> {
-    /// The policy's values, then the flags'.
+    /// Returns the policy's values, then `more`.
     fn and(self, more: &[T]) -> Vec<T> {
         let mut all = match self {
             Self::One(value) => vec![value],
@@ -84,42 +88,40 @@ impl<T: Clone> List<T> {
 }
 
 impl List<PathBuf> {
-    fn below(self, folder: &Path) -> Self {
+    fn below(self, directory: &Path) -> Self {
         match self {
-            Self::One(path) => Self::One(folder.join(path)),
+            Self::One(path) => Self::One(directory.join(path)),
             Self::Many(paths) => {
-                Self::Many(paths.into_iter().map(|path| folder.join(path)).collect())
+                Self::Many(paths.into_iter().map(|path| directory.join(path)).collect())
             }
         }
     }
 }
 
 impl Options {
-    /// Reads the policy, if there is one.
+    /// Returns these options together with those of the policy file, if there is one.
     ///
     /// # Errors
-    /// It is none.
+    /// The file cannot be read, or is not a policy file.
     pub fn with_policy(&self) -> Result<Self, UsageError> {
-        match &self.policy {
-            Some(path) => {
-                let bytes = read_file(path)?;
-                let policy_sha256 = Some(Sha256Digest::of(&bytes));
-                let options = Policy::read(path, bytes)?.overridden_by(self);
-                Ok(Self {
-                    policy_sha256,
-                    ..options
-                })
-            }
-            None => Ok(self.clone()),
-        }
+        let Some(path) = &self.policy else {
+            return Ok(self.clone());
+        };
+        let bytes = read_file(path)?;
+        let policy_sha256 = Some(Sha256Digest::of(&bytes));
+        let options = Policy::read(path, bytes)?.overridden_by(self);
+        Ok(Self {
+            policy_sha256,
+            ..options
+        })
     }
 }
 
 impl Policy {
-    /// Reads the bytes of the policy at `path`; its paths are relative to it.
+    /// Reads the bytes of the policy file at `path`. Its paths are relative to its directory.
     ///
     /// # Errors
-    /// It is no text, or has a key or a value that no option has.
+    /// The bytes are not text, or have a key or a value that no option has.
     fn read(path: &Path, bytes: Vec<u8>) -> Result<Self, UsageError> {
         let text = String::from_utf8(bytes).map_err(|_| UsageError::PolicyText {
             path: path.to_owned(),
@@ -131,20 +133,21 @@ impl Policy {
         Ok(policy.below(path.parent().unwrap_or(Path::new(""))))
     }
 
-    fn below(self, folder: &Path) -> Self {
-        let below = |path: Option<PathBuf>| path.map(|path| folder.join(path));
+    fn below(self, directory: &Path) -> Self {
+        let below = |path: Option<PathBuf>| path.map(|path| directory.join(path));
         Self {
             vcek: below(self.vcek),
             crl: below(self.crl),
             cache: below(self.cache),
             trust_root: below(self.trust_root),
-            measurements: self.measurements.below(folder),
-            artifact: self.artifact.below(folder),
+            measurements: self.measurements.below(directory),
+            artifact: self.artifact.below(directory),
             ..self
         }
     }
 
-    /// A flag overrides a single value and adds to a list.
+    /// Combines the policy with flags: a flag overrides a single value and adds to a list. The
+    /// measurements of both are kept apart, because their origin is reported.
     fn overridden_by(self, flags: &Options) -> Options {
         Options {
             nonce: flags.nonce.clone().or(self.nonce),

@@ -1,8 +1,8 @@
-//! `--vsa-out`: the verdict as a verification summary, signed with the caller's own key.
+//! `--vsa-out`: writes the verdict as a verification summary, signed with the caller's own key.
 //!
-//! - Comes in: options, the verdict, and a key: a file, or a program that signs.
-//! - Goes out: a file.
-//! - Never: a summary where nothing was verified, or with a signature that its own key does not verify.
+//! * In: options, the verdict, and a key: a file, or a program that signs.
+//! * Out: a file.
+//! * Never: a summary if nothing was verified, or a signature that its own key does not verify.
 
 use std::fs;
 use std::io::{self, Write as _};
@@ -22,10 +22,10 @@ use time::format_description::well_known::Rfc3339;
 
 use super::options::{Options, UsageError, read_file};
 
-/// What `--help` calls these options.
+/// The heading of these options in `--help`.
 const HEADING: &str = "Verification summary (SLSA)";
 
-/// Whether there is to be a summary, and in whose name.
+/// Options of the summary: whether it is written, and who signs it.
 #[derive(Args)]
 #[command(next_help_heading = HEADING)]
 pub struct SummaryOptions {
@@ -40,8 +40,8 @@ pub struct SummaryOptions {
     /// The key that signs it: PKCS#8 PEM, P-256.
     #[arg(long, value_name = "FILE", requires = "vsa_out")]
     vsa_key: Option<PathBuf>,
-    /// A program that signs instead, for keys that cannot be read: gets on standard input what is to be signed, and prints the
-    /// signature (ECDSA with SHA-256, DER).
+    /// A program that signs instead, for keys that cannot be read. It reads the message to sign
+    /// from standard input, and prints the signature (ECDSA with SHA-256, DER).
     #[arg(
         long,
         value_name = "PROGRAM",
@@ -53,10 +53,10 @@ pub struct SummaryOptions {
     /// With --vsa-signer: its public key, PEM or DER.
     #[arg(long, value_name = "FILE", requires = "vsa_signer")]
     vsa_public_key: Option<PathBuf>,
-    /// What the artifacts are, as a URI: pkg:cargo/ripgrep@14.1.1 for instance.
+    /// The name of the artifacts, as a URI: pkg:cargo/ripgrep@14.1.1 for instance.
     #[arg(long, value_name = "URI", requires = "vsa_out")]
     resource_uri: Option<String>,
-    /// Who verifies, as a URI.
+    /// The name of the verifier, as a URI.
     #[arg(long, value_name = "URI", requires = "vsa_out", default_value = VERIFIER_ID)]
     verifier_id: String,
 }
@@ -89,24 +89,25 @@ pub enum SummaryError {
     Write { path: PathBuf, source: io::Error },
 }
 
-/// A summary that is to be written, with a key that was found to be one.
+/// A summary that is to be written, with a key that was read.
 pub struct Summary<'a> {
     out: &'a Path,
     signer: Signer<'a>,
     options: &'a SummaryOptions,
 }
 
-/// Who signs.
+/// The key or the program that signs.
 enum Signer<'a> {
     Key(EcdsaKeyPair),
     Program { path: &'a Path, key: PublicKey },
 }
 
 impl SummaryOptions {
-    /// Reads the key, if there is to be a summary, so that a wrong one is found before anything is verified.
+    /// Reads the key if there is to be a summary, so that a wrong key is found before anything is
+    /// verified.
     ///
     /// # Errors
-    /// There is no key, or it is of another kind.
+    /// The key is missing, or is of another kind.
     pub fn prepare(&self) -> Result<Option<Summary<'_>>, SummaryError> {
         let Some(out) = &self.vsa_out else {
             return Ok(None);
@@ -128,11 +129,11 @@ impl SummaryOptions {
 }
 
 impl Summary<'_> {
-    /// Signs and writes what is to be said of `bundle`. `flags` are the options outside of the policy file, and
-    /// `policy_sha256` is the digest of the bytes that were read from that.
+    /// Signs and writes the summary of `bundle`. `flags` are the options outside of the policy
+    /// file, and `policy_sha256` is the digest of the bytes of that file.
     ///
     /// # Errors
-    /// Nothing was signed, or the file cannot be written.
+    /// The summary cannot be signed or written.
     pub fn write(
         &self,
         bundle: Summarised,
@@ -140,14 +141,14 @@ impl Summary<'_> {
         flags: &Options,
         policy_sha256: Option<Sha256Digest>,
     ) -> Result<(), SummaryError> {
-        let now = OffsetDateTime::now_utc().replace_nanosecond(0);
-        let now = now.ok().and_then(|now| now.format(&Rfc3339).ok());
+        let now = OffsetDateTime::now_utc().replace_nanosecond(0).ok();
+        let now_text = now.and_then(|time| time.format(&Rfc3339).ok());
         let about = About {
             verifier_id: &self.options.verifier_id,
             resource_uri: self.options.resource_uri.as_deref().unwrap_or_default(),
-            time_verified: &now.unwrap_or_default(),
+            time_verified: &now_text.unwrap_or_default(),
             policy: flags.policy.as_deref().map(file_name).zip(policy_sha256),
-            options: given(flags),
+            options: given_options(flags),
         };
         let statement = summary::statement(bundle, result, &about);
         let container = self.signer.seal(&statement)?;
@@ -164,8 +165,9 @@ impl Signer<'_> {
         let (key, signature) = match self {
             Self::Key(pair) => {
                 let key = PublicKey::from_point(pair.public_key().as_ref());
-                let signature = pair.sign(&SystemRandom::new(), &message);
-                let signature = signature.map_err(|_| SummaryError::Sign)?;
+                let signature = pair
+                    .sign(&SystemRandom::new(), &message)
+                    .map_err(|_| SummaryError::Sign)?;
                 (key.ok_or(SummaryError::Sign)?, signature.as_ref().to_vec())
             }
             Self::Program { path, key } => (key.clone(), signed_by(path, &message)?),
@@ -174,7 +176,7 @@ impl Signer<'_> {
     }
 }
 
-/// Has a program sign. What it complains of goes where our own complaints go.
+/// Lets a program sign. Its standard error is this process's.
 fn signed_by(path: &Path, message: &[u8]) -> Result<Vec<u8>, SummaryError> {
     let start = |source| SummaryError::Start {
         path: path.to_owned(),
@@ -196,12 +198,10 @@ fn signed_by(path: &Path, message: &[u8]) -> Result<Vec<u8>, SummaryError> {
     if !output.status.success() {
         return Err(failed(output.status.to_string()));
     }
-    match written {
-        Some(Err(error)) => Err(failed(format!(
-            "it did not read what it should sign: {error}"
-        ))),
-        _ => Ok(output.stdout),
+    if let Some(Err(error)) = written {
+        return Err(failed(format!("it did not read the message: {error}")));
     }
+    Ok(output.stdout)
 }
 
 fn private_key(path: &Path) -> Result<EcdsaKeyPair, SummaryError> {
@@ -219,7 +219,7 @@ fn private_key(path: &Path) -> Result<EcdsaKeyPair, SummaryError> {
 /// Reads a public key, PEM or DER.
 ///
 /// # Errors
-/// It is none on P-256.
+/// The file cannot be read, or is not a public key on P-256.
 pub fn public_key(path: &Path) -> Result<PublicKey, SummaryError> {
     let wrong = |reason: String| SummaryError::Key {
         path: path.to_owned(),
@@ -240,9 +240,11 @@ fn file_name(path: &Path) -> String {
     name.to_string_lossy().into_owned()
 }
 
-/// The options of a verification that its policy file does not say, by name: readers of the summary have to see them.
-fn given(flags: &Options) -> Value {
-    // Without `..`: an option that is new has to be shown here, or to be one that lets nothing more pass.
+/// Returns the given options of a verification that are not in its policy file, by name. Readers of
+/// the summary have to see them.
+fn given_options(flags: &Options) -> Value {
+    // There is no `..` here: a new option must be added to the list below, unless it cannot make a
+    // verification less strict.
     let Options {
         nonce,
         measurement,
@@ -267,15 +269,6 @@ fn given(flags: &Options) -> Value {
         at,
         waive,
     } = flags;
-    let texts = |values: &[String]| Value::from(values.to_vec());
-    let names = |paths: &[PathBuf]| paths.iter().map(|path| file_name(path)).collect::<Vec<_>>();
-    let paths = |values: &[PathBuf]| Value::from(names(values));
-    let text = |value: &Option<String>| value.clone().map_or(Value::Null, Value::from);
-    let path = |value: &Option<PathBuf>| {
-        value
-            .as_deref()
-            .map_or(Value::Null, |path| file_name(path).into())
-    };
     let all = [
         ("nonce", text(nonce)),
         ("measurement", texts(measurement)),
@@ -293,15 +286,40 @@ fn given(flags: &Options) -> Value {
         ("at", text(at)),
         ("waive", texts(waive)),
     ];
-    let is_given = |value: &Value| match value {
+    let mut given = Map::new();
+    for (name, value) in all {
+        if is_given(&value) {
+            given.insert(name.to_owned(), value);
+        }
+    }
+    Value::Object(given)
+}
+
+fn is_given(value: &Value) -> bool {
+    match value {
         Value::Null | Value::Bool(false) => false,
         Value::Array(values) => !values.is_empty(),
         _ => true,
-    };
-    let given: Map<_, _> = all
-        .into_iter()
-        .filter(|(_, value)| is_given(value))
-        .map(|(name, value)| (name.to_owned(), value))
-        .collect();
-    Value::Object(given)
+    }
+}
+
+fn text(value: &Option<String>) -> Value {
+    value.clone().map_or(Value::Null, Value::from)
+}
+
+fn texts(values: &[String]) -> Value {
+    Value::from(values.to_vec())
+}
+
+fn path(value: &Option<PathBuf>) -> Value {
+    let name = value.as_deref().map(file_name);
+    name.map_or(Value::Null, Value::from)
+}
+
+fn paths(values: &[PathBuf]) -> Value {
+    let mut names = Vec::new();
+    for value in values {
+        names.push(file_name(value));
+    }
+    Value::from(names)
 }

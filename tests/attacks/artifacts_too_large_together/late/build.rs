@@ -11,7 +11,7 @@ use attack::*;
 
 fn main() {
     for (name, length) in [("one", (1 << 30) + 1), ("two", 2 << 30)] {
-        let artifact = release_folder().join(name);
+        let artifact = release_directory().join(name);
         assert!(wait_for(&artifact));
         std::fs::File::create(&artifact).unwrap().set_len(length).unwrap();
     }

@@ -1,4 +1,4 @@
-//! Tries: to put a folder in the place of a finished artifact
+//! Tries: to put a directory in the place of a finished artifact
 //! Aims at: result
 //! Stopped by: death of the namespace first, then a copy that takes regular files only, through no link
 //! Expect: fails
@@ -10,11 +10,11 @@ mod attack;
 use attack::*;
 
 fn main() {
-    let artifact = release_folder().join("attack");
+    let artifact = release_directory().join("attack");
     if !wait_for(&artifact) {
         panic!("the artifact never appeared");
     }
     std::fs::remove_file(&artifact).unwrap();
     std::fs::create_dir(&artifact).unwrap();
-    contained("a folder is where the artifact was");
+    contained("a directory is where the artifact was");
 }

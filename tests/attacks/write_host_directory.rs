@@ -1,4 +1,4 @@
-//! Tries: to write into a folder of the machine that everybody may write
+//! Tries: to write into a directory of the machine that everybody may write
 //! Aims at: host
 //! Stopped by: the mount namespace
 //! Expect: contained

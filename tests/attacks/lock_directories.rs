@@ -1,9 +1,9 @@
-//! Tries: to keep the disk, with folders that nobody may open and names that a shell would stumble over
+//! Tries: to keep the disk, with directories that nobody may open and names that a shell would stumble over
 //! Aims at: host
 //! Stopped by: a removal that takes permissions back and follows nothing
 //! Expect: contained
 //! Errors: EPERM ENOTTY EOPNOTSUPP ENOSYS
-//! Shows: locked folders are left
+//! Shows: locked directories are left
 
 mod attack;
 
@@ -14,19 +14,19 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 
 fn main() {
-    let top = out_folder().join("locked");
+    let top = out_directory().join("locked");
     for name in [&b"-rf"[..], b"a\nb", b"\xff\xfe", b"\x1b[2J", b" ", b"*"] {
-        let folder = top.join(std::ffi::OsStr::from_bytes(name)).join("below");
-        std::fs::create_dir_all(&folder).unwrap();
-        let file = std::fs::File::create(folder.join("file")).unwrap();
+        let directory = top.join(std::ffi::OsStr::from_bytes(name)).join("below");
+        std::fs::create_dir_all(&directory).unwrap();
+        let file = std::fs::File::create(directory.join("file")).unwrap();
         // FS_IOC_SETFLAGS: immutable.
         let flags = 0x10_u64;
         attempt("immutable", call(16, [file.as_raw_fd() as usize, 0x4008_6602, &raw const flags as usize, 0, 0, 0]));
-        for path in [folder.as_path(), folder.parent().unwrap()] {
+        for path in [directory.as_path(), directory.parent().unwrap()] {
             std::fs::set_permissions(path, std::fs::Permissions::from_mode(0)).unwrap();
         }
     }
-    std::os::unix::fs::symlink(host("canary"), out_folder().join("link")).unwrap();
+    std::os::unix::fs::symlink(host("canary"), out_directory().join("link")).unwrap();
     std::fs::set_permissions(&top, std::fs::Permissions::from_mode(0)).unwrap();
-    contained("locked folders are left");
+    contained("locked directories are left");
 }

@@ -1,4 +1,4 @@
-//! How often something that was cut is tried again, and who is told.
+//! Decides how long failed requests are repeated, and reports progress.
 
 use std::time::Duration;
 
@@ -8,26 +8,26 @@ use super::error::ClientError;
 use super::events::Event;
 use super::random;
 
-/// The pauses before a connection that was cut is made again.
+/// The pauses before a request that was cut is repeated.
 const PAUSES: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_millis(500));
 
-/// Whoever wants to know how it goes.
-pub trait Watch {
-    /// Something failed and is tried again.
+/// Receives the progress of a build.
+pub trait Observer {
+    /// Reports a failure after which the request is repeated.
     fn retrying(&mut self, error: &ClientError);
 
-    /// So many bytes of the submission are sent.
+    /// Reports that `bytes` of the submission's `of` bytes are sent.
     fn sent(&mut self, bytes: u64, of: u64);
 
-    /// The build says something. Each event comes once.
+    /// Reports an event of the build. Each event is reported once.
     fn event(&mut self, event: &Event);
 
-    /// So many bytes of the bundle are here.
+    /// Reports that `bytes` of the bundle's `of` bytes have arrived.
     fn received(&mut self, bytes: u64, of: u64);
 }
 
-/// Pauses between tries: each twice as long as the one before it, up to a bound. A part of each is
-/// left to chance, so that clients that were refused together do not come back together.
+/// Pauses between attempts: each is twice as long as the one before it, up to a bound. A part of
+/// each is random, so that clients that were refused together do not return together.
 #[derive(Debug)]
 pub struct Backoff {
     next: Duration,
@@ -35,7 +35,7 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// Returns pauses of at most `first`, and in the end of at most `longest`.
+    /// Starts with a pause of at most `first`; later ones grow to at most `longest`.
     pub const fn new(first: Duration, longest: Duration) -> Self {
         Self {
             next: first,
@@ -43,7 +43,7 @@ impl Backoff {
         }
     }
 
-    /// Returns the next pause: between half of its length and all of it.
+    /// Returns the next pause, shortened at random by up to one half.
     pub fn pause(&mut self) -> Duration {
         let whole = self.next;
         self.next = (whole * 2).min(self.longest);
@@ -54,16 +54,16 @@ impl Backoff {
     }
 }
 
-/// How long nothing may succeed before a failure is final.
+/// Decides whether another attempt is made: until every one has failed for a certain time.
 #[derive(Debug)]
-pub struct Patience {
+pub struct Retries {
     limit: Duration,
     failing_since: Option<Instant>,
     backoff: Backoff,
 }
 
-impl Patience {
-    /// Gives up once every try has failed for `limit`.
+impl Retries {
+    /// Gives up after every attempt has failed for `limit`.
     pub fn new(limit: Duration) -> Self {
         Self {
             limit,
@@ -72,25 +72,25 @@ impl Patience {
         }
     }
 
-    /// Something succeeded: the time counts from the next failure on.
+    /// Records a success: the time counts from the next failure on.
     pub fn progressed(&mut self) {
         (self.failing_since, self.backoff) = (None, PAUSES);
     }
 
-    /// Waits before another try.
+    /// Waits after a failure, before the next attempt.
     ///
     /// # Errors
-    /// The failure, where another try cannot succeed or nothing has for too long.
+    /// The failure itself, if another attempt cannot succeed, or if all have failed for too long.
     pub async fn after(
         &mut self,
         error: ClientError,
-        watch: &mut dyn Watch,
+        observer: &mut dyn Observer,
     ) -> Result<(), ClientError> {
         let since = self.failing_since.get_or_insert_with(Instant::now);
         if !error.is_transient() || since.elapsed() >= self.limit {
             return Err(error);
         }
-        watch.retrying(&error);
+        observer.retrying(&error);
         sleep(self.backoff.pause()).await;
         Ok(())
     }

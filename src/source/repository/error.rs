@@ -1,0 +1,97 @@
+//! Reasons why a repository yields no source tree, for the caller.
+
+use std::io;
+use std::time::Duration;
+
+use super::modules::ModulesError;
+use super::plan::GitBinaryError;
+use super::redirect::RedirectError;
+use super::url::RepositoryUrl;
+use crate::digest::GitOid;
+use crate::sandbox::{Exit, RunError};
+use crate::source::archive::{ArchiveError, Label};
+
+/// Why there is no source tree.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)] // Each sentence is the documentation.
+pub enum RepositoryError {
+    #[error(transparent)]
+    GitBinary(#[from] GitBinaryError),
+    /// Git failed; the log has its output. `action` is an infinitive.
+    #[error("git could not {action}")]
+    Git { action: &'static str, exit: Exit },
+    #[error(transparent)]
+    Redirect(#[from] RedirectError),
+    /// The host has an address that fetch phases do not reach. The address is in the machine's log.
+    #[error("{url} is at no public address: only public addresses are reached")]
+    RefusedAddress { url: RepositoryUrl },
+    #[error("the repository took longer than {} s", limit.as_secs())]
+    TimedOut { limit: Duration },
+    #[error("{what} has more than {limit} bytes")]
+    TooLarge { what: &'static str, limit: u64 },
+    #[error("the ref was resolved to no commit id")]
+    Resolve,
+    /// Another commit than the one that the client, or the superproject, named.
+    #[error("commit {expected} was requested, the repository returned {actual}")]
+    OtherCommit { expected: GitOid, actual: GitOid },
+    #[error("the commit object of {expected} hashes to {actual}")]
+    CommitHash { expected: GitOid, actual: GitOid },
+    /// The commit object has no tree or no time.
+    #[error("the commit object of {commit} is malformed")]
+    CommitFormat { commit: GitOid },
+    #[error("commit {commit} names tree {expected}, its files make tree {actual}")]
+    TreeHash {
+        commit: GitOid,
+        expected: GitOid,
+        actual: GitOid,
+    },
+    #[error("the repository's files are refused")]
+    Files(#[source] ArchiveError),
+    #[error("the repository has more than {limit} submodules, or nests them deeper than {depth}")]
+    TooManySubmodules { limit: usize, depth: usize },
+    /// The listing names a submodule where the files have no empty directory.
+    #[error("the files have no empty directory for the submodule `{path}`")]
+    SubmoduleDirectory { path: Label },
+    #[error("the repository's .gitmodules is refused")]
+    Modules(#[from] ModulesError),
+    #[error("git could not be run")]
+    Run(#[source] RunError),
+    #[error("the repository could not be written")]
+    Io(#[from] io::Error),
+}
+
+impl RepositoryError {
+    /// Returns whether this is an internal error and no fault of the repository or its server.
+    pub fn is_fault(&self) -> bool {
+        match self {
+            Self::GitBinary(_) | Self::Run(_) | Self::Io(_) => true,
+            Self::Files(error) => error.is_fault(),
+            Self::Redirect(error) => error.is_fault(),
+            _ => false,
+        }
+    }
+}
+
+impl From<ArchiveError> for RepositoryError {
+    fn from(error: ArchiveError) -> Self {
+        Self::Files(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error as _;
+
+    use super::*;
+
+    #[test]
+    fn a_cause_is_said_once() {
+        for error in [
+            RepositoryError::Files(ArchiveError::NoFiles),
+            RepositoryError::Modules(ModulesError::Malformed),
+        ] {
+            let cause = error.source().unwrap().to_string();
+            assert!(!error.to_string().contains(&cause), "{error}: {cause}");
+        }
+    }
+}

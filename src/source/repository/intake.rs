@@ -1,0 +1,441 @@
+//! Takes one repository and its submodules from their servers into a source tree.
+//!
+//! * In: a URL, a ref and a builder.
+//! * Out: the superproject's commit, and the files of all commits in the builder's directory.
+//! * Never: files whose tree is not the one that their commit names.
+
+use std::fs::{File, OpenOptions};
+use std::io::Seek;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use super::commit::{Commit, MAX_COMMIT_BYTES};
+use super::modules::Modules;
+use super::plan::{self, Amount, Git};
+use super::redirect::{self, RedirectError};
+use super::sinks::{self, Capture, Progress, Spool, Submodules};
+use super::{
+    FETCH_TIME_LIMIT, FetchLog, GitRef, MAX_MODULES_BYTES, MAX_REPOSITORY_BYTES,
+    MAX_SUBMODULE_DEPTH, MAX_SUBMODULES, RepositoryError, RepositoryUrl,
+};
+use crate::blocking::blocking;
+use crate::digest::GitOid;
+use crate::sandbox::{CommandSpec, Exit, Run, RunError, remove_directory};
+use crate::source::archive::{self, Builder, Label, MAX_UNPACKED_BYTES};
+use crate::source::links::LinkPolicy;
+use crate::source::output::Captured;
+use crate::source::plain_file::Limited;
+use crate::source::redirect::MAX_REDIRECTS;
+use crate::source::tree::{Node, Tree};
+
+/// Most bytes that git prints for one commit id.
+const MAX_ID_LINE_BYTES: usize = 64;
+
+/// A repository that is still to be fetched.
+struct Pending {
+    url: RepositoryUrl,
+    reference: Option<GitRef>,
+    /// The path of its files below the builder's root; empty for the superproject.
+    path: Vec<String>,
+    depth: usize,
+}
+
+/// The result of a fetch from one URL.
+enum Step {
+    Fetched(GitOid),
+    /// The URL to fetch from instead.
+    Redirected(RepositoryUrl),
+}
+
+/// The state of one fetch, superproject and submodules.
+pub(super) struct Intake<'a> {
+    runner: &'a dyn Run,
+    sink: &'a mut dyn FetchLog,
+    scratch: &'a Path,
+    started: Instant,
+    /// The URL of the superproject that the server redirected to, if it did.
+    fetched_from: Option<RepositoryUrl>,
+}
+
+impl<'a> Intake<'a> {
+    pub(super) fn new(runner: &'a dyn Run, sink: &'a mut dyn FetchLog, scratch: &'a Path) -> Self {
+        Self {
+            runner,
+            sink,
+            scratch,
+            started: Instant::now(),
+            fetched_from: None,
+        }
+    }
+
+    /// Fetches the repository and all its submodules. Returns the superproject's commit, and the
+    /// URL that it was fetched from if that is not `url`.
+    pub(super) async fn take(
+        mut self,
+        url: &RepositoryUrl,
+        reference: Option<&GitRef>,
+        mut builder: Builder,
+    ) -> Result<(Commit, Option<RepositoryUrl>), RepositoryError> {
+        let first = Pending {
+            url: url.clone(),
+            reference: reference.cloned(),
+            path: Vec::new(),
+            depth: 0,
+        };
+        let (top, mut queue);
+        (builder, top, queue) = self.take_one(&first, builder).await?;
+        let mut count = queue.len();
+        while let Some(next) = queue.pop() {
+            if count > MAX_SUBMODULES || next.depth > MAX_SUBMODULE_DEPTH {
+                return Err(RepositoryError::TooManySubmodules {
+                    limit: MAX_SUBMODULES,
+                    depth: MAX_SUBMODULE_DEPTH,
+                });
+            }
+            let below;
+            (builder, _, below) = self.take_one(&next, builder).await?;
+            count += below.len();
+            queue.extend(below);
+        }
+        let finish = move || {
+            builder
+                .finish(LinkPolicy::StayInside)
+                .map_err(RepositoryError::from)
+        };
+        blocking(finish).await?;
+        Ok((top, self.fetched_from))
+    }
+
+    /// Fetches one repository. Returns the builder, the commit and the submodules to fetch next.
+    async fn take_one(
+        &mut self,
+        pending: &Pending,
+        builder: Builder,
+    ) -> Result<(Builder, Commit, Vec<Pending>), RepositoryError> {
+        let directory = self.scratch.join("git");
+        let git = Git::new(&directory)?;
+        self.prepare(&git, &directory).await?;
+        let id = self.fetch_commit(&git, &directory, pending).await?;
+        let spec = git.commit(id, self.left()?);
+        let object = self
+            .capture(&spec, MAX_COMMIT_BYTES, "read the commit")
+            .await?;
+        let commit = Commit::parse(id, &object)?;
+        let submodules = self.list_submodules(&git, id).await?;
+        let builder = self
+            .write_files(&git, commit, pending, &submodules, builder)
+            .await?;
+        let below = self.submodules(&git, pending, submodules, &builder).await?;
+        remove_directory(&directory)?;
+        Ok((builder, commit, below))
+    }
+
+    /// Creates the bare repository.
+    async fn prepare(&mut self, git: &Git, directory: &Path) -> Result<(), RepositoryError> {
+        let info = directory.join("info");
+        self.runner.make_writable_directory(directory)?;
+        self.runner.make_writable_directory(&info)?;
+        std::fs::write(info.join("attributes"), plan::ATTRIBUTES)?;
+        let spec = git.init(self.left()?);
+        self.capture(&spec, 0, "create a repository").await?;
+        Ok(())
+    }
+
+    /// Fetches the commit from the repository's URL, or from one that the same server redirects to.
+    async fn fetch_commit(
+        &mut self,
+        git: &Git,
+        directory: &Path,
+        pending: &Pending,
+    ) -> Result<GitOid, RepositoryError> {
+        let mut url = pending.url.clone();
+        for _ in 0..=MAX_REDIRECTS {
+            let reference = pending.reference.as_ref();
+            match self.fetch_from(git, directory, &url, reference).await? {
+                Step::Fetched(id) => {
+                    if pending.depth == 0 && url != pending.url {
+                        self.fetched_from = Some(url);
+                    }
+                    return Ok(id);
+                }
+                Step::Redirected(next) => url = next,
+            }
+        }
+        Err(RedirectError::TooMany {
+            from: pending.url.clone(),
+            to: url,
+            limit: MAX_REDIRECTS,
+        }
+        .into())
+    }
+
+    /// Fetches from one URL, the least amount of data first.
+    async fn fetch_from(
+        &mut self,
+        git: &Git,
+        directory: &Path,
+        url: &RepositoryUrl,
+        reference: Option<&GitRef>,
+    ) -> Result<Step, RepositoryError> {
+        let wanted = reference.and_then(GitRef::commit);
+        let name = match (&wanted, reference) {
+            (Some(id), _) => id.to_string(),
+            (None, Some(reference)) => reference.as_str().to_owned(),
+            (None, None) => "HEAD".to_owned(),
+        };
+        let mut exit = Exit::Status(0);
+        for amount in Amount::to_try(wanted.is_some()) {
+            let spec = git.fetch(url, &name, *amount, self.left()?);
+            exit = self.try_fetch(&spec, directory).await?;
+            if exit == Exit::RefusedAddress {
+                return Err(RepositoryError::RefusedAddress { url: url.clone() });
+            }
+            if exit.success() {
+                let id = self.resolve(git, reference, *amount, wanted).await?;
+                return Ok(Step::Fetched(id));
+            }
+            if *amount == Amount::Commit
+                && let Some(next) = redirect::one_step(self.runner, url, self.left()?).await?
+            {
+                let note = format!("the server has this repository at {next}");
+                self.sink.note(&note)?;
+                return Ok(Step::Redirected(next));
+            }
+        }
+        Err(RepositoryError::Git {
+            action: "fetch the ref",
+            exit,
+        })
+    }
+
+    /// Returns the commit that was fetched, which must be the wanted one if an id was given.
+    async fn resolve(
+        &mut self,
+        git: &Git,
+        reference: Option<&GitRef>,
+        amount: Amount,
+        wanted: Option<GitOid>,
+    ) -> Result<GitOid, RepositoryError> {
+        let spec = git.resolve(reference, amount, self.left()?);
+        let line = self
+            .capture(&spec, MAX_ID_LINE_BYTES, "resolve the ref")
+            .await?;
+        let actual = parse_id(&line)?;
+        if let Some(expected) = wanted
+            && expected != actual
+        {
+            return Err(RepositoryError::OtherCommit { expected, actual });
+        }
+        Ok(actual)
+    }
+
+    /// Runs one fetch and measures its data. Returns how git ended, unless a limit was exceeded.
+    async fn try_fetch(
+        &mut self,
+        spec: &CommandSpec,
+        directory: &Path,
+    ) -> Result<Exit, RepositoryError> {
+        let mut progress = Progress::new(self.sink, directory, MAX_REPOSITORY_BYTES);
+        let result = self.runner.run(spec, &mut progress).await;
+        if progress.exceeded || sinks::size(directory, MAX_REPOSITORY_BYTES) > MAX_REPOSITORY_BYTES
+        {
+            return Err(RepositoryError::TooLarge {
+                what: "the repository",
+                limit: MAX_REPOSITORY_BYTES,
+            });
+        }
+        match result.map_err(RepositoryError::Run)? {
+            Exit::TimedOut { .. } => Err(RepositoryError::TimedOut {
+                limit: FETCH_TIME_LIMIT,
+            }),
+            exit => Ok(exit),
+        }
+    }
+
+    /// Returns the submodules of a commit: their paths and commits.
+    async fn list_submodules(
+        &mut self,
+        git: &Git,
+        id: GitOid,
+    ) -> Result<Vec<(String, GitOid)>, RepositoryError> {
+        let spec = git.list(id, self.left()?);
+        let mut sink = Submodules::new(self.sink, MAX_SUBMODULES);
+        let result = self.runner.run(&spec, &mut sink).await;
+        if sink.exceeded {
+            return Err(RepositoryError::TooManySubmodules {
+                limit: MAX_SUBMODULES,
+                depth: MAX_SUBMODULE_DEPTH,
+            });
+        }
+        succeeded(result, "list the files")?;
+        Ok(sink.found)
+    }
+
+    /// Writes the files of a commit, and compares their tree with the one that the commit names.
+    async fn write_files(
+        &mut self,
+        git: &Git,
+        commit: Commit,
+        pending: &Pending,
+        submodules: &[(String, GitOid)],
+        mut builder: Builder,
+    ) -> Result<Builder, RepositoryError> {
+        let (tar, bytes) = self.spool(&git.archive(commit.id, self.left()?)).await?;
+        builder.enter(&pending.path, bytes);
+        let unpack = move || {
+            archive::unpack_git_tar(tar, &mut builder)?;
+            Ok::<_, RepositoryError>(builder)
+        };
+        let mut builder = blocking(unpack).await?;
+        for (path, id) in submodules {
+            if !builder.insert_submodule(&below(pending, path), *id) {
+                return Err(RepositoryError::SubmoduleDirectory {
+                    path: Label::of(path.as_bytes()),
+                });
+            }
+        }
+        let no_files = Tree::default();
+        let files = builder.tree().subtree(&pending.path);
+        let actual = files.unwrap_or(&no_files).oid();
+        if actual != commit.tree {
+            return Err(RepositoryError::TreeHash {
+                commit: commit.id,
+                expected: commit.tree,
+                actual,
+            });
+        }
+        Ok(builder)
+    }
+
+    /// Returns the submodules that are still to be fetched, with their URLs.
+    async fn submodules(
+        &mut self,
+        git: &Git,
+        pending: &Pending,
+        found: Vec<(String, GitOid)>,
+        builder: &Builder,
+    ) -> Result<Vec<Pending>, RepositoryError> {
+        if found.is_empty() {
+            return Ok(Vec::new());
+        }
+        let modules = self.read_modules(git, pending, builder).await?;
+        let mut submodules = Vec::new();
+        for (path, id) in found {
+            submodules.push(Pending {
+                url: modules.url(&path, &pending.url)?,
+                reference: GitRef::parse(&id.to_string()).ok(),
+                path: below(pending, &path),
+                depth: pending.depth + 1,
+            });
+        }
+        Ok(submodules)
+    }
+
+    /// Reads `.gitmodules`; a repository without that file has no settings.
+    async fn read_modules(
+        &mut self,
+        git: &Git,
+        pending: &Pending,
+        builder: &Builder,
+    ) -> Result<Modules, RepositoryError> {
+        let tree = builder.tree().subtree(&pending.path);
+        let node = tree.and_then(|tree| tree.entries.get(&b".gitmodules"[..]));
+        if !matches!(node, Some(Node::File { .. })) {
+            return Ok(Modules::parse(b"")?);
+        }
+        let mut file = builder.root().to_owned();
+        file.extend(&pending.path);
+        file.push(".gitmodules");
+        let spec = git.modules(&file, self.left()?);
+        let listing = self
+            .capture(&spec, MAX_MODULES_BYTES, "read .gitmodules")
+            .await?;
+        Ok(Modules::parse(&listing)?)
+    }
+
+    /// Runs a command and returns its output, at most `limit` bytes.
+    async fn capture(
+        &mut self,
+        spec: &CommandSpec,
+        limit: usize,
+        action: &'static str,
+    ) -> Result<Vec<u8>, RepositoryError> {
+        let mut sink = Capture {
+            log: self.sink,
+            output: Captured::new(limit),
+        };
+        let result = self.runner.run(spec, &mut sink).await;
+        if sink.output.is_exceeded() {
+            return Err(RepositoryError::TooLarge {
+                what: "what git printed",
+                limit: limit as u64,
+            });
+        }
+        succeeded(result, action)?;
+        Ok(sink.output.into_bytes())
+    }
+
+    /// Runs a command and returns its output in a file without a name, with the number of bytes.
+    async fn spool(&mut self, spec: &CommandSpec) -> Result<(File, u64), RepositoryError> {
+        let path = self.scratch.join("files.tar");
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .open(&path)?;
+        std::fs::remove_file(&path)?;
+        let mut sink = Spool {
+            log: self.sink,
+            file: Limited::new(file, MAX_UNPACKED_BYTES),
+            fault: None,
+        };
+        let result = self.runner.run(spec, &mut sink).await;
+        if sink.file.is_exceeded() {
+            return Err(RepositoryError::TooLarge {
+                what: "the checked-out tree",
+                limit: MAX_UNPACKED_BYTES,
+            });
+        }
+        if let Some(fault) = sink.fault {
+            return Err(fault.into());
+        }
+        succeeded(result, "write the files")?;
+        let bytes = MAX_UNPACKED_BYTES - sink.file.left();
+        let mut file = sink.file.into_inner();
+        file.rewind()?;
+        Ok((file, bytes))
+    }
+
+    /// Returns how much time is left.
+    fn left(&self) -> Result<Duration, RepositoryError> {
+        let left = FETCH_TIME_LIMIT.checked_sub(self.started.elapsed());
+        left.ok_or(RepositoryError::TimedOut {
+            limit: FETCH_TIME_LIMIT,
+        })
+    }
+}
+
+/// Returns the path of a submodule below the builder's root.
+fn below(pending: &Pending, path: &str) -> Vec<String> {
+    let mut components = pending.path.clone();
+    components.extend(path.split('/').map(str::to_owned));
+    components
+}
+
+fn parse_id(line: &[u8]) -> Result<GitOid, RepositoryError> {
+    let text = line
+        .strip_suffix(b"\n")
+        .and_then(|digits| std::str::from_utf8(digits).ok());
+    text.and_then(|digits| digits.parse().ok())
+        .ok_or(RepositoryError::Resolve)
+}
+
+fn succeeded(result: Result<Exit, RunError>, action: &'static str) -> Result<(), RepositoryError> {
+    match result.map_err(RepositoryError::Run)? {
+        exit if exit.success() => Ok(()),
+        Exit::TimedOut { .. } => Err(RepositoryError::TimedOut {
+            limit: FETCH_TIME_LIMIT,
+        }),
+        exit => Err(RepositoryError::Git { action, exit }),
+    }
+}
