@@ -1,7 +1,7 @@
 //! Starts the image as a domain of libvirt (`--launch libvirt:URI`).
 //!
 //! - In: the image, at the same path on libvirt's host; the size of the machine.
-//! - Out: a transient domain of the template `image/libvirt.xml`, and its address.
+//! - Out: a transient domain of the template `libvirt.xml` (`image/` links to it), and its address.
 //! - Never: a definition that stays in libvirt, or a domain that outlives `kettle`.
 //!
 //! virsh reads its commands from a pipe: it creates the domain with `--autodestroy`, and stays. When
@@ -18,7 +18,7 @@ use super::{Directory, HostKind, Image, Machine, MachineError, POLL_INTERVAL, Pr
 const VIRSH: &str = "virsh";
 
 /// The definition of a machine. Words between two `@` are replaced.
-const TEMPLATE: &str = include_str!("../../../../../image/libvirt.xml");
+const TEMPLATE: &str = include_str!("libvirt.xml");
 
 /// The element that asks for SEV-SNP, and its end.
 const LAUNCH_SECURITY: (&str, &str) = ("<launchSecurity", "</launchSecurity>");

@@ -9,7 +9,7 @@
 //! | `image` | the files that are booted, and the page of kernel hashes |
 //! | `host` | what this host can run: SEV-SNP, KVM or emulation |
 //! | `qemu` | QEMU on this host |
-//! | `libvirt` | a domain of libvirt, from the template `image/libvirt.xml` |
+//! | `libvirt` | a domain of libvirt, from the template `libvirt.xml` |
 //! | `program` | a program of the user's, which prints an address |
 //!
 //! Each engine is one child process, which ends the machine when it ends: QEMU is the machine; virsh
