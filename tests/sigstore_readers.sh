@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Do other tools believe a signed statement with its key, and nothing that was made from it by breaking one rule? Asked are
-# securesystemslib (PyPI), sigstore-js (npm) and, where COSIGN names its program, cosign 2.5 or newer; all without a network.
-# Exit status: 0 they do, 1 not, 2 wrong usage, 77 not run (something cannot be installed here).
+# Do other tools accept a signed statement with its key, and refuse each copy that breaks one rule? The tools are
+# securesystemslib (PyPI), sigstore-js (npm) and, if COSIGN names its program, cosign 2.5 or newer; all run without a
+# network. Exit status: 0 yes, 1 no, 2 wrong usage, 77 not run (something cannot be installed here).
 set -euo pipefail
 
 readonly SECURESYSTEMSLIB=1.6.0
@@ -79,13 +79,17 @@ const verifier = new Verifier(trusted, { tlogThreshold: 0, ctlogThreshold: 0, ti
 verifier.verify(toSignedEntity(bundleFromJSON(JSON.parse(readFileSync(process.argv[2], 'utf8')))));
 NODE
 
-# cosign 2 knows this form by an option; without a root of its own it would ask for Sigstore's.
+# cosign 2 reads this form with an option only; without --trusted-root it would fetch Sigstore's root.
 cat >"$work/root.json" <<'JSON'
 {"mediaType": "application/vnd.dev.sigstore.trustedroot+json;version=0.1"}
 JSON
 
+# `expect` calls the following three by their names.
+# shellcheck disable=SC2317
 securesystemslib() { isolated "$work/venv/bin/python" "$work/python.py" "$1" "$2"; }
+# shellcheck disable=SC2317
 sigstore_js() { isolated node "$work/npm/node.cjs" "$1" "$2"; }
+# shellcheck disable=SC2317
 cosign() {
     HOME=$work isolated "$COSIGN" verify-blob-attestation --bundle "$1" --key "$2" --insecure-ignore-tlog=true \
         --new-bundle-format --trusted-root "$work/root.json" --type slsaprovenance1 "$3"
