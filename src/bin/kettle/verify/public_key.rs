@@ -22,7 +22,7 @@ pub enum PublicKeyError {
     #[error("the bundle is accepted, but there is no key for --public-key-out")]
     NoKey(#[source] Rejection),
     #[error("the key cannot be written as PEM")]
-    Pem(#[source] pem::Error),
+    Pem(#[source] der::Error),
     #[error("{path} cannot be written")]
     Write { path: PathBuf, source: io::Error },
 }
@@ -46,7 +46,8 @@ impl UntrustedKey {
             return Ok(());
         }
         let spki = self.0.map_err(PublicKeyError::NoKey)?.to_spki();
-        let text = pem::encode_string(LABEL, LineEnding::LF, &spki).map_err(PublicKeyError::Pem)?;
+        let text = pem::encode_string(LABEL, LineEnding::LF, &spki)
+            .map_err(|error| PublicKeyError::Pem(error.into()))?;
         fs::write(path, text).map_err(|source| PublicKeyError::Write {
             path: path.to_owned(),
             source,
