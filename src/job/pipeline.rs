@@ -19,7 +19,6 @@ use super::line::sanitise;
 use super::log_file::LogFileError;
 use super::pack::{self, PackError};
 use super::record::{AttestedBuild, CompletedBuild, Machine, RecordError, StatedBuild};
-use super::statement_key::{StatementKey, StatementKeyError};
 use super::{Builder, Event, Job, LogError, Outcome, Request, Running, SourceRequest};
 use crate::attester::{AttestError, Attester};
 use crate::blocking::blocking;
@@ -63,8 +62,6 @@ enum JobError {
     #[error(transparent)]
     LogFile(#[from] LogFileError),
     #[error(transparent)]
-    Key(#[from] StatementKeyError),
-    #[error(transparent)]
     Record(#[from] RecordError),
     #[error("there is no evidence")]
     Attest(#[from] AttestError),
@@ -88,7 +85,6 @@ impl JobError {
             Self::Log(_)
             | Self::Measure(_)
             | Self::LogFile(_)
-            | Self::Key(_)
             | Self::Record(_)
             | Self::Waiting(_)
             | Self::Pack(_) => ErrorType::Internal,
@@ -156,7 +152,6 @@ impl Builder for Pipeline {
 
 impl Inner {
     async fn build(&self, job: &Arc<Job>, request: Request) -> Result<Outcome, JobError> {
-        let key = StatementKey::new()?;
         let mut log = JobLog::new(Arc::clone(job));
         let built = self.run_tools(job, request.into_source(), &mut log).await;
         // The last words of a tool are kept, however the tool ended.
@@ -170,7 +165,7 @@ impl Inner {
             tools: self.tools(built.kind()).await?,
             sandbox: self.runner.description(),
         };
-        let completed = CompletedBuild::new(job, machine, built, key).await?;
+        let completed = CompletedBuild::new(job, machine, built).await?;
         let stated = completed.state()?;
         let attested = self.attest(job, stated).await?;
         Ok(Outcome::Succeeded(pack::pack(attested).await?))

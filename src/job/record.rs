@@ -1,13 +1,13 @@
 //! States what happened, in the words of provenance, and has it signed.
 //!
-//! * In: a build that is over, and the key for its statement.
-//! * Out: the statement, the same signed by that key, then evidence about the statement.
+//! * In: a build that is over.
+//! * Out: the statement, the same signed by a key of its own, then evidence about the statement.
 //! * Never: a value that a client or a build claimed without our having computed or chosen it.
 //!
 //! | receipt | made by | taken by |
 //! |---|---|---|
 //! | [`CompletedBuild`] | writing the log of what was built | the statement |
-//! | [`StatedBuild`] | the statement, and its key | the attester |
+//! | [`StatedBuild`] | the statement, and the signature over it | the attester |
 //! | [`AttestedBuild`] | the attester, or its absence | the bundle |
 
 use std::collections::BTreeMap;
@@ -23,7 +23,7 @@ use crate::digest::Sha256Digest;
 use crate::provenance::{
     self, ArchiveParameter, BuildDefinition, BuildMetadata, BuilderRecord, ExternalParameters,
     InternalParameters, NamedDigest, Platform, Predicate, ResourceDescriptor, RunDetails,
-    SourceParameter, Statement, StatementError, Subject, git_set, sha256_set,
+    SignerRecord, SourceParameter, Statement, StatementError, Subject, git_set, sha256_set,
 };
 use crate::sandbox::Description;
 use crate::sbom;
@@ -33,7 +33,7 @@ use crate::toolchain::{Artifact, Built, Kind, Tool};
 /// The component that `builder.version` speaks of.
 const COMPONENT: &str = "kettle-init";
 
-/// Why there is no signed statement.
+/// The reason why there is no signed statement.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum RecordError {
     #[error("the sandbox's description cannot be serialised")]
@@ -56,12 +56,12 @@ pub(super) struct Machine<'a> {
     pub sandbox: &'a Description,
 }
 
-/// A build that is over, with its log on disk: everything that its statement says, and nothing else gets into one.
+/// A build that is over, with its log on disk: it has everything that the statement says, and
+/// nothing else gets into a statement.
 pub(super) struct CompletedBuild<'a> {
     job: &'a Arc<Job>,
     machine: Machine<'a>,
     built: Built,
-    key: StatementKey,
     log: LogFile,
 }
 
@@ -71,22 +71,22 @@ impl<'a> CompletedBuild<'a> {
         job: &'a Arc<Job>,
         machine: Machine<'a>,
         built: Built,
-        key: StatementKey,
     ) -> Result<Self, LogFileError> {
         let log = LogFile::write(job).await?;
         Ok(Self {
             job,
             machine,
             built,
-            key,
             log,
         })
     }
 
-    /// States what was built from what, and signs it. The key is gone afterwards.
+    /// Writes the statement, and signs it. The key exists only meanwhile: no command of the build
+    /// runs any more, and afterwards the key is gone.
     pub fn state(self) -> Result<StatedBuild, RecordError> {
-        let (statement, sbom) = self.statement()?;
-        let envelope = self.key.sign(&statement)?;
+        let key = StatementKey::new()?;
+        let (statement, sbom) = self.statement(key.signer())?;
+        let envelope = key.sign(&statement)?;
         Ok(StatedBuild {
             folder: self.job.directory().to_owned(),
             built: self.built,
@@ -97,13 +97,14 @@ impl<'a> CompletedBuild<'a> {
         })
     }
 
-    /// The statement, and the bill of materials, which is made of the same words and is a byproduct in it.
-    fn statement(&self) -> Result<(Statement, Vec<u8>), RecordError> {
+    /// Returns the statement, and the bill of materials, which has the same contents and is one of
+    /// the statement's byproducts.
+    fn statement(&self, signer: SignerRecord) -> Result<(Statement, Vec<u8>), RecordError> {
         let subjects: Vec<_> = self.built.artifacts().iter().map(subject).collect();
         let build_definition = BuildDefinition {
             build_type: build_type(self.built.kind()),
             external_parameters: self.external_parameters(),
-            internal_parameters: self.internal_parameters()?,
+            internal_parameters: self.internal_parameters(signer)?,
             resolved_dependencies: std::iter::once(source(self.built.tree()))
                 .chain(self.built.dependencies().iter().cloned())
                 .collect(),
@@ -126,10 +127,10 @@ impl<'a> CompletedBuild<'a> {
         }
     }
 
-    fn internal_parameters(&self) -> Result<InternalParameters, RecordError> {
+    fn internal_parameters(&self, signer: SignerRecord) -> Result<InternalParameters, RecordError> {
         let (built, machine) = (&self.built, &self.machine);
         Ok(InternalParameters {
-            signer: self.key.signer(),
+            signer,
             command: built.commands().clone(),
             environment: built.environment().clone(),
             lockfile: self.lockfile(),
@@ -169,7 +170,7 @@ impl<'a> CompletedBuild<'a> {
     }
 }
 
-/// A build with its statement and the signature of its key: the receipt of [`CompletedBuild::state`].
+/// A build with its signed statement: the receipt of [`CompletedBuild::state`].
 pub(super) struct StatedBuild {
     folder: PathBuf,
     built: Built,
@@ -198,7 +199,7 @@ impl StatedBuild {
     }
 }
 
-/// A build with its statement, and with evidence about that statement wherever there is an attester.
+/// A build with its statement, and with evidence about that statement where there is an attester.
 pub(super) struct AttestedBuild {
     stated: StatedBuild,
     evidence: Option<Evidence>,
@@ -345,8 +346,8 @@ mod tests {
     use crate::source::GitRef;
     use crate::toolchain::test_only;
 
-    /// SHA-256 of the two statements below. They change with the form of a statement, which verifiers, old ones too, have to
-    /// read; with nothing else.
+    /// The SHA-256 digests of the two statements below. They change only with the form of a
+    /// statement, which verifiers, old ones too, have to read.
     const GOLDEN: [(Kind, &str); 2] = [
         (
             Kind::Cargo,
@@ -419,7 +420,8 @@ mod tests {
         }
     }
 
-    /// A statement, with words in the place of the job's id, of both times, of our own version and of the key.
+    /// Returns a statement, with words in place of the job's id, both times, our own version and the
+    /// key.
     fn stated(kind: Kind) -> String {
         let work = tempfile::tempdir().unwrap();
         let request = Request::test_only_new(
@@ -445,8 +447,7 @@ mod tests {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .build()
             .unwrap();
-        let key = StatementKey::new().unwrap();
-        let completed = runtime.block_on(CompletedBuild::new(&job, machine, built, key));
+        let completed = runtime.block_on(CompletedBuild::new(&job, machine, built));
         let stated = completed.unwrap().state().unwrap();
         let parts = stated.without_attester().into_parts();
         let bytes = parts.statement.into_bytes();

@@ -1,8 +1,9 @@
 //! The key that signs one statement, for tools that cannot read the report of a secure processor.
 //!
-//! * In: random bytes of the kernel, when a job starts; its statement, when the build is over.
+//! * In: random bytes of the kernel, when the build is over; then the statement about it.
 //! * Out: the public half for the statement, then the signed statement.
-//! * Never: a second signature, a key that outlives it, or a copy of the key anywhere else.
+//! * Never: a key while a command of the build runs, a second signature, a key that outlives the
+//!   first, or a copy of the key anywhere else.
 
 use ring::rand::SystemRandom;
 use ring::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair as _};
@@ -10,7 +11,7 @@ use ring::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair as _
 use crate::dsse::{self, PublicKey};
 use crate::provenance::{SignerRecord, Statement};
 
-/// Why a statement is not signed.
+/// The reason why a statement is not signed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum StatementKeyError {
     #[error("the statement key cannot be made")]
@@ -26,7 +27,7 @@ pub(super) struct StatementKey {
 }
 
 impl StatementKey {
-    /// Makes a new key.
+    /// Generates a new key.
     pub fn new() -> Result<Self, StatementKeyError> {
         Self::draw().ok_or(StatementKeyError::Make)
     }
@@ -40,7 +41,7 @@ impl StatementKey {
         Some(Self { pair, public })
     }
 
-    /// Returns what the statement says of the key.
+    /// Returns the record of the key for the statement.
     pub fn signer(&self) -> SignerRecord {
         SignerRecord::new(&self.public.to_spki())
     }
