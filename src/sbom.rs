@@ -1,7 +1,8 @@
-//! The bill of materials of a build, in CycloneDX 1.6 (ECMA-424), for tools that read no provenance.
+//! Writes the bill of materials of a build, in CycloneDX 1.6 (ECMA-424), for tools that read no
+//! provenance.
 //!
-//! * In: what the statement is going to say: its subjects and its build definition.
-//! * Out: `sbom.cdx.json`: the same about the same build, byte for byte, with no time and no serial number.
+//! * In: the subjects and the build definition of the statement.
+//! * Out: `sbom.cdx.json`: the same bytes for the same build, with no time and no serial number.
 //! * Never: anything that the statement does not say.
 //!
 //! | in the bill | from the statement |
@@ -17,16 +18,16 @@ use crate::provenance::{
     BuildDefinition, DigestSet, RUST_STD, ResourceDescriptor, Subject, ToolRecord,
 };
 
-/// Where the schema of the format is.
+/// The address of the format's schema.
 const SCHEMA: &str = "http://cyclonedx.org/schema/bom-1.6.schema.json";
 
 /// The version of the format.
 const SPEC_VERSION: &str = "1.6";
 
-/// What the source is called within the bill.
+/// The name of the source within the bill.
 const SOURCE: &str = "source";
 
-/// What begins the names of properties, which are ours.
+/// The prefix of the names of our properties.
 const PROPERTY: &str = "kettle:";
 
 /// Returns `sbom.cdx.json`, as compact JSON with a final newline. `project` names the source.
@@ -63,7 +64,7 @@ pub fn of(project: &str, subjects: &[Subject], definition: &BuildDefinition) -> 
     format!("{document}\n").into_bytes()
 }
 
-/// A component's name within the bill.
+/// Returns a component's name within the bill.
 fn bom_ref(component: &Value) -> String {
     component["bom-ref"].as_str().unwrap_or_default().to_owned()
 }
@@ -111,7 +112,8 @@ fn library(record: &ToolRecord) -> Value {
     library
 }
 
-/// A package; or a path of nix's store or an input of a flake, which have no URI.
+/// Returns the component of a package; or of a path of nix's store or an input of a flake, which
+/// have no URI.
 fn dependency(descriptor: &ResourceDescriptor) -> Value {
     let mut dependency = described(descriptor);
     let name = descriptor.name.as_deref().unwrap_or_default();
@@ -136,7 +138,7 @@ fn dependency(descriptor: &ResourceDescriptor) -> Value {
     dependency
 }
 
-/// What a descriptor says beside a name: digests, where it is, and annotations.
+/// Returns the members of a component beside its name: digests, location and annotations.
 fn described(descriptor: &ResourceDescriptor) -> Value {
     let mut members = Map::new();
     if descriptor.digest.contains_key("sha256") {

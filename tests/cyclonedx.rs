@@ -1,5 +1,5 @@
-//! Are bills of materials what the schema of CycloneDX 1.6 allows? Those of builds, which the appliance writes, and those of
-//! published images. The schema is in `tests/data/cyclonedx`.
+//! Does the schema of CycloneDX 1.6 allow our bills of materials: those of builds, which the
+//! appliance writes, and those of published images? The schema is in `tests/data/cyclonedx`.
 #![cfg(feature = "appliance")]
 #![allow(clippy::unwrap_used)] // A test of files: one that cannot be read fails it.
 
@@ -16,8 +16,8 @@ use kettle::provenance::{
 use kettle::sbom;
 use serde_json::{Value, json};
 
-/// What a value may be, as the schema says it (JSON Schema, draft 7), with the keywords that it uses for our bills. A keyword
-/// or a pattern that is not known fails, so that nothing passes unseen.
+/// The schema (JSON Schema, draft 7), of which only the keywords that our bills need are known. An
+/// unknown keyword or pattern fails, so that nothing passes unseen.
 struct Schema(Value);
 
 /// Keywords that allow or refuse nothing.
@@ -43,7 +43,7 @@ impl Schema {
         Self(read("tests/data/cyclonedx/bom-1.6.schema.json"))
     }
 
-    /// Returns what is wrong with a document, with where it is.
+    /// Returns the errors of a document, each with its location.
     fn errors(&self, document: &Value) -> Vec<String> {
         self.of(&self.0, document, "")
     }
@@ -55,7 +55,7 @@ impl Schema {
                 _ => Vec::new(),
             };
         };
-        // Beside a reference nothing counts (draft 7, section 8.3).
+        // Members beside a reference are ignored (draft 7, section 8.3).
         if let Some(target) = rules.get("$ref") {
             return self.of(self.target(target.as_str().unwrap()), value, at);
         }
@@ -134,7 +134,7 @@ impl Schema {
         }
     }
 
-    /// The members of an object, or the items of a list.
+    /// Returns the errors in the members of an object, or in the items of a list.
     fn parts(
         &self,
         schema: &Value,
@@ -201,7 +201,7 @@ fn fits(pattern: &str, text: &str) -> bool {
 
 fn is_of_format(format: &str, text: &str) -> bool {
     match format {
-        // RFC 3987: what stands alone in neither a URI nor an IRI.
+        // RFC 3987: characters that are allowed in neither a URI nor an IRI.
         "iri-reference" => {
             !text.contains(|it: char| it.is_control() || " <>\"{}|\\^`".contains(it))
         }
@@ -234,7 +234,7 @@ fn descriptor(value: Value) -> ResourceDescriptor {
     serde_json::from_value(value).unwrap()
 }
 
-/// What a statement is going to say of a build that used `dependencies`.
+/// Returns the build definition of a build that used `dependencies`.
 fn definition(source: Value, dependencies: Vec<Value>) -> BuildDefinition {
     BuildDefinition {
         build_type: BUILD_TYPE_CARGO,
@@ -267,11 +267,16 @@ fn definition(source: Value, dependencies: Vec<Value>) -> BuildDefinition {
     }
 }
 
-/// A source and dependencies of each kind that statements have (`src/toolchain/README.md`).
+/// Returns definitions with a source and dependencies of each kind that statements have
+/// (`src/toolchain/README.md`).
 fn of_all_kinds() -> [BuildDefinition; 2] {
     let (sha256, git) = ("ab".repeat(32), "cd".repeat(20));
-    let repository = json!({"uri": format!("git+https://h/r#{git}"), "digest": {"gitCommit": git, "gitTree": git},
-        "annotations": {"fetchedFrom": "https://h/moved"}});
+    let git_digest = json!({"gitCommit": git, "gitTree": git});
+    let repository = json!({
+        "uri": format!("git+https://h/r#{git}"),
+        "digest": git_digest,
+        "annotations": {"fetchedFrom": "https://h/moved"},
+    });
     let archive = json!({"name": "r.tar", "digest": {"sha256": sha256, "gitTree": git}});
     let package =
         |name: &str, uri: &str, digest: Value| json!({"name": name, "uri": uri, "digest": digest});
@@ -283,21 +288,24 @@ fn of_all_kinds() -> [BuildDefinition; 2] {
             "pkg:cargo/a@1.0.0?repository_url=https://h/index",
             json!({"sha256": sha256}),
         ),
-        package(
-            "a@1.0.0",
-            &of_git,
-            json!({"gitCommit": git, "gitTree": git}),
-        ),
-        package(
-            "b@2.0.0-rc.1+x",
-            &of_git,
-            json!({"gitCommit": git, "gitTree": git}),
-        ),
+        package("a@1.0.0", &of_git, git_digest.clone()),
+        package("b@2.0.0-rc.1+x", &of_git, git_digest),
         package("c@0.1.0", "path:vendor/c d", json!({"gitTree": git})),
     ];
-    let store = |name: &str, annotations: Value| json!({"name": format!("/nix/store/{}-{name}", "0".repeat(32)), "digest": {"sha256": sha256}, "annotations": annotations});
+    let store = |name: &str, annotations: Value| {
+        json!({
+            "name": format!("/nix/store/{}-{name}", "0".repeat(32)),
+            "digest": {"sha256": sha256},
+            "annotations": annotations,
+        })
+    };
+    let locked = json!({"type": "github", "rev": git});
     let nix = vec![
-        json!({"name": "nixpkgs", "digest": {"sha256": sha256}, "annotations": {"locked": {"type": "github", "rev": git}}}),
+        json!({
+            "name": "nixpkgs",
+            "digest": {"sha256": sha256},
+            "annotations": {"locked": locked},
+        }),
         json!({"name": "part", "annotations": {"partOf": "nixpkgs", "folder": "lib"}}),
         store(
             "built",
@@ -308,7 +316,11 @@ fn of_all_kinds() -> [BuildDefinition; 2] {
             json!({"realised": "substituted", "cache": "https://c", "key": "c-1"}),
         ),
         store("source", json!({"added": "source", "narSize": 1})),
-        json!({"name": "recipes that were only evaluated", "digest": {"sha256": sha256}, "annotations": {"count": 9}}),
+        json!({
+            "name": "recipes that were only evaluated",
+            "digest": {"sha256": sha256},
+            "annotations": {"count": 9},
+        }),
     ];
     [definition(repository, cargo), definition(archive, nix)]
 }
@@ -426,7 +438,8 @@ fn a_component_says_what_the_statement_says_of_it() {
     assert_eq!(components[0]["name"], "data/words");
     assert_eq!(
         components[1],
-        json!({"type": "application", "bom-ref": "artifact:hello", "name": "hello", "hashes": hash(&of_hello)})
+        json!({"type": "application", "bom-ref": "artifact:hello", "name": "hello",
+            "hashes": hash(&of_hello)})
     );
     assert_eq!(
         (&components[2]["name"], &components[2]["type"]),
@@ -439,8 +452,8 @@ fn a_component_says_what_the_statement_says_of_it() {
     );
     assert_eq!(
         components[7],
-        json!({"type": "library", "bom-ref": "c@0.1.0 path:vendor/c d", "name": "c", "version": "0.1.0",
-            "properties": [git_property("gitTree")]})
+        json!({"type": "library", "bom-ref": "c@0.1.0 path:vendor/c d", "name": "c",
+            "version": "0.1.0", "properties": [git_property("gitTree")]})
     );
     let kinds: Vec<_> = nix["components"].as_array().unwrap()[3..]
         .iter()

@@ -26,8 +26,8 @@ pub const MAX_BUNDLE_PATHS_BYTES: usize = 1 << 20;
 pub const MAX_PAX_BYTES: u64 = 4096;
 /// Largest `evidence.json`, in bytes: a report and three certificates take under 10 KiB.
 pub const MAX_EVIDENCE_BYTES: u64 = 64 << 10;
-/// Largest `provenance.sigstore.json`, in bytes: the largest statement in base64, with less than 1 KiB
-/// around it.
+/// Largest `provenance.sigstore.json`, in bytes: the largest statement in base64, with less than
+/// 1 KiB around it.
 pub const MAX_ENVELOPE_BYTES: u64 = MAX_PROVENANCE_BYTES.div_ceil(3) * 4 + (4 << 10);
 
 /// Returns whether a path below the top directory is an artifact's.

@@ -1,9 +1,9 @@
-//! Writes and opens signed statements in the container that Sigstore's tools read: a Sigstore bundle
-//! with one DSSE envelope and one signature.
+//! Writes and opens signed statements in the container that Sigstore's tools read: a Sigstore
+//! bundle with one DSSE envelope and one signature.
 //!
 //! * In: a payload, the public key, and the signature over the payload's encoding.
-//! * Out: the container. With the feature `cli` also the payload of a container, after its signature
-//!   was verified.
+//! * Out: the container. With the feature `cli` also the payload of a container, after its
+//!   signature was verified.
 //! * Never: a private key; a payload of which the given key has not signed every byte and the type.
 //!
 //! DSSE v1 (secure-systems-lab/dsse, `protocol.md` and `envelope.md`), Sigstore bundle v0.3

@@ -420,8 +420,8 @@ mod tests {
         }
     }
 
-    /// Returns a statement, with words in place of the job's id, both times, our own version and the
-    /// key.
+    /// Returns a statement, with words in place of the job's id, both times, our own version and
+    /// the key.
     fn stated(kind: Kind) -> String {
         let work = tempfile::tempdir().unwrap();
         let request = Request::test_only_new(

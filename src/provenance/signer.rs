@@ -1,4 +1,4 @@
-//! The statement key, as the statement names it.
+//! The record of the statement key in a statement.
 //!
 //! * In: the DER SubjectPublicKeyInfo of the key.
 //! * Out: the record, which the report covers as a part of the statement.

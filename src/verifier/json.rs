@@ -38,7 +38,7 @@ pub fn read<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, JsonError> {
     read_strings(bytes, MAX_STRING_BYTES)
 }
 
-/// Reads one document like [`read`], of which one string may be as long as the whole.
+/// Reads one document like [`read`], in which one string may be as long as the document.
 ///
 /// # Errors
 /// It is no strict JSON, or no `T`. The message may quote such a string.

@@ -359,7 +359,7 @@ rejections! {
             = "envelope-payload", sides(expected, actual);
         #[error("the signed statement names another key than the statement")]
         EnvelopeKey { expected: String, actual: String } = "envelope-key", sides(expected, actual);
-        #[error("the signature of the signed statement is not one of the statement key {key}")]
+        #[error("the signature of the signed statement is not by the statement key {key}")]
         EnvelopeSignature { key: String } = "envelope-signature", NO_SIDES;
 
         // subjects

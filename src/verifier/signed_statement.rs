@@ -1,9 +1,9 @@
-//! `provenance.sigstore.json`: the statement in the container that Sigstore's tools read.
+//! Appraises `provenance.sigstore.json`: the statement in the container that Sigstore's tools read.
 //!
 //! * In: its bytes, the bytes of `provenance.json`, and the statement that was read from them.
-//! * Out: nothing, or the first difference between what is signed and what the statement says.
-//! * Never: another payload, key, signature or form than the appliance writes: tools that read this file alone would believe
-//!   something that was not verified here.
+//! * Out: nothing, or the first difference between the container and the statement.
+//! * Never: another payload, key, signature or form than the appliance writes: tools that read only
+//!   this file would accept something that was not verified here.
 
 use std::fmt::Display;
 
@@ -21,13 +21,15 @@ use super::rejection::Rejection;
 use super::signer::Signer;
 use super::statement::Statement;
 
-/// Most characters that a rejection quotes of a file that is longer than any other document.
+/// Most characters that a rejection quotes of this file, which may be longer than any other
+/// document.
 const MAX_QUOTED_CHARACTERS: usize = 200;
 
-/// Appraises the form of a signed statement, and that its payload, key and signature are those of the statement.
+/// Appraises the form of a signed statement, and that its payload, key and signature are those of
+/// the statement.
 ///
 /// # Errors
-/// The first that is not.
+/// The first difference.
 pub fn appraise(
     envelope: &[u8],
     provenance: &[u8],
@@ -48,7 +50,8 @@ pub fn appraise(
     }
 }
 
-/// Returns the statement key that `provenance`, the bytes of a statement, names. Only an accepted bundle's can be trusted.
+/// Returns the statement key that `provenance`, the bytes of a statement, names. Trust it only if
+/// the bundle is accepted.
 ///
 /// # Errors
 /// The statement cannot be read, names no key, or names one of another kind.
@@ -119,7 +122,7 @@ struct Signature<'a> {
 }
 
 impl Container<'_> {
-    /// Compares everything that is the same in each container, and returns the one signature.
+    /// Compares the members that are the same in each container, and returns the one signature.
     fn appraise_form(&self) -> Result<Vec<u8>, Rejection> {
         let material = &self.verification_material;
         let (entries, times) = (
@@ -188,7 +191,7 @@ fn counted(count: usize) -> String {
     }
 }
 
-/// The beginning of a text.
+/// Returns the beginning of a text.
 fn quoted(text: &impl Display) -> String {
     let text = text.to_string();
     match text.char_indices().nth(MAX_QUOTED_CHARACTERS) {

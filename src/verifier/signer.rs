@@ -1,4 +1,4 @@
-//! The statement key, as a statement names it.
+//! Reads the statement key that a statement names.
 //!
 //! * In: `internalParameters.signer`.
 //! * Out: a public key on P-256.
@@ -14,7 +14,7 @@ use crate::provenance::SIGNER_ALGORITHM;
 use super::json::Text;
 use super::rejection::Rejection;
 
-/// What a statement says of the key that signs it.
+/// A statement's record of the key that signs it.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Signer<'a> {
@@ -28,7 +28,8 @@ impl Signer<'_> {
     /// Reads the key.
     ///
     /// # Errors
-    /// It is of another algorithm, or no key on P-256 in base64 of its DER SubjectPublicKeyInfo.
+    /// The algorithm is another one, or the key is not a point on P-256 in base64 of its DER
+    /// SubjectPublicKeyInfo.
     pub fn key(&self) -> Result<PublicKey, Rejection> {
         if *self.algorithm != *SIGNER_ALGORITHM {
             return Err(Rejection::SignerAlgorithm {

@@ -29,7 +29,8 @@ pub fn appraise(bundle: &Bundle, statement: &Statement<'_>) -> Result<(), Reject
     appraise_sbom(bundle.sbom.as_ref(), statement)
 }
 
-/// Appliances up to 0.4.0 made no bill of materials, and recorded none.
+/// Compares the bill of materials with its record. Appliances up to 0.4.0 wrote none, and recorded
+/// none.
 fn appraise_sbom(file: Option<&HashedFile>, statement: &Statement<'_>) -> Result<(), Rejection> {
     let name = names::SBOM.to_owned();
     match (statement.byproducts(names::SBOM).next(), file) {

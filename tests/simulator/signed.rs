@@ -9,19 +9,19 @@ use kettle::simulator::Faults;
 use serde_json::Value;
 
 use super::harness::{Bundle, NONCE, Request, Server, package};
-use super::processors::{Folder, MEASUREMENT};
+use super::processors::{Directory, MEASUREMENT};
 
 const ENVELOPE: &str = "provenance.sigstore.json";
 
-/// What one service built, with the key that its verified statement names.
+/// The bundle of one service, with the key that its verified statement names.
 struct Signed {
     bundle: Bundle,
     key: String,
 }
 
-/// Runs a job, and verifies its bundle, which is the file `name` then.
-fn built(folder: &Folder, name: &str) -> Signed {
-    let server = Server::with_options(&folder.options());
+/// Runs a job, writes its bundle to the file `name`, and verifies it.
+fn built(directory: &Directory, name: &str) -> Signed {
+    let server = Server::with_options(&directory.options());
     let source = package(&[("src/main.rs", "fn main() {}")]);
     let answer = server.run(&Request::form(&source, "package.tar"));
     assert_eq!(answer.status, 200);
@@ -30,31 +30,31 @@ fn built(folder: &Folder, name: &str) -> Signed {
     let id = answer.header("kettle-job-id");
     let served = server.get(&format!("/build/{id}/{ENVELOPE}"));
     assert!((served.status, &served.body) == (200, &bundle.files[ENVELOPE]));
-    fs::write(folder.path().join(name), &answer.body).unwrap();
-    let document = verify(folder, name, &["--public-key-out", "key.pem"]);
+    fs::write(directory.path().join(name), &answer.body).unwrap();
+    let document = verify(directory, name, &["--public-key-out", "key.pem"]);
     assert_eq!(document["verdict"], "accepted", "{document:#}");
     assert_eq!(outcome(&document, "envelope")["outcome"], "pass");
-    let key = fs::read_to_string(folder.path().join("key.pem")).unwrap();
-    fs::remove_file(folder.path().join("key.pem")).unwrap();
+    let key = fs::read_to_string(directory.path().join("key.pem")).unwrap();
+    fs::remove_file(directory.path().join("key.pem")).unwrap();
     assert_ne!(tls_key(&server), key, "the TLS key signs no statement");
     Signed { bundle, key }
 }
 
-/// The key of the port with TLS, as the service shows it, PEM.
+/// Returns the key of the port with TLS that the service reports, PEM.
 fn tls_key(server: &Server) -> String {
     let session = server.get(&format!("/attestation?nonce={NONCE}")).json();
     let der = STANDARD.decode(session["tls_public_key"].as_str().unwrap());
     der::pem::encode_string("PUBLIC KEY", der::pem::LineEnding::LF, &der.unwrap()).unwrap()
 }
 
-fn verify(folder: &Folder, bundle: &str, more: &[&str]) -> Value {
+fn verify(directory: &Directory, bundle: &str, more: &[&str]) -> Value {
     let measurement = MEASUREMENT.to_string();
     let output = Command::new(env!("CARGO_BIN_EXE_kettle"))
         .args(["verify", bundle, "--json", "--nonce", NONCE])
         .args(["--trust-root", "trust-root.pem"])
         .args(["--measurement", &measurement])
         .args(more)
-        .current_dir(folder.path())
+        .current_dir(directory.path())
         .output()
         .unwrap();
     serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"))
@@ -67,10 +67,10 @@ fn outcome<'a>(document: &'a Value, check: &str) -> &'a Value {
 
 #[test]
 fn a_signed_statement_is_that_of_its_bundle_and_its_key_is_of_one_job() {
-    let folder = Folder::with(Faults::default());
+    let directory = Directory::with(Faults::default());
     let (first, second) = (
-        built(&folder, "first.tar.gz"),
-        built(&folder, "second.tar.gz"),
+        built(&directory, "first.tar.gz"),
+        built(&directory, "second.tar.gz"),
     );
     assert_ne!(first.key, second.key, "two jobs, one key");
     let signer =
@@ -90,15 +90,15 @@ fn a_signed_statement_is_that_of_its_bundle_and_its_key_is_of_one_job() {
         } else {
             bytes
         };
-        let path = folder.path().join("mixed").join(path);
+        let path = directory.path().join("mixed").join(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, bytes).unwrap();
     }
-    let document = verify(&folder, "mixed", &["--public-key-out", "key.pem"]);
+    let document = verify(&directory, "mixed", &["--public-key-out", "key.pem"]);
     assert_eq!(document["verdict"], "rejected");
     assert_eq!(outcome(&document, "envelope")["code"], "envelope-payload");
-    assert!(!folder.path().join("key.pem").exists());
-    fs::remove_file(folder.path().join("mixed").join(ENVELOPE)).unwrap();
-    let document = verify(&folder, "mixed", &[]);
+    assert!(!directory.path().join("key.pem").exists());
+    fs::remove_file(directory.path().join("mixed").join(ENVELOPE)).unwrap();
+    let document = verify(&directory, "mixed", &[]);
     assert_eq!(outcome(&document, "envelope")["outcome"], "not-checked");
 }

@@ -10,7 +10,7 @@ use super::scene::{Scene, digest};
 
 const NAME: &str = "sbom.cdx.json";
 
-/// A good bundle, with the digests of this file in the statement.
+/// Returns a good bundle, with the digests of these contents in the statement.
 fn recorded(contents: &[&[u8]]) -> Scene {
     let mut scene = Scene::good();
     let byproducts = &mut scene.statement["predicate"]["runDetails"]["byproducts"];
@@ -21,7 +21,7 @@ fn recorded(contents: &[&[u8]]) -> Scene {
     scene
 }
 
-/// The bundle has this file.
+/// Puts a file with this content into the bundle.
 fn bundled(mut scene: Scene, content: &'static [u8]) -> Scene {
     scene.edit_bundle = Box::new(move |bundle| {
         bundle.sbom = Some(HashedFile {
@@ -34,7 +34,7 @@ fn bundled(mut scene: Scene, content: &'static [u8]) -> Scene {
     scene
 }
 
-/// Each rejection, with its check.
+/// Returns each rejection, with its check.
 pub fn cases() -> Vec<Case> {
     let case = |code, scene: Scene| Case(code, Check::Subjects, scene.verify());
     vec![

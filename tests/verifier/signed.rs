@@ -1,4 +1,5 @@
-//! `provenance.sigstore.json`: is it the statement, signed by the key that the statement names, and nothing else?
+//! Is `provenance.sigstore.json` the statement, signed by the key that the statement names, and
+//! nothing else?
 
 use std::fs;
 use std::process::Command;
@@ -33,12 +34,12 @@ impl Key {
         PublicKey::from_point(self.0.public_key().as_ref()).unwrap()
     }
 
-    /// DER, over the payload as an in-toto statement.
+    /// Signs the payload as an in-toto statement; returns DER.
     fn sign(&self, payload: &[u8]) -> Vec<u8> {
         self.sign_bare(&dsse::pre_authentication(payload))
     }
 
-    /// DER, over these bytes.
+    /// Signs the bytes as they are; returns DER.
     fn sign_bare(&self, message: &[u8]) -> Vec<u8> {
         let signature = self.0.sign(&SystemRandom::new(), message).unwrap();
         signature.as_ref().to_vec()
@@ -49,12 +50,13 @@ fn name_signer(scene: &mut Scene, signer: Value) {
     scene.statement["predicate"]["buildDefinition"]["internalParameters"]["signer"] = signer;
 }
 
-/// What a statement says of a key, DER.
+/// Returns a statement's record of a key, which is given as DER.
 fn record(spki: &[u8]) -> Value {
     json!({"algorithm": "ecdsa-p256-sha256", "publicKey": STANDARD.encode(spki)})
 }
 
-/// A good bundle whose statement names a key, with the file that `make` makes of that key and the statement's bytes.
+/// Returns a good bundle whose statement names a key; `make` returns the file from that key and the
+/// statement's bytes.
 fn made(make: impl Fn(&Key, &[u8]) -> Vec<u8> + 'static) -> Scene {
     let (mut scene, key) = (Scene::good(), Key::new());
     name_signer(&mut scene, record(&key.public().to_spki()));
@@ -62,12 +64,12 @@ fn made(make: impl Fn(&Key, &[u8]) -> Vec<u8> + 'static) -> Scene {
     scene
 }
 
-/// A good bundle with a signed statement, whose bytes `edit` changed afterwards.
+/// Returns a good bundle with a signed statement, whose bytes `edit` changed afterwards.
 fn written(edit: impl Fn(Vec<u8>) -> Vec<u8> + 'static) -> Scene {
     made(move |key, payload| edit(dsse::container(payload, &key.public(), &key.sign(payload))))
 }
 
-/// A good bundle with a signed statement, which `edit` changed afterwards.
+/// Returns a good bundle with a signed statement, which `edit` changed afterwards.
 fn changed(edit: impl Fn(&mut Value) + 'static) -> Scene {
     written(move |container| {
         let mut container = serde_json::from_slice(&container).unwrap();
@@ -76,7 +78,7 @@ fn changed(edit: impl Fn(&mut Value) + 'static) -> Scene {
     })
 }
 
-/// A good bundle with a signed statement.
+/// Returns a good bundle with a signed statement.
 pub fn good() -> Scene {
     written(|container| container)
 }
@@ -85,14 +87,14 @@ fn case(code: &'static str, scene: Scene) -> Case {
     Case(code, Check::Envelope, scene.verify())
 }
 
-/// The value at `pointer` of the container is another one.
+/// Replaces the value at `pointer` of the container.
 fn replaced(code: &'static str, pointer: &'static str, value: Value) -> Case {
     let edit =
         move |container: &mut Value| *container.pointer_mut(pointer).unwrap() = value.clone();
     case(code, changed(edit))
 }
 
-/// The object at `pointer` of the container has a member more, or another value for it.
+/// Adds a member to the object at `pointer` of the container, or replaces its value.
 fn extended(code: &'static str, pointer: &'static str, member: &'static str) -> Case {
     let edit = move |container: &mut Value| {
         container.pointer_mut(pointer).unwrap()[member] = json!("");
@@ -100,7 +102,7 @@ fn extended(code: &'static str, pointer: &'static str, member: &'static str) -> 
     case(code, changed(edit))
 }
 
-/// The container without the last member of a pointer.
+/// Removes the last member of a pointer from the container.
 fn without(pointer: &'static str) -> Case {
     let edit = move |container: &mut Value| {
         let (object, member) = pointer.rsplit_once('/').unwrap();
@@ -115,14 +117,14 @@ fn text(edit: impl Fn(String) -> String + 'static) -> Case {
     case("envelope-malformed", written(edit))
 }
 
-/// The statement says something else of its key.
+/// Replaces the statement's record of its key.
 fn signer(code: &'static str, value: Value) -> Case {
     let mut scene = good();
     name_signer(&mut scene, value);
     case(code, scene)
 }
 
-/// Each rejection, with its check.
+/// Returns each rejection, with its check.
 pub fn cases() -> Vec<Case> {
     [forms(), members(), keys()].into_iter().flatten().collect()
 }
@@ -178,7 +180,7 @@ fn forms() -> Vec<Case> {
     ]
 }
 
-/// Members that are missing, or too many.
+/// Returns cases of missing and additional members.
 fn members() -> Vec<Case> {
     let missing = [
         "/mediaType",
@@ -207,7 +209,7 @@ fn members() -> Vec<Case> {
     missing.into_iter().map(without).chain(more).collect()
 }
 
-/// The key that the statement names, the payload, and who signed it.
+/// Returns cases of the key that the statement names, the payload, and the signature.
 fn keys() -> Vec<Case> {
     const HINT: &str = "/verificationMaterial/publicKey/hint";
     let other = Key::new().public();
@@ -226,7 +228,7 @@ fn keys() -> Vec<Case> {
         signer("signer-key", record(&compressed)),
         signer("signer-key", record(&other.to_spki()[1..])),
         case("envelope-payload", changed(payload)),
-        // Signed by the right key, and not this statement.
+        // The right key has signed another statement.
         case(
             "envelope-payload",
             made(|key, _| dsse::container(b"{}", &key.public(), &key.sign(b"{}"))),
@@ -286,7 +288,7 @@ fn white_space_and_the_order_of_members_do_not_matter() {
     assert!(result.is_accepted(), "{result:?}");
 }
 
-/// Bits of white space alone can change: the one at the end, into another one.
+/// Only white space can change: the one at the end, into another one.
 #[test]
 fn no_flipped_bit_of_a_signed_statement_is_accepted() {
     let scene = good();
@@ -334,7 +336,7 @@ fn what_is_signed_for_the_largest_statement_is_within_the_limit() {
     assert!(refusal.contains("MAX_ENVELOPE_BYTES"), "{refusal}");
 }
 
-/// Of a file with one long text, a rejection quotes the beginning.
+/// A rejection of a file with one long text quotes only its beginning.
 #[test]
 fn a_rejection_quotes_no_more_than_the_beginning() {
     let long = "\u{7f}".repeat(1 << 20);
@@ -398,7 +400,8 @@ fn an_accepted_bundle_without_a_key_is_no_success_where_one_was_wanted() {
     assert_eq!(directory.output().unwrap().status.code(), Some(2));
 }
 
-/// The bytes are those of the file in the bundle, and what openssl verifies is the encoding of the statement.
+/// The bytes are those of the file in the bundle, and openssl verifies the encoding of the
+/// statement.
 #[test]
 fn openssl_verifies_the_signature_with_the_key_that_was_written() {
     let files = Files::new(&good());

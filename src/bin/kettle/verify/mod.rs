@@ -69,7 +69,8 @@ pub struct Arguments {
     /// Prints one JSON document.
     #[arg(long)]
     pub json: bool,
-    /// Writes the statement key, PEM, if the bundle is accepted: `provenance.sigstore.json` is signed with it.
+    /// Writes the statement key, PEM, if the bundle is accepted: `provenance.sigstore.json` is
+    /// signed with it.
     #[arg(long, value_name = "FILE", conflicts_with = "session")]
     public_key_out: Option<PathBuf>,
     #[command(flatten)]

@@ -1,4 +1,5 @@
-//! `--public-key-out`: the statement key of an accepted bundle, for tools that take a key and cannot read the report.
+//! Writes the statement key of an accepted bundle (`--public-key-out`), for tools that take a key
+//! and cannot read the report.
 //!
 //! * In: the statement, the verdict, and a path.
 //! * Out: a file with the key, PEM.
@@ -15,9 +16,9 @@ use kettle::verifier::{AttestationResult, Rejection, statement_key};
 /// The label of a SubjectPublicKeyInfo in PEM (RFC 7468, section 13).
 const LABEL: &str = "PUBLIC KEY";
 
-/// Why an accepted bundle gives no key.
+/// The reason why there is no key of an accepted bundle. The texts document the variants.
 #[derive(Debug, thiserror::Error)]
-#[allow(missing_docs)] // Each sentence is the documentation.
+#[allow(missing_docs)]
 pub enum PublicKeyError {
     #[error("the bundle is accepted, but there is no key for --public-key-out")]
     NoKey(#[source] Rejection),
@@ -27,11 +28,11 @@ pub enum PublicKeyError {
     Write { path: PathBuf, source: io::Error },
 }
 
-/// The key that a bundle's statement names, before there is a verdict.
+/// The key that a bundle's statement names, before the bundle is appraised.
 pub struct UntrustedKey(Result<PublicKey, Rejection>);
 
 impl UntrustedKey {
-    /// Takes the key out of a bundle's statement; `None` for a bundle that could not be read.
+    /// Reads the key from a bundle's statement; returns `None` for a bundle that could not be read.
     pub fn of(read: &Result<Bundle, ReadError>) -> Option<Self> {
         let bundle = read.as_ref().ok()?;
         Some(Self(statement_key(&bundle.provenance)))
