@@ -164,7 +164,19 @@ const SIMULATOR: &str = "bin/kettle-simulator";
 const ROOTS_OF_THE_APPLIANCE: [&str; 2] = ["bin/kettle-init", "bin/kettle-host"];
 
 /// Files outside `sandbox` that may start a process, each with its reason.
-const STARTERS: [(&str, &str); 4] = [
+const STARTERS: [(&str, &str); 7] = [
+    (
+        "src/bin/kettle/build/machine/libvirt.rs",
+        "has virsh start a machine for a build, and keeps it until the machine is to end",
+    ),
+    (
+        "src/bin/kettle/build/machine/program.rs",
+        "has the user's own program start a machine for a build",
+    ),
+    (
+        "src/bin/kettle/build/machine/qemu.rs",
+        "starts QEMU, which is the machine of a build",
+    ),
     (
         "src/bin/kettle/verify/summary.rs",
         "has the user's own program sign a summary, for keys that cannot be read",

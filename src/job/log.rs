@@ -183,9 +183,12 @@ impl EventLog {
     /// # Errors
     /// The file cannot be read.
     pub fn seek(&self, number: u64) -> io::Result<Cursor> {
-        let mut cursor = self.lock().indexed(number);
+        let (mut cursor, target) = {
+            let state = self.lock();
+            (state.indexed(number), number.min(state.events))
+        };
         let mut chunk = Chunk::default();
-        while cursor.next < number {
+        while cursor.next < target {
             if chunk.next(&mut cursor)?.is_none() && !self.read(cursor, &mut chunk)? {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }

@@ -20,7 +20,7 @@ use super::guest::{self, Established};
 use super::outcome::{outcome, waivable};
 use super::reference::Anchor;
 use super::rejection::{Rejection, Role};
-use super::result::{AttestationResult, Check, Outcome, Platform};
+use super::result::{AttestationResult, Check, Outcome, Platform, owned};
 use super::signature::{self, VerifiedReport};
 use super::statement::ImageClaim;
 
@@ -262,9 +262,4 @@ fn launch_claims(report: VerifiedReport<'_>, expectations: &Expectations) -> Map
         ("anchor", json!(anchor)),
         ("image", json!(references.shape(measurement))),
     ]))
-}
-
-/// Returns claims with names as a JSON object takes them.
-pub(super) fn owned<const N: usize>(claims: [(&str, Value); N]) -> [(String, Value); N] {
-    claims.map(|(name, value)| (name.to_owned(), value))
 }

@@ -279,7 +279,7 @@ fn claims(
     let nonce = statement.nonce().map(|nonce| nonce.to_string());
     let options: BTreeMap<_, _> = statement.options().options().collect();
     let link_arguments = statement.displacing_link_arguments();
-    claims.extend(evidence::owned([
+    claims.extend(result::owned([
         ("build_type", json!(statement.build_type())),
         ("builder", json!(statement.builder())),
         ("repository", json!(statement.repository())),

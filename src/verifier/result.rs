@@ -234,3 +234,8 @@ impl AttestationResult {
         &self.claims
     }
 }
+
+/// Returns claims with names as a JSON object takes them.
+pub(super) fn owned<const N: usize>(claims: [(&str, Value); N]) -> [(String, Value); N] {
+    claims.map(|(name, value)| (name.to_owned(), value))
+}

@@ -21,7 +21,7 @@ use super::evidence::{self, Subject, verify_evidence};
 use super::expectations::Expectations;
 use super::outcome::outcome;
 use super::rejection::{Rejection, Role};
-use super::result::{AttestationResult, Check, Outcome};
+use super::result::{self, AttestationResult, Check, Outcome};
 
 /// Why a file contains no TLS key.
 #[derive(Debug, thiserror::Error)]
@@ -103,7 +103,7 @@ fn verify_opened(
         appraise_subject(result, &subject, key, nonce);
     }
     let mut claims = evidence::claims(&verified, expectations);
-    claims.extend(evidence::owned([
+    claims.extend(result::owned([
         ("nonce", json!(nonce.to_string())),
         ("pinned_public_key", json!(pin(key))),
     ]));

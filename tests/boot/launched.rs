@@ -78,7 +78,7 @@ fn one_command_starts_a_machine_builds_and_ends_it() {
     let out = place.directory.path().join("out");
     assert!(out.join("hello.tar.gz").exists());
     assert!(out.join("hello/artifacts/hello").exists());
-    assert_eq!(place.machines(), [PathBuf::new(); 0]);
+    assert!(place.machines().is_empty(), "{:?}", place.machines());
 }
 
 #[test]
@@ -91,5 +91,5 @@ fn a_launched_machine_without_evidence_gets_nothing() {
     assert_eq!(output.status.code(), Some(2), "{output:?}");
     assert!(said.contains("no evidence about itself"), "{said}");
     assert!(!place.directory.path().join("out").exists());
-    assert_eq!(place.machines(), [PathBuf::new(); 0]);
+    assert!(place.machines().is_empty(), "{:?}", place.machines());
 }

@@ -538,7 +538,10 @@ fn contradictions_are_wrong_usage() {
         (&["--policy", "policy.toml"], "--trust-root"),
         (&["--cache", "cache"], "--cache"),
         (&["--fetch-crl"], "--fetch-crl"),
-        (&["--fetch", "--fetch-crl", "--crl", "list"], "two lists"),
+        (
+            &["--fetch", "--fetch-crl", "--crl", "list"],
+            "one list only",
+        ),
     ] {
         let error = desk.error(options);
         assert!(error.contains(says), "{options:?}: {error}");
@@ -570,7 +573,10 @@ fn the_default_cache_is_below_the_users() {
     );
     fs::remove_dir_all(desk.path("default")).unwrap();
     fs::write(desk.path("default"), b"no directory").unwrap();
-    assert!(desk.error(&["--fetch"]).contains("the cache: "));
+    assert!(
+        desk.error(&["--fetch"])
+            .contains("the cache cannot be used: ")
+    );
 }
 
 /// Returns a bundle around the evidence of a real report, as `kettle-init` packs it.

@@ -136,7 +136,8 @@ impl Metadata {
         let Some(target) = self.target_of(message) else {
             return Vec::new();
         };
-        if !target.is_delivered() && !(library_only && target.is_library()) {
+        let is_wanted = target.is_delivered() || (library_only && target.is_library());
+        if !is_wanted {
             return Vec::new();
         }
         let possible = target.file_names(library_only);

@@ -58,11 +58,10 @@ pub use signed_quote::SignedQuote;
 pub(super) use signed_quote::VerifiedQuote;
 
 use super::endorsements::TrustRoots;
-use super::evidence::owned;
 use super::expectations::{Expectations, Waivable};
 use super::outcome::waivable;
 use super::reference::{Anchor, ReferenceValues};
-use super::result::{AttestationResult, Check, Outcome};
+use super::result::{AttestationResult, Check, Outcome, owned};
 use super::signature::VerifiedReport;
 use super::statement::ImageClaim;
 

@@ -31,6 +31,7 @@ use kettle::verifier::{
 use serde_json::json;
 use tokio::runtime::Runtime;
 
+use super::launch;
 use super::verify::{self, Fetching, Options, UsageError};
 use machine::{Engine, MAX_VCPUS, MIN_MEMORY_MIB, Machine, MachineError, Plan, Shape};
 use out_directory::{OutDirectory, OutDirectoryError};

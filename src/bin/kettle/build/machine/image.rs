@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use kettle::snp::measurement::{KernelHashesPage, LaunchError};
 
-use crate::launch::{self, InputError};
+use super::super::launch::{self, InputError};
 
 /// Longest command line, in bytes. Linux on x86 takes 2047 (`COMMAND_LINE_SIZE`).
 const MAX_COMMAND_LINE_BYTES: u64 = 2047;
