@@ -989,7 +989,9 @@ fn a_redirect_counts_however_the_server_writes_it() {
             );
             let message = job.result.as_ref().unwrap_err().to_string();
             assert!(
-                message.starts_with("leaf-1.0.0.crate was redirected, "),
+                message.starts_with(
+                    "leaf-1.0.0.crate was redirected to a URL that cannot be recorded"
+                ),
                 "{message}"
             );
         }
