@@ -395,9 +395,10 @@ fn an_accepted_bundle_without_a_key_is_no_success_where_one_was_wanted() {
     let mut of_another_kind = Scene::good();
     name_signer(&mut of_another_kind, record(b"no key"));
     assert_eq!(key_out(&of_another_kind, "p", &[]), (Some(2), None));
-    let mut directory = Files::new(&good()).command("p");
-    directory.args(["--public-key-out", "."]);
-    assert_eq!(directory.output().unwrap().status.code(), Some(2));
+    let files = Files::new(&good());
+    let mut to_directory = files.command("p");
+    to_directory.args(["--public-key-out", "."]);
+    assert_eq!(to_directory.output().unwrap().status.code(), Some(2));
 }
 
 /// The bytes are those of the file in the bundle, and openssl verifies the encoding of the
