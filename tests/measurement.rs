@@ -359,7 +359,7 @@ fn refuses_wrong_usage_with_a_precise_message() {
             &["--firmware", firmware, "--chain", shape[0], shape[1]],
             "cannot be used with",
         ),
-        (&shape, "no firmware: --firmware FILE names it"),
+        (&shape, "no firmware: give --firmware FILE"),
         (
             &[
                 "--firmware",

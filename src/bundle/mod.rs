@@ -8,7 +8,7 @@
 //!
 //! # One encoding, written and read
 //!
-//! [`write`] sorts the files by path and gives each the same time. `header` builds the header
+//! [`write()`] sorts the files by path and gives each the same time. `header` builds the header
 //! blocks of one file, and is the only place that knows them.
 //!
 //! A reader has no parser that could be more lenient. `stream` takes path, mode, size and time from

@@ -70,7 +70,7 @@ pub fn stream(packed: impl BufRead) -> Result<Bundle, ReadError> {
     contents.finish()
 }
 
-/// Reads a bundle like [`stream`], with the digest of the tar stream.
+/// Reads a bundle like [`stream()`], with the digest of the tar stream.
 ///
 /// # Errors
 /// As [`archive`].

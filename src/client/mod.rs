@@ -18,7 +18,7 @@
 //!    handshake compares the server's key with the pinned one *before* the request is written, so
 //!    that a machine which takes over the address later gets nothing.
 //! 4. [`Appliance::submit`] sends the [`Submission`]. The archive of a directory was made before by
-//!    [`Listing::of`] and [`pack`].
+//!    [`Listing::of`] and [`pack()`].
 //! 5. [`Appliance::follow`] reports events until the last one; [`Appliance::download`] writes the
 //!    bundle to a file and compares it with the announced digest. Whether the bundle is worth
 //!    anything is for the caller to verify.

@@ -53,7 +53,7 @@ pub fn verify_evidence_alone(
     result
 }
 
-/// Evidence whose report an endorsed key signed: the receipt of [`verify_evidence`], which every
+/// Evidence whose report an endorsed key signed: the receipt of `verify_evidence`, which every
 /// appraisal takes.
 ///
 /// No other code can construct one:

@@ -108,7 +108,7 @@ fn all_sends_what_git_ignores_and_nothing_of_git() {
     fs::write(desk.source().join(".gitignore"), "/more\n").unwrap();
     fs::write(desk.source().join("more"), "ignored").unwrap();
     desk.build(&tls(&server), &["--all"])
-        .expect(ACCEPTED, "as --all says");
+        .expect(ACCEPTED, "because of --all");
     fs::remove_dir_all(desk.source().join(".git")).unwrap();
     let tree = kettle::source::tree::hash(&desk.source())
         .unwrap()

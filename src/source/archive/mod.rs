@@ -12,7 +12,7 @@
 //! after the other and passes its name (as bytes), type, size and a stream of its data to the
 //! builder. The builder knows no format: it checks the name (`name`), counts entries, bytes and the
 //! expansion against [`Rules`], adds the entry to a tree in memory, and writes and hashes the file
-//! in one pass. [`Builder::finish`] checks where links lead, creates them, and sets times. `tar`
+//! in one pass. `Builder::finish` checks where links lead, creates them, and sets times. `tar`
 //! also serves crates, which have their own [`Rules`], and the files of commits, which
 //! [`super::repository`] lets git print.
 //!

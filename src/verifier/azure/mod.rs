@@ -25,7 +25,7 @@
 //! (`quote`, `signed_quote`), and registers 4 and 9 have to be those of one published boot
 //! (`boot`).
 //!
-//! [`verify`](self::verify) checks them in that order. `runtime-data` and `paravisor` are both
+//! `verify` checks them in that order. `runtime-data` and `paravisor` are both
 //! checked; the quote is verified only if both hold, and the caller's data is returned only in the
 //! receipt `VerifiedQuote`. `README.md` beside this file says whom one trusts by that.
 
