@@ -53,12 +53,14 @@
 //! | nonce | 1 to 16 bytes chosen by the client, for freshness |
 //! | statement | the in-toto Statement in `provenance.json`, whose bytes are signed |
 //! | subject | one artifact with its digest |
+//! | statement key | signs one statement for other tools; the statement names its public half |
 //! | bundle | the gzip tar that a client downloads |
 //! | job | the one build of this machine |
 //! | phase | a part of a job that ran under one set of permissions |
 
 pub mod causes;
 pub mod digest;
+pub mod dsse;
 pub mod json;
 pub mod name;
 pub mod provenance;
@@ -87,6 +89,8 @@ mod presence;
 #[cfg(feature = "appliance")]
 pub mod sandbox;
 #[cfg(feature = "appliance")]
+pub mod sbom;
+#[cfg(feature = "appliance")]
 pub mod service;
 #[cfg(feature = "appliance")]
 pub mod source;
@@ -104,8 +108,6 @@ pub mod simulator;
 pub mod bundle;
 #[cfg(feature = "client")]
 pub mod client;
-#[cfg(feature = "cli")]
-pub mod dsse;
 #[cfg(feature = "cli")]
 pub mod inspect;
 #[cfg(feature = "cli")]

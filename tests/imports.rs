@@ -36,7 +36,7 @@ const CLIENT: [&str; 9] = [
 
 /// One rule for each room; a room without a rule is a failure, so that somebody decides about a new
 /// one.
-const RULES: [(&str, Rule); 30] = [
+const RULES: [(&str, Rule); 31] = [
     ("blocking", Only(&[])),
     ("causes", Only(&[])),
     ("clock", Only(&[])),
@@ -47,6 +47,7 @@ const RULES: [(&str, Rule); 30] = [
     ("name", Only(&[])),
     ("netlink", Only(&[])),
     ("presence", Only(&[])),
+    ("sbom", Only(&["provenance"])),
     ("provenance", Only(&["digest"])),
     ("snp", Only(&[])),
     ("tar_header", Only(&[])),
@@ -57,6 +58,7 @@ const RULES: [(&str, Rule); 30] = [
             "bundle",
             "causes",
             "digest",
+            "dsse",
             "json",
             "name",
             "provenance",
@@ -514,6 +516,8 @@ const NAMES: [(&str, &[&str]); 2] = [
         "src/bundle/names.rs",
         &[
             "\"provenance.json\"",
+            "\"provenance.sigstore.json\"",
+            "\"sbom.cdx.json\"",
             "\"evidence.json\"",
             "\"build.log\"",
             "\"artifacts/",

@@ -62,6 +62,28 @@ pub fn provenance(job: &Arc<Job>) -> Result<Download, Problem> {
     }))
 }
 
+/// Returns the download of `sbom.cdx.json`.
+///
+/// # Errors
+/// 404: the job runs or has failed.
+pub fn sbom(job: &Arc<Job>) -> Result<Download, Problem> {
+    finished(job)?;
+    Ok(document(job, "application/json", |finished| {
+        Some(&finished.sbom)
+    }))
+}
+
+/// Returns the download of `provenance.sigstore.json`.
+///
+/// # Errors
+/// 404: the job runs or has failed.
+pub fn envelope(job: &Arc<Job>) -> Result<Download, Problem> {
+    finished(job)?;
+    Ok(document(job, "application/json", |finished| {
+        Some(&finished.envelope)
+    }))
+}
+
 /// Returns the download of `evidence.json`.
 ///
 /// # Errors

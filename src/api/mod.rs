@@ -231,6 +231,8 @@ impl Service {
             Endpoint::Artifact => send(files::artifact(&*job()?, name).await?),
             Endpoint::BuildConfig => send(files::build_config(&job()?, name)?),
             Endpoint::Provenance => send(files::provenance(&job()?)?),
+            Endpoint::Sbom => send(files::sbom(&job()?)?),
+            Endpoint::Envelope => send(files::envelope(&job()?)?),
             Endpoint::Evidence => send(files::evidence(&job()?)?),
         }
     }

@@ -25,6 +25,8 @@ pub fn is_public(endpoint: Endpoint) -> bool {
         | Endpoint::BuildLog
         | Endpoint::Result
         | Endpoint::Provenance
+        | Endpoint::Sbom
+        | Endpoint::Envelope
         | Endpoint::Evidence
         | Endpoint::Artifact
         | Endpoint::BuildConfig => false,

@@ -263,7 +263,9 @@ mod tests {
                 name: "Cargo.lock",
                 bytes: Vec::new(),
             },
+            sbom: Vec::new(),
             provenance: provenance.to_string().into_bytes(),
+            envelope: Vec::new(),
             evidence: Some(br#"{"report":"AA=="}"#.to_vec()),
         }
     }

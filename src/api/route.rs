@@ -31,6 +31,10 @@ pub enum Endpoint {
     Result,
     /// Returns the provenance that is in the bundle.
     Provenance,
+    /// Returns the bill of materials that is in the bundle.
+    Sbom,
+    /// Returns the signed statement that is in the bundle.
+    Envelope,
     /// Returns the evidence that is in the bundle.
     Evidence,
     /// Returns one artifact of a job.
@@ -78,6 +82,12 @@ pub const BUILD_LOG: &str = "/build/{id}/build.log";
 /// The path of the statement.
 pub const PROVENANCE: &str = "/build/{id}/provenance.json";
 
+/// The path of the bill of materials.
+pub const SBOM: &str = "/build/{id}/sbom.cdx.json";
+
+/// The path of the statement that the statement key has signed.
+pub const ENVELOPE: &str = "/build/{id}/provenance.sigstore.json";
+
 /// The path of the evidence.
 pub const EVIDENCE: &str = "/build/{id}/evidence.json";
 
@@ -91,7 +101,7 @@ pub const ARTIFACT: &str = "/builds/{id}/artifacts/{name}";
 pub const BUILD_CONFIG: &str = "/builds/{id}/build-config/{name}";
 
 /// The table of all paths; the first that matches wins.
-pub static ROUTES: [Route; 14] = [
+pub static ROUTES: [Route; 16] = [
     route("/health", READ, Endpoint::Health),
     route("/ready", READ, Endpoint::Ready),
     route("/build", SUBMIT, Endpoint::Submit),
@@ -101,6 +111,8 @@ pub static ROUTES: [Route; 14] = [
     route(BUILD_LOG, READ, Endpoint::BuildLog),
     route(RESULT, READ, Endpoint::Result),
     route(PROVENANCE, READ, Endpoint::Provenance),
+    route(SBOM, READ, Endpoint::Sbom),
+    route(ENVELOPE, READ, Endpoint::Envelope),
     route(EVIDENCE, READ, Endpoint::Evidence),
     route(ARTIFACT, READ, Endpoint::Artifact),
     route(BUILD_CONFIG, READ, Endpoint::BuildConfig),

@@ -26,6 +26,9 @@ pub const MAX_BUNDLE_PATHS_BYTES: usize = 1 << 20;
 pub const MAX_PAX_BYTES: u64 = 4096;
 /// Largest `evidence.json`, in bytes: a report and three certificates take under 10 KiB.
 pub const MAX_EVIDENCE_BYTES: u64 = 64 << 10;
+/// Largest `provenance.sigstore.json`, in bytes: the largest statement in base64, with less than
+/// 1 KiB around it.
+pub const MAX_ENVELOPE_BYTES: u64 = MAX_PROVENANCE_BYTES.div_ceil(3) * 4 + (4 << 10);
 
 /// Returns whether a path below the top directory is an artifact's.
 pub(super) fn is_artifact(path: &str) -> bool {
@@ -149,12 +152,16 @@ pub struct Bundle {
     pub provenance: Vec<u8>,
     /// The bytes of `evidence.json`, if there is one.
     pub evidence: Option<Vec<u8>>,
+    /// The bytes of `provenance.sigstore.json`, if there is one.
+    pub envelope: Option<Vec<u8>>,
     /// The files under `artifacts/`, sorted by name.
     pub artifacts: Vec<HashedFile>,
     /// The files under `build-config/`, sorted by name.
     pub build_config: Vec<HashedFile>,
     /// The file `build.log`, if there is one.
     pub log: Option<HashedFile>,
+    /// The file `sbom.cdx.json`, if there is one.
+    pub sbom: Option<HashedFile>,
     /// The time of every entry of the archive, in seconds since 1970; none for a directory.
     pub time: Option<u64>,
     /// The name of the archive's top directory; none for a directory, which may have been renamed
@@ -246,8 +253,13 @@ impl Contents {
         } else if path == names::EVIDENCE {
             self.bundle.evidence =
                 Some(document(content, MAX_EVIDENCE_BYTES, "MAX_EVIDENCE_BYTES")?);
+        } else if path == names::ENVELOPE {
+            self.bundle.envelope =
+                Some(document(content, MAX_ENVELOPE_BYTES, "MAX_ENVELOPE_BYTES")?);
         } else if path == names::BUILD_LOG {
             self.bundle.log = Some(hashed(path, executable, content)?);
+        } else if path == names::SBOM {
+            self.bundle.sbom = Some(hashed(path, executable, content)?);
         } else if let Some(name) = names::artifact_name(path) {
             self.bundle
                 .artifacts

@@ -10,6 +10,13 @@ pub const PROVENANCE: &str = "provenance.json";
 /// The path of the attester's evidence.
 pub const EVIDENCE: &str = "evidence.json";
 
+/// The path of the statement that the statement key has signed, in the container that Sigstore's
+/// tools read.
+pub const ENVELOPE: &str = "provenance.sigstore.json";
+
+/// The path of the build's bill of materials, CycloneDX.
+pub const SBOM: &str = "sbom.cdx.json";
+
 /// The path of the log of all tools.
 pub const BUILD_LOG: &str = "build.log";
 

@@ -12,7 +12,8 @@ use std::path::Path;
 pub use super::MAX_PROVENANCE_BYTES;
 pub use super::contents::{
     Bundle, HashedFile, MAX_BUNDLE_BYTES, MAX_BUNDLE_ENTRIES, MAX_BUNDLE_PATH_BYTES,
-    MAX_BUNDLE_PATHS_BYTES, MAX_EVIDENCE_BYTES, MAX_PAX_BYTES, MAX_UNPACKED_BYTES, ReadError,
+    MAX_BUNDLE_PATHS_BYTES, MAX_ENVELOPE_BYTES, MAX_EVIDENCE_BYTES, MAX_PAX_BYTES,
+    MAX_UNPACKED_BYTES, ReadError,
 };
 use super::contents::{Contents, within};
 use super::stream::Packed;

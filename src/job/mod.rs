@@ -41,6 +41,7 @@ mod record;
 mod request;
 mod run;
 mod slot;
+mod statement_key;
 
 pub use event::{Event, EventKind, Record};
 pub use id::JobId;

@@ -35,8 +35,12 @@ pub struct Finished {
     pub artifacts: Vec<Artifact>,
     /// The lockfile with the bytes that were used.
     pub build_config: Lockfile,
+    /// The exact bytes of `sbom.cdx.json`.
+    pub sbom: Vec<u8>,
     /// The exact bytes of `provenance.json`.
     pub provenance: Vec<u8>,
+    /// The exact bytes of `provenance.sigstore.json`.
+    pub envelope: Vec<u8>,
     /// The exact bytes of `evidence.json`; `None` where there is no attester.
     pub evidence: Option<Vec<u8>>,
 }

@@ -17,7 +17,6 @@ use super::{BundleFile, Finished};
 use crate::blocking::blocking;
 use crate::bundle::{self, Entry, names};
 use crate::digest::Sha256Writer;
-use crate::provenance::Statement;
 use crate::sandbox::remove_directory;
 use crate::toolchain::{ARTIFACTS_FOLDER, Artifact, Built};
 
@@ -41,13 +40,21 @@ pub(super) async fn pack(build: AttestedBuild) -> Result<Finished, PackError> {
         folder,
         built,
         log,
+        sbom,
         statement,
+        envelope,
         evidence,
     } = build.into_parts();
     let evidence = evidence.map(|evidence| evidence.to_json()).transpose()?;
     let packing = blocking(move || {
+        let documents = [
+            (names::SBOM, Some(&sbom[..])),
+            (names::PROVENANCE, Some(statement.as_bytes())),
+            (names::ENVELOPE, Some(&envelope)),
+            (names::EVIDENCE, evidence.as_deref()),
+        ];
         let path = folder.join(BUNDLE);
-        let bundle = write(path, &built, &statement, evidence.as_deref(), &log)?;
+        let bundle = write(path, &built, &documents, &log)?;
         let (project, toolchain) = (built.tree().project().clone(), built.kind());
         let (artifacts, build_config) = built.into_files();
         Ok(Finished {
@@ -56,7 +63,9 @@ pub(super) async fn pack(build: AttestedBuild) -> Result<Finished, PackError> {
             bundle,
             artifacts,
             build_config,
+            sbom,
             provenance: statement.into_bytes(),
+            envelope,
             evidence,
         })
     });
@@ -66,11 +75,10 @@ pub(super) async fn pack(build: AttestedBuild) -> Result<Finished, PackError> {
 fn write(
     path: PathBuf,
     built: &Built,
-    statement: &Statement,
-    evidence: Option<&[u8]>,
+    documents: &[(&'static str, Option<&[u8]>)],
     log: &LogFile,
 ) -> io::Result<BundleFile> {
-    let entries = entries(built, statement, evidence, log)?;
+    let entries = entries(built, documents, log)?;
     let tree = built.tree();
     let out = Sha256Writer::new(BufWriter::new(File::create_new(&path)?));
     let mut written = bundle::write(out, tree.project().as_str(), entries, tree.epoch())?;
@@ -81,8 +89,7 @@ fn write(
 
 fn entries<'a>(
     built: &'a Built,
-    statement: &'a Statement,
-    evidence: Option<&'a [u8]>,
+    documents: &[(&'static str, Option<&'a [u8]>)],
     log: &LogFile,
 ) -> io::Result<Vec<Entry<'a>>> {
     let lockfile = built.lockfile();
@@ -93,9 +100,8 @@ fn entries<'a>(
     }
     entries.push(Entry::of_bytes(config, &lockfile.bytes));
     entries.push(log.entry()?);
-    entries.push(Entry::of_bytes(names::PROVENANCE, statement.as_bytes()));
-    if let Some(bytes) = evidence {
-        entries.push(Entry::of_bytes(names::EVIDENCE, bytes));
+    for (name, bytes) in documents {
+        entries.extend(bytes.map(|bytes| Entry::of_bytes(*name, bytes)));
     }
     Ok(entries)
 }
@@ -172,13 +178,13 @@ mod tests {
     #[test]
     fn the_largest_bundle_is_one_that_a_verifier_reads() {
         use crate::bundle::MAX_PROVENANCE_BYTES;
-        use crate::bundle::read::MAX_BUNDLE_BYTES;
+        use crate::bundle::read::{MAX_BUNDLE_BYTES, MAX_ENVELOPE_BYTES};
         use crate::job::MAX_LOG_BYTES;
         use crate::toolchain::{MAX_ARTIFACTS_BYTES, cargo};
 
         /// The bytes of headers, and those that gzip adds where it cannot compress.
         const OVERHEAD_BYTES: u64 = 64 << 20;
-        let documents = cargo::MAX_LOCKFILE_BYTES + MAX_PROVENANCE_BYTES;
+        let documents = cargo::MAX_LOCKFILE_BYTES + MAX_PROVENANCE_BYTES + MAX_ENVELOPE_BYTES;
         let largest = MAX_ARTIFACTS_BYTES + MAX_LOG_BYTES + documents + OVERHEAD_BYTES;
         assert!(largest < MAX_BUNDLE_BYTES);
     }

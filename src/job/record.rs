@@ -1,10 +1,13 @@
-//! What happened, in the words of provenance. Comes in: a build that is over. Goes out: its statement, then evidence about
-//! that. Never: a value that a client or a build claimed without our having computed or chosen it.
+//! States what happened, in the words of provenance, and has it signed.
+//!
+//! * In: a build that is over.
+//! * Out: the statement, the same signed by a key of its own, then evidence about the statement.
+//! * Never: a value that a client or a build claimed without our having computed or chosen it.
 //!
 //! | receipt | made by | taken by |
 //! |---|---|---|
 //! | [`CompletedBuild`] | writing the log of what was built | the statement |
-//! | [`StatedBuild`] | the statement | the attester |
+//! | [`StatedBuild`] | the statement, and the signature over it | the attester |
 //! | [`AttestedBuild`] | the attester, or its absence | the bundle |
 
 use std::collections::BTreeMap;
@@ -13,43 +16,48 @@ use std::sync::Arc;
 
 use super::Job;
 use super::log_file::{LogFile, LogFileError};
+use super::statement_key::{StatementKey, StatementKeyError};
 use crate::attester::{AttestError, Attester, Evidence};
 use crate::bundle::{MAX_PROVENANCE_BYTES, names};
 use crate::digest::Sha256Digest;
 use crate::provenance::{
     self, ArchiveParameter, BuildDefinition, BuildMetadata, BuilderRecord, ExternalParameters,
     InternalParameters, NamedDigest, Platform, Predicate, ResourceDescriptor, RunDetails,
-    SourceParameter, Statement, StatementError, Subject, git_set, sha256_set,
+    SignerRecord, SourceParameter, Statement, StatementError, Subject, git_set, sha256_set,
 };
 use crate::sandbox::Description;
+use crate::sbom;
 use crate::source::{Origin, RepositoryUrl, SourceTree};
 use crate::toolchain::{Artifact, Built, Kind, Tool};
 
 /// The component that `builder.version` speaks of.
 const COMPONENT: &str = "kettle-init";
 
-/// Why there is no statement.
+/// The reason why there is no signed statement.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum RecordError {
     #[error("the sandbox's description cannot be serialised")]
     Sandbox(#[source] serde_json::Error),
     #[error(transparent)]
     Statement(#[from] StatementError),
+    #[error(transparent)]
+    Key(#[from] StatementKeyError),
     #[error("the provenance of this build has {size} bytes, and verifiers read at most {limit}")]
     TooLong { size: usize, limit: u64 },
 }
 
-/// What a statement says of the machine that built.
+/// The machine that built, as a statement describes it.
 pub(super) struct Machine<'a> {
-    /// What kind of machine it is, and its image.
+    /// The kind of machine, and its image.
     pub platform: &'a Platform,
     /// The programs that built, with their digests.
     pub tools: &'a [Tool],
-    /// What the commands ran in.
+    /// The sandbox that the commands ran in.
     pub sandbox: &'a Description,
 }
 
-/// A build that is over, with its log on disk: all that its statement says, and nothing else gets into one.
+/// A build that is over, with its log on disk: it has everything that the statement says, and
+/// nothing else gets into a statement.
 pub(super) struct CompletedBuild<'a> {
     job: &'a Arc<Job>,
     machine: Machine<'a>,
@@ -73,28 +81,107 @@ impl<'a> CompletedBuild<'a> {
         })
     }
 
-    /// States what was built from what.
+    /// Writes the statement, and signs it. The key exists only meanwhile: no command of the build
+    /// runs any more, and afterwards the key is gone.
     pub fn state(self) -> Result<StatedBuild, RecordError> {
-        let statement = statement(&self)?;
+        let key = StatementKey::new()?;
+        let (statement, sbom) = self.statement(key.signer())?;
+        let envelope = key.sign(&statement)?;
         Ok(StatedBuild {
             folder: self.job.directory().to_owned(),
             built: self.built,
             log: self.log,
+            sbom,
             statement,
+            envelope,
         })
+    }
+
+    /// Returns the statement, and the bill of materials, which has the same contents and is one of
+    /// the statement's byproducts.
+    fn statement(&self, signer: SignerRecord) -> Result<(Statement, Vec<u8>), RecordError> {
+        let subjects: Vec<_> = self.built.artifacts().iter().map(subject).collect();
+        let build_definition = BuildDefinition {
+            build_type: build_type(self.built.kind()),
+            external_parameters: self.external_parameters(),
+            internal_parameters: self.internal_parameters(signer)?,
+            resolved_dependencies: std::iter::once(source(self.built.tree()))
+                .chain(self.built.dependencies().iter().cloned())
+                .collect(),
+        };
+        let project = self.built.tree().project().as_str();
+        let sbom = sbom::of(project, &subjects, &build_definition);
+        let predicate = Predicate {
+            build_definition,
+            run_details: self.run_details(&sbom),
+        };
+        let statement = within_limit(Statement::new(subjects, &predicate)?)?;
+        Ok((statement, sbom))
+    }
+
+    fn external_parameters(&self) -> ExternalParameters {
+        ExternalParameters {
+            source: source_parameter(self.built.tree().origin()),
+            nonce: self.job.nonce().clone(),
+            nonce_source: self.job.nonce_source(),
+        }
+    }
+
+    fn internal_parameters(&self, signer: SignerRecord) -> Result<InternalParameters, RecordError> {
+        let (built, machine) = (&self.built, &self.machine);
+        Ok(InternalParameters {
+            signer,
+            command: built.commands().clone(),
+            environment: built.environment().clone(),
+            lockfile: self.lockfile(),
+            link_arguments: built.link_arguments().to_vec(),
+            outputs: built.outputs().to_vec(),
+            toolchain: machine.tools.iter().map(tool).collect(),
+            image: machine.platform.image.clone(),
+            network: networked(built),
+            sandbox: serde_json::to_value(machine.sandbox).map_err(RecordError::Sandbox)?,
+            source_date_epoch: built.tree().epoch(),
+        })
+    }
+
+    fn run_details(&self, sbom: &[u8]) -> RunDetails {
+        let job = self.job;
+        RunDetails {
+            builder: BuilderRecord {
+                id: self.machine.platform.builder,
+                version: BTreeMap::from([(COMPONENT, env!("CARGO_PKG_VERSION").to_owned())]),
+            },
+            metadata: BuildMetadata {
+                invocation_id: job.id().to_string(),
+                started_on: job.accepted_at().to_string(),
+                finished_on: job.end_now().to_string(),
+            },
+            byproducts: vec![
+                named(names::BUILD_LOG, self.log.sha256()),
+                self.lockfile(),
+                named(names::SBOM, &Sha256Digest::of(sbom)),
+            ],
+        }
+    }
+
+    fn lockfile(&self) -> NamedDigest {
+        let lockfile = self.built.lockfile();
+        named(lockfile.name, &Sha256Digest::of(&lockfile.bytes))
     }
 }
 
-/// A build with its statement: the receipt of [`CompletedBuild::state`].
+/// A build with its signed statement: the receipt of [`CompletedBuild::state`].
 pub(super) struct StatedBuild {
     folder: PathBuf,
     built: Built,
     log: LogFile,
+    sbom: Vec<u8>,
     statement: Statement,
+    envelope: Vec<u8>,
 }
 
 impl StatedBuild {
-    /// Asks for evidence about the statement. This may block for minutes.
+    /// Requests evidence about the statement. This may block for minutes.
     pub fn attest(self, attester: &dyn Attester) -> Result<AttestedBuild, AttestError> {
         let evidence = attester.attest(&self.statement.report_data())?;
         Ok(AttestedBuild {
@@ -103,7 +190,7 @@ impl StatedBuild {
         })
     }
 
-    /// Goes on without evidence, on a machine that has no attester.
+    /// Continues without evidence, on a machine that has no attester.
     pub fn without_attester(self) -> AttestedBuild {
         AttestedBuild {
             stated: self,
@@ -112,22 +199,26 @@ impl StatedBuild {
     }
 }
 
-/// A build with its statement, and with evidence about that statement wherever there is an attester.
+/// A build with its statement, and with evidence about that statement where there is an attester.
 pub(super) struct AttestedBuild {
     stated: StatedBuild,
     evidence: Option<Evidence>,
 }
 
-/// What a bundle is made of.
+/// The contents of a bundle.
 pub(super) struct BundleParts {
-    /// The folder of the job, in which the bundle is made.
+    /// The directory of the job, in which the bundle is written.
     pub folder: PathBuf,
-    /// What was built, with the artifacts.
+    /// The build, with its artifacts.
     pub built: Built,
     /// The build log, whose digest the statement has.
     pub log: LogFile,
+    /// The bill of materials, whose digest the statement has.
+    pub sbom: Vec<u8>,
     /// The statement about all of it.
     pub statement: Statement,
+    /// The statement in its container, signed by the statement key.
+    pub envelope: Vec<u8>,
     /// The evidence about the statement; none where there is no attester.
     pub evidence: Option<Evidence>,
 }
@@ -139,70 +230,20 @@ impl AttestedBuild {
             folder,
             built,
             log,
+            sbom,
             statement,
+            envelope,
         } = self.stated;
         BundleParts {
             folder,
             built,
             log,
+            sbom,
             statement,
+            envelope,
             evidence: self.evidence,
         }
     }
-}
-
-fn statement(build: &CompletedBuild<'_>) -> Result<Statement, RecordError> {
-    let CompletedBuild {
-        job,
-        machine,
-        built,
-        log,
-    } = build;
-    let lockfile = named(
-        built.lockfile().name,
-        &Sha256Digest::of(&built.lockfile().bytes),
-    );
-    let subject = built.artifacts().iter().map(subject).collect();
-    let definition = BuildDefinition {
-        build_type: build_type(built.kind()),
-        external_parameters: ExternalParameters {
-            source: source_parameter(built.tree().origin()),
-            nonce: job.nonce().clone(),
-            nonce_source: job.nonce_source(),
-        },
-        internal_parameters: InternalParameters {
-            command: built.commands().clone(),
-            environment: built.environment().clone(),
-            lockfile: lockfile.clone(),
-            link_arguments: built.link_arguments().to_vec(),
-            outputs: built.outputs().to_vec(),
-            toolchain: machine.tools.iter().map(tool).collect(),
-            image: machine.platform.image.clone(),
-            network: networked(built),
-            sandbox: serde_json::to_value(machine.sandbox).map_err(RecordError::Sandbox)?,
-            source_date_epoch: built.tree().epoch(),
-        },
-        resolved_dependencies: std::iter::once(source(built.tree()))
-            .chain(built.dependencies().iter().cloned())
-            .collect(),
-    };
-    let details = RunDetails {
-        builder: BuilderRecord {
-            id: machine.platform.builder,
-            version: BTreeMap::from([(COMPONENT, env!("CARGO_PKG_VERSION").to_owned())]),
-        },
-        metadata: BuildMetadata {
-            invocation_id: job.id().to_string(),
-            started_on: job.accepted_at().to_string(),
-            finished_on: job.end_now().to_string(),
-        },
-        byproducts: vec![named(names::BUILD_LOG, log.sha256()), lockfile],
-    };
-    let predicate = Predicate {
-        build_definition: definition,
-        run_details: details,
-    };
-    within_limit(Statement::new(subject, &predicate)?)
 }
 
 /// A statement that no verifier would read is of no use to anybody.
@@ -305,16 +346,16 @@ mod tests {
     use crate::source::GitRef;
     use crate::toolchain::test_only;
 
-    /// SHA-256 of the two statements below. They change with the form of a statement, which verifiers, old ones too, have to
-    /// read; with nothing else.
+    /// The SHA-256 digests of the two statements below. They change only with the form of a
+    /// statement, which verifiers, old ones too, have to read.
     const GOLDEN: [(Kind, &str); 2] = [
         (
             Kind::Cargo,
-            "f9e1a570a3be1594660641542c3deeac1e8f968132c17538c73047c978ddda36",
+            "474f8c63d07482bc47e8a6af551bddcfecc05f283e32fc194eb6058fe9fc9a46",
         ),
         (
             Kind::Nix,
-            "6b881d1952b6ca1f5c7803016336433c58dbd00b15e401d3255667d84ce4e255",
+            "3a40046fd59a02ced00ab131215e5341e5c93d4c3babe8d1f38217082de49e14",
         ),
     ];
 
@@ -379,7 +420,8 @@ mod tests {
         }
     }
 
-    /// A statement, with words in the place of the job's id, of both times and of our own version.
+    /// Returns a statement, with words in place of the job's id, both times, our own version and
+    /// the key.
     fn stated(kind: Kind) -> String {
         let work = tempfile::tempdir().unwrap();
         let request = Request::test_only_new(
@@ -409,14 +451,18 @@ mod tests {
         let stated = completed.unwrap().state().unwrap();
         let parts = stated.without_attester().into_parts();
         let bytes = parts.statement.into_bytes();
+        let sbom = Sha256Digest::of(&parts.sbom).to_string();
+        assert!(String::from_utf8_lossy(&bytes).contains(&sbom));
         let mut text = String::from_utf8(bytes).unwrap();
         let read: serde_json::Value = serde_json::from_str(&text).unwrap();
         let details = &read["predicate"]["runDetails"];
+        let signer = &read["predicate"]["buildDefinition"]["internalParameters"]["signer"];
         for (member, value) in [
             ("invocationId", &details["metadata"]["invocationId"]),
             ("startedOn", &details["metadata"]["startedOn"]),
             ("finishedOn", &details["metadata"]["finishedOn"]),
             (COMPONENT, &details["builder"]["version"][COMPONENT]),
+            ("publicKey", &signer["publicKey"]),
         ] {
             let member_of = |value: &str| format!("\"{member}\":\"{value}\"");
             let found = member_of(value.as_str().unwrap());

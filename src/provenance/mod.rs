@@ -6,6 +6,7 @@
 //!   verified.
 
 pub mod link;
+mod signer;
 #[cfg(feature = "appliance")]
 mod statement;
 
@@ -17,6 +18,7 @@ use serde_json::Value;
 
 use crate::digest::{GitOid, Sha256Digest};
 pub use link::LinkRecord;
+pub use signer::{SIGNER_ALGORITHM, SignerRecord};
 #[cfg(feature = "appliance")]
 pub use statement::{Statement, StatementError};
 
@@ -279,6 +281,9 @@ pub struct Commands {
     pub package: Vec<String>,
 }
 
+/// The part of the toolchain that becomes a part of artifacts: the standard library.
+pub const RUST_STD: &str = "rust-std";
+
 /// A program that took part in the build.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ToolRecord {
@@ -337,6 +342,8 @@ pub fn is_built_here(realised: Option<&str>, is_copy: bool) -> bool {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct InternalParameters {
+    /// The key that signs this statement, for tools that cannot read the report.
+    pub signer: SignerRecord,
     /// The commands that were run.
     pub command: Commands,
     /// Every variable that the build saw.

@@ -124,6 +124,7 @@ mod tests {
                     nonce_source: NonceSource::Client,
                 },
                 internal_parameters: InternalParameters {
+                    signer: SignerRecord::new(b"a key"),
                     command: Commands {
                         build: vec!["cargo".to_owned()],
                         ..Commands::default()

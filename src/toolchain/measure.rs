@@ -22,6 +22,7 @@ use std::path::{Path, PathBuf};
 
 use crate::digest::Sha256Digest;
 use crate::presence::{is_file, is_folder};
+use crate::provenance::RUST_STD;
 use crate::sandbox::{CommandSpec, OutputSink, Run, Stream};
 use crate::source::output::Captured;
 
@@ -128,7 +129,7 @@ impl Toolchain {
             PathBuf::from(SYSTEM_LIBRARIES),
         ])?);
         parts.push(Part {
-            name: "rust-std".to_owned(),
+            name: RUST_STD.to_owned(),
             family: Family::Rustc,
             sha256: directory(&sysroot.join("lib/rustlib").join(TARGET))?,
         });

@@ -41,6 +41,7 @@ pub fn verify_evidence_alone(
         Check::Nonce,
         Check::Statement,
         Check::Expectations,
+        Check::Envelope,
         Check::Subjects,
     ] {
         result.set(check, Outcome::NotChecked);

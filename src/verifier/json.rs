@@ -35,13 +35,28 @@ pub enum JsonError {
 /// # Errors
 /// The bytes are no strict JSON, or no `T`.
 pub fn read<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, JsonError> {
+    read_strings(bytes, MAX_STRING_BYTES)
+}
+
+/// Reads one document like [`read`], in which one string may be as long as the document.
+///
+/// # Errors
+/// It is no strict JSON, or no `T`. The message may quote such a string.
+pub fn read_long<'a, T: Deserialize<'a>>(bytes: &'a [u8], limit: u64) -> Result<T, JsonError> {
+    read_strings(bytes, usize::try_from(limit).unwrap_or(usize::MAX))
+}
+
+fn read_strings<'a, T: Deserialize<'a>>(
+    bytes: &'a [u8],
+    string_bytes: usize,
+) -> Result<T, JsonError> {
     let text = std::str::from_utf8(bytes).map_err(|_| JsonError::Utf8)?;
     if text.starts_with('\u{feff}') {
         return Err(JsonError::ByteOrderMark);
     }
     let limits = Limits {
         open_keys: MAX_OPEN_KEYS,
-        string_bytes: MAX_STRING_BYTES,
+        string_bytes,
     };
     Ok(json::read(bytes, limits)?)
 }

@@ -15,6 +15,7 @@
 //! | runtime-data, paravisor, quote, boot-measurement | `azure` |
 //! | report-data, nonce, expectations | `appraisal` |
 //! | statement | `statement`, `chosen` |
+//! | envelope | `signed_statement`, `signer` |
 //! | subjects | `subjects` |
 //!
 //! # From bytes to a verdict
@@ -69,6 +70,8 @@ mod revocation;
 mod session;
 mod sides;
 mod signature;
+mod signed_statement;
+mod signer;
 mod statement;
 mod subjects;
 pub mod summary;
@@ -99,6 +102,7 @@ pub use result::{AttestationResult, Check, Outcome, Platform};
 pub use revocation::{Revocation, Revocations};
 pub use session::{SessionError, pin, public_key_of, verify_session};
 pub use sides::Sides;
+pub use signed_statement::statement_key;
 pub use statement::{ImageClaim, NamedFile, Statement};
 
 use appraisal::SignedData;
@@ -145,6 +149,9 @@ pub fn appraise_without_evidence(
         appraisal::appraise_stated_nonce(Some(&statement), nonce)?;
     }
     appraisal::appraise_expectations(&statement, expectations)?;
+    if let Some(envelope) = &bundle.envelope {
+        signed_statement::appraise(envelope, &bundle.provenance, &statement)?;
+    }
     subjects::appraise(&bundle, &statement)
 }
 
@@ -241,6 +248,11 @@ fn verify_statement(
         Outcome::NotChecked
     };
     result.set(Check::Expectations, expected);
+    let signed = bundle
+        .envelope
+        .as_ref()
+        .map(|envelope| signed_statement::appraise(envelope, &bundle.provenance, statement));
+    result.set(Check::Envelope, signed.map_or(Outcome::NotChecked, outcome));
     result.set(
         Check::Subjects,
         outcome(subjects::appraise(bundle, statement)),

@@ -7,7 +7,7 @@
 use crate::bundle::read::ReadError;
 use crate::causes::Chain;
 use crate::digest::{GitOid, Sha256Digest};
-use crate::provenance::{Nonce, PREDICATE_TYPE, STATEMENT_TYPE};
+use crate::provenance::{Nonce, PREDICATE_TYPE, SIGNER_ALGORITHM, STATEMENT_TYPE};
 use crate::snp::measurement::LaunchMeasurement;
 use crate::snp::report::{
     ECDSA_P384_SHA384, GuestPolicy, MAX_VERSION, MIN_VERSION, PlatformInfo, Processor,
@@ -339,6 +339,28 @@ rejections! {
             = "option-unexpected", found(actual);
         #[error("{file} is no subject of the statement")]
         Artifact { file: String, sha256: Sha256Digest } = "artifact-not-a-subject", found(sha256);
+
+        // envelope
+        #[error("the bundle has a signed statement, and the statement names no key for it")]
+        SignerMissing = "signer-missing", NO_SIDES;
+        #[error("the statement names a key of another algorithm for its signature")]
+        SignerAlgorithm { actual: String } = "signer-algorithm", sides(SIGNER_ALGORITHM, actual);
+        #[error(
+            "the statement key is not a point on P-256 in base64 of its DER SubjectPublicKeyInfo"
+        )]
+        SignerKey { actual: String } = "signer-key", found(actual);
+        #[error("the signed statement is not JSON of the one form: {reason}")]
+        EnvelopeMalformed { reason: String } = "envelope-malformed", NO_SIDES;
+        #[error("{field} of the signed statement is not what the appliance writes")]
+        EnvelopeForm { field: &'static str, expected: &'static str, actual: String }
+            = "envelope-form", sides(expected, actual);
+        #[error("the signed statement has other bytes than provenance.json")]
+        EnvelopePayload { expected: Sha256Digest, actual: Sha256Digest }
+            = "envelope-payload", sides(expected, actual);
+        #[error("the signed statement names another key than the statement")]
+        EnvelopeKey { expected: String, actual: String } = "envelope-key", sides(expected, actual);
+        #[error("the signature of the signed statement is not by the statement key {key}")]
+        EnvelopeSignature { key: String } = "envelope-signature", NO_SIDES;
 
         // subjects
         #[error("{name} is a subject and not in the bundle")]

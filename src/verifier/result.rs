@@ -66,13 +66,15 @@ pub enum Check {
     Statement,
     /// Source, options and artifacts are those that the reader expects.
     Expectations,
+    /// The signed statement is this statement, signed by the key that it names.
+    Envelope,
     /// The files are those that the statement names.
     Subjects,
 }
 
 impl Check {
     /// All of them, in order.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Bundle,
         Self::Endorsements,
         Self::CertificateBinding,
@@ -88,6 +90,7 @@ impl Check {
         Self::Nonce,
         Self::Statement,
         Self::Expectations,
+        Self::Envelope,
         Self::Subjects,
     ];
 
@@ -120,6 +123,7 @@ impl Check {
             Self::Nonce => "nonce",
             Self::Statement => "statement",
             Self::Expectations => "expectations",
+            Self::Envelope => "envelope",
             Self::Subjects => "subjects",
         }
     }

@@ -88,7 +88,12 @@ fn verify_opened(
     expectations: &Expectations,
 ) {
     result.set(Check::Bundle, Outcome::Pass);
-    for check in [Check::Statement, Check::Expectations, Check::Subjects] {
+    for check in [
+        Check::Statement,
+        Check::Expectations,
+        Check::Envelope,
+        Check::Subjects,
+    ] {
         result.set(check, Outcome::NotChecked);
     }
     let Some(verified) = verify_evidence(result, &session.evidence, expectations) else {

@@ -25,7 +25,22 @@ pub fn appraise(bundle: &Bundle, statement: &Statement<'_>) -> Result<(), Reject
             name: names::BUILD_LOG.to_owned(),
         })?;
     appraise_records(log, statement)?;
-    appraise_record(names::BUILD_LOG.to_owned(), log, bundle.log.as_ref())
+    appraise_record(names::BUILD_LOG.to_owned(), log, bundle.log.as_ref())?;
+    appraise_sbom(bundle.sbom.as_ref(), statement)
+}
+
+/// Compares the bill of materials with its record. Appliances up to 0.5.0 wrote none, and recorded
+/// none.
+fn appraise_sbom(file: Option<&HashedFile>, statement: &Statement<'_>) -> Result<(), Rejection> {
+    let name = names::SBOM.to_owned();
+    match (statement.byproducts(names::SBOM).next(), file) {
+        (None, None) => Ok(()),
+        (None, Some(_)) => Err(Rejection::RecordUnlisted { name }),
+        (Some(record), file) => {
+            appraise_records(record, statement)?;
+            appraise_record(name, record, file)
+        }
+    }
 }
 
 /// Compares the time that every entry of an archive has with that of the statement. An unpacked

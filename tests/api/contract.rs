@@ -113,6 +113,8 @@ fn unknown_paths_and_jobs_are_problems() {
             "/events",
             "/result",
             "/provenance.json",
+            "/provenance.sigstore.json",
+            "/sbom.cdx.json",
             "/evidence.json",
         ] {
             appliance

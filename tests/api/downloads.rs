@@ -147,6 +147,15 @@ fn documents_are_the_exact_bytes() {
         (200, "{\"z\":1,\"a\":\"\\u0000\"}\n")
     );
     assert_eq!(provenance.header("content-type"), Some("application/json"));
+    let sbom = appliance.get(&format!("/build/{id}/sbom.cdx.json"));
+    assert_eq!((sbom.status, sbom.text()), (200, "{\"bill\":1}\n"));
+    assert_eq!(sbom.header("content-type"), Some("application/json"));
+    let envelope = appliance.get(&format!("/build/{id}/provenance.sigstore.json"));
+    assert_eq!(
+        (envelope.status, envelope.text()),
+        (200, "{\"signed\":true}\n")
+    );
+    assert_eq!(envelope.header("content-type"), Some("application/json"));
     let part = appliance.ask(&format!(
         "GET /build/{id}/provenance.json HTTP/1.1\r\nRange: bytes=1-3"
     ));
@@ -169,6 +178,8 @@ fn downloads_have_the_headers_that_the_contract_says_and_no_others() {
     for (path, name) in [
         ("/build/{id}/result", ""),
         ("/build/{id}/provenance.json", ""),
+        ("/build/{id}/provenance.sigstore.json", ""),
+        ("/build/{id}/sbom.cdx.json", ""),
         ("/builds/{id}/artifacts/{name}", "hello"),
         ("/builds/{id}/build-config/{name}", "Cargo.lock"),
     ] {
@@ -227,6 +238,8 @@ fn there_is_nothing_before_the_end_nor_after_a_failure() {
     let paths = [
         format!("/build/{id}/result"),
         format!("/build/{id}/provenance.json"),
+        format!("/build/{id}/provenance.sigstore.json"),
+        format!("/build/{id}/sbom.cdx.json"),
         format!("/build/{id}/evidence.json"),
         format!("/builds/{id}/artifacts/hello"),
         format!("/builds/{id}/build-config/Cargo.lock"),

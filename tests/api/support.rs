@@ -252,7 +252,9 @@ impl Appliance {
                 name: "Cargo.lock",
                 bytes: b"version = 4\n".to_vec(),
             },
+            sbom: b"{\"bill\":1}\n".to_vec(),
             provenance: provenance.to_vec(),
+            envelope: b"{\"signed\":true}\n".to_vec(),
             evidence: None,
         });
         running.finish(outcome);

@@ -25,6 +25,7 @@ impl Product {
         bundle.files.remove("evidence.json");
         let mut statement = bundle.statement();
         bundle.files.remove("provenance.json");
+        bundle.files.remove("provenance.sigstore.json");
         let log = String::from_utf8(bundle.files.remove("build.log").unwrap()).unwrap();
         let mut log: Vec<_> = log.lines().map(without_seconds).collect();
         log.sort();
@@ -33,8 +34,10 @@ impl Product {
             .unwrap();
         run.remove("metadata");
         run.remove("byproducts");
-        let sandbox =
-            statement["predicate"]["buildDefinition"]["internalParameters"]["sandbox"].take();
+        let internal = &mut statement["predicate"]["buildDefinition"]["internalParameters"];
+        // Each job has its own key.
+        internal["signer"].take();
+        let sandbox = internal["sandbox"].take();
         Self {
             files: bundle.files,
             log,

@@ -10,3 +10,4 @@ mod harness;
 mod processors;
 mod service;
 mod shapes;
+mod signed;

@@ -14,6 +14,9 @@ use serde_json::Value;
 use super::hierarchy::{keys, pem};
 use super::rejections::revoked;
 use super::scene::{ARTIFACT, LOCKFILE, LOG, NONCE, Scene};
+use super::signed;
+
+const ENVELOPE: &str = "provenance.sigstore.json";
 
 /// A directory with the bundle, packed and unpacked, and the trust root.
 pub struct Files(tempfile::TempDir);
@@ -23,13 +26,14 @@ impl Files {
         let directory = tempfile::tempdir().unwrap();
         let bundle = scene.bundle();
         let evidence = bundle.evidence.unwrap();
-        let files: [(&str, &[u8]); 5] = [
+        let mut files: Vec<(&str, &[u8])> = vec![
             ("provenance.json", &bundle.provenance),
             ("evidence.json", &evidence),
             ("artifacts/program", ARTIFACT),
             ("build-config/Cargo.lock", LOCKFILE),
             ("build.log", LOG),
         ];
+        files.extend(bundle.envelope.iter().map(|it| (ENVELOPE, &it[..])));
         let entries = files
             .iter()
             .map(|(path, bytes)| Entry::of_bytes(*path, bytes))
@@ -130,7 +134,7 @@ fn archive_and_directory_are_accepted_and_what_is_not_established_is_said() {
 
 #[test]
 fn json_is_one_document_with_all_checks_in_order() {
-    let files = Files::new(&Scene::good());
+    let files = Files::new(&signed::good());
     let accepted = files.verify(
         "p",
         &[
@@ -164,6 +168,7 @@ fn json_is_one_document_with_all_checks_in_order() {
         "nonce",
         "statement",
         "expectations",
+        "envelope",
         "subjects",
     ];
     assert_eq!(names, expected);

@@ -4,6 +4,7 @@
 
 mod alone;
 mod azure;
+mod bill;
 mod command;
 mod corners;
 mod fetch;
@@ -13,4 +14,5 @@ mod order;
 mod rejections;
 mod scene;
 mod session;
+mod signed;
 mod summary;

@@ -19,9 +19,11 @@ use rustix::fs::{XattrFlags, setxattr};
 use serde_json::json;
 
 use super::azure;
+use super::bill;
 use super::hierarchy::{Crl, Digest, extension, keys, point, tlv};
 use super::scene::{SNP, Scene, list_with_another_user};
 use super::session;
+use super::signed;
 
 /// Lists the codes, and matches all rejections: a new one has to be added here, and then needs a
 /// case.
@@ -159,6 +161,14 @@ codes! {
     Rejection::OptionMismatch { .. } => "option-mismatch",
     Rejection::OptionUnexpected { .. } => "option-unexpected",
     Rejection::Artifact { .. } => "artifact-not-a-subject",
+    Rejection::SignerMissing => "signer-missing",
+    Rejection::SignerAlgorithm { .. } => "signer-algorithm",
+    Rejection::SignerKey { .. } => "signer-key",
+    Rejection::EnvelopeMalformed { .. } => "envelope-malformed",
+    Rejection::EnvelopeForm { .. } => "envelope-form",
+    Rejection::EnvelopePayload { .. } => "envelope-payload",
+    Rejection::EnvelopeKey { .. } => "envelope-key",
+    Rejection::EnvelopeSignature { .. } => "envelope-signature",
     Rejection::SubjectMissing { .. } => "subject-missing",
     Rejection::SubjectDigest { .. } => "subject-digest",
     Rejection::SubjectMode { .. } => "subject-mode",
@@ -229,6 +239,8 @@ fn every_rejection_has_its_case() {
         of_statements(),
         of_files(),
         session::cases(),
+        signed::cases(),
+        bill::cases(),
         azure::cases(),
     ];
     let mut seen = BTreeSet::new();

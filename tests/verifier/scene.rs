@@ -40,6 +40,8 @@ pub struct Scene {
     pub statement: Value,
     /// Replaces the statement.
     pub provenance: Option<Vec<u8>>,
+    /// Makes `provenance.sigstore.json` of the statement's bytes.
+    pub envelope: Option<Box<dyn Fn(&[u8]) -> Vec<u8>>>,
     pub edit_report: Edit<[u8; 1184]>,
     pub edit_signed_report: Edit<[u8; 1184]>,
     pub edit_bundle: Edit<Bundle>,
@@ -123,6 +125,7 @@ impl Scene {
             leaf_signer: &keys().ask,
             statement: statement(),
             provenance: None,
+            envelope: None,
             edit_report: Box::new(|_| {}),
             edit_signed_report: Box::new(|_| {}),
             edit_bundle: Box::new(|_| {}),
@@ -212,8 +215,10 @@ impl Scene {
             size: bytes.len() as u64,
             executable: false,
         };
+        let envelope = self.envelope.as_ref().map(|make| make(&provenance));
         let mut bundle = Bundle {
             provenance,
+            envelope,
             evidence: Some(evidence.to_string().into_bytes()),
             artifacts: vec![file("program", ARTIFACT)],
             build_config: vec![file("Cargo.lock", LOCKFILE)],

@@ -22,6 +22,7 @@ use serde::Deserialize;
 use super::chosen::Chosen;
 use super::json::{self, Text};
 use super::rejection::Rejection;
+use super::signer::Signer;
 use crate::digest::Sha256Digest;
 use crate::provenance::Nonce;
 use crate::provenance::link::{can_displace_linker, is_linker_variable};
@@ -93,6 +94,8 @@ struct Archive<'a> {
 
 #[derive(Debug, Deserialize)]
 struct InternalParameters<'a> {
+    #[serde(borrow)]
+    signer: Option<Signer<'a>>,
     #[serde(borrow)]
     lockfile: NamedFile<'a>,
     #[serde(rename = "sourceDateEpoch")]
@@ -280,6 +283,11 @@ impl<'a> Statement<'a> {
     pub fn source_tree(&self) -> Option<&str> {
         let source = &self.definition().resolved_dependencies.source;
         source.git_tree.as_deref()
+    }
+
+    /// Returns the record of the statement key; statements of appliances up to 0.5.0 have none.
+    pub fn signer(&self) -> Option<&Signer<'a>> {
+        self.internal_parameters().signer.as_ref()
     }
 
     /// Returns the lockfile that the build used.

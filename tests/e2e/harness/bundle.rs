@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use flate2::read::GzDecoder;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -90,8 +92,8 @@ impl Bundle {
             .collect()
     }
 
-    /// Asserts that subjects, lockfile and log are as in the statement, and that there are no other
-    /// files.
+    /// Asserts that subjects, lockfile, log and bill of materials are as in the statement, that the
+    /// signed statement is the statement, and that there are no other files.
     pub fn assert_described(&self) {
         let statement = self.statement();
         let subjects: Vec<_> = statement["subject"]
@@ -132,13 +134,21 @@ impl Bundle {
             .unwrap();
         let mut byproducts: Vec<_> = byproducts.iter().map(described).collect();
         byproducts.sort();
-        let mut expected = [lockfile, log];
+        let sbom = (
+            "sbom.cdx.json".to_owned(),
+            sha256(&self.files["sbom.cdx.json"]),
+        );
+        let mut expected = [lockfile, log, sbom];
         expected.sort();
         assert_eq!(byproducts, expected);
+        let envelope: Value =
+            serde_json::from_slice(&self.files["provenance.sigstore.json"]).unwrap();
+        let payload = envelope["dsseEnvelope"]["payload"].as_str().unwrap();
+        assert!(STANDARD.decode(payload).unwrap() == self.files["provenance.json"]);
         let signed = usize::from(self.files.contains_key("evidence.json"));
         assert_eq!(
             self.files.len(),
-            files.len() + 3 + signed,
+            files.len() + 5 + signed,
             "{:?}",
             self.files.keys()
         );

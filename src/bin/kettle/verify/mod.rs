@@ -7,6 +7,7 @@
 mod fetch;
 mod options;
 mod policy;
+mod public_key;
 mod summary;
 
 use std::path::{Path, PathBuf};
@@ -23,6 +24,7 @@ use kettle::verifier::{
 };
 use serde_json::{Map, Value, json};
 
+use public_key::{PublicKeyError, UntrustedKey};
 use summary::SummaryOptions;
 
 pub use fetch::Fetching;
@@ -67,6 +69,10 @@ pub struct Arguments {
     /// Prints one JSON document.
     #[arg(long)]
     pub json: bool,
+    /// Writes the statement key, PEM, if the bundle is accepted: `provenance.sigstore.json` is
+    /// signed with it.
+    #[arg(long, value_name = "FILE", conflicts_with = "session")]
+    public_key_out: Option<PathBuf>,
     #[command(flatten)]
     summary: SummaryOptions,
 }
@@ -84,6 +90,8 @@ pub enum VerifyError {
     Usage(Box<UsageError>),
     #[error(transparent)]
     Summary(Box<SummaryError>),
+    #[error(transparent)]
+    PublicKey(Box<PublicKeyError>),
 }
 
 impl From<UsageError> for VerifyError {
@@ -114,6 +122,7 @@ pub fn run(arguments: &Arguments) -> Result<(String, ExitCode), VerifyError> {
             // Taken from the bundle before the verifier consumes it.
             let wanted = read.as_ref().ok().filter(|_| summary.is_some());
             let summarised = wanted.map(Summarised::of);
+            let key = UntrustedKey::of(&read);
             let result = judge(read, &mut expectations, fetching)?;
             if let Some(summary) = summary {
                 let about = summarised.unwrap_or(Err(NoSubject));
@@ -123,6 +132,10 @@ pub fn run(arguments: &Arguments) -> Result<(String, ExitCode), VerifyError> {
                     &arguments.options,
                     options.policy_sha256,
                 )?;
+            }
+            if let Some((path, key)) = arguments.public_key_out.as_ref().zip(key) {
+                let written = key.write(path, &result);
+                written.map_err(|error| VerifyError::PublicKey(Box::new(error)))?;
             }
             result
         }

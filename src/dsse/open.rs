@@ -1,71 +1,25 @@
-//! Seals and opens signed documents in the container that Sigstore's tools read: a Sigstore bundle
-//! with one DSSE envelope and one signature.
+//! Opens containers, and seals payloads that somebody else has signed.
 //!
-//! * In: a payload and its signature; or a container and the public key that must have signed it.
-//! * Out: the container; or the payload, after its signature was verified.
-//! * Never: a payload of which the given key has not signed every byte and the type.
-//!
-//! DSSE v1 (secure-systems-lab/dsse, `protocol.md` and `envelope.md`), Sigstore bundle v0.3
-//! (sigstore/protobuf-specs, `sigstore_bundle.proto`). The key is on P-256 and its `keyid` empty,
-//! because cosign takes nothing else. There is no certificate, no transparency log and no
-//! timestamp: a verifier that trusts the key needs none of them.
+//! * In: a container, or a payload with its signature; and the public key that must have signed it.
+//! * Out: the payload; or the container.
+//! * Never: a payload, or a container, whose signature is not by the given key.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ring::signature::{ECDSA_P256_SHA256_ASN1, UnparsedPublicKey};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
+use serde::de::IgnoredAny;
 
-use crate::digest::Sha256Digest;
-
-/// The media type of the container.
-pub const MEDIA_TYPE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
-
-/// The type of the payload: an in-toto statement.
-pub const IN_TOTO: &str = "application/vnd.in-toto+json";
+use super::{IN_TOTO, MEDIA_TYPE, PublicKey, container, pre_authentication};
 
 /// The largest container that is read, in bytes.
 pub const MAX_CONTAINER_BYTES: u64 = 64 << 20;
 
-/// The bytes with which the SPKI of every key on P-256 begins, up to its point (RFC 5480, sections
-/// 2 and 2.2).
-const SPKI_PREFIX: [u8; 26] = [
-    0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a,
-    0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
-];
-
-/// The number of bytes of a point that is not compressed (SEC 1, section 2.3.3).
-const POINT_BYTES: usize = 65;
-
-/// A public key on P-256.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PublicKey([u8; POINT_BYTES]);
-
 impl PublicKey {
-    /// Reads a point that is not compressed: 0x04, X and Y. Returns `None` for anything else.
-    pub fn from_point(point: &[u8]) -> Option<Self> {
-        let point: [u8; POINT_BYTES] = point.try_into().ok()?;
-        (point[0] == 4).then_some(Self(point))
-    }
-
-    /// Reads a DER SubjectPublicKeyInfo. Returns `None` unless it has a point on P-256 that is not
-    /// compressed.
-    pub fn from_spki(der: &[u8]) -> Option<Self> {
-        Self::from_point(der.strip_prefix(&SPKI_PREFIX)?)
-    }
-
-    /// Returns the DER SubjectPublicKeyInfo, 91 bytes.
-    pub fn to_spki(&self) -> Vec<u8> {
-        [&SPKI_PREFIX[..], &self.0].concat()
-    }
-
-    /// Returns the name of the key in a container: SHA-256 of its SPKI, hex.
-    pub fn hint(&self) -> String {
-        Sha256Digest::of(&self.to_spki()).to_string()
-    }
-
-    fn has_signed(&self, message: &[u8], signature: &[u8]) -> bool {
+    /// Returns whether `signature` (DER) is by this key, over `payload` as an in-toto statement.
+    pub fn has_signed(&self, payload: &[u8], signature: &[u8]) -> bool {
         UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, &self.0)
-            .verify(message, signature)
+            .verify(&pre_authentication(payload), signature)
             .is_ok()
     }
 }
@@ -98,45 +52,19 @@ pub struct NotSigned {
     pub hint: String,
 }
 
-/// Returns the bytes that are signed for a payload: the pre-authentication encoding
-/// (`protocol.md`).
-pub fn pre_authentication(payload: &[u8]) -> Vec<u8> {
-    let prefix = format!("DSSEv1 {} {IN_TOTO} {} ", IN_TOTO.len(), payload.len());
-    [prefix.as_bytes(), payload].concat()
-}
-
-/// Returns the container of an in-toto statement; `signature` is DER, over [`pre_authentication`]
-/// of the payload.
+/// Returns the [`container`] of an in-toto statement, after the signature was verified.
 ///
 /// # Errors
 /// The signature is not by `key`.
 pub fn seal(payload: &[u8], key: &PublicKey, signature: &[u8]) -> Result<Vec<u8>, NotSigned> {
-    if !key.has_signed(&pre_authentication(payload), signature) {
+    if !key.has_signed(payload, signature) {
         return Err(NotSigned { hint: key.hint() });
     }
-    let container = Container {
-        media_type: MEDIA_TYPE.to_owned(),
-        verification_material: Material {
-            public_key: Some(Hint { hint: key.hint() }),
-            tlog_entries: Vec::new(),
-            timestamps: Some(Timestamps::default()),
-        },
-        dsse_envelope: Envelope {
-            payload: STANDARD.encode(payload),
-            payload_type: IN_TOTO.to_owned(),
-            signatures: vec![Signature {
-                sig: STANDARD.encode(signature),
-                keyid: String::new(),
-            }],
-        },
-    };
-    // A document that consists of strings can always be written.
-    let mut bytes = serde_json::to_vec(&container).unwrap_or_default();
-    bytes.push(b'\n');
-    Ok(bytes)
+    Ok(container(payload, key, signature))
 }
 
-/// Returns the payload of a container that `key` has signed.
+/// Returns the payload of a container that `key` has signed. Unknown members are ignored, because
+/// containers of other programs have more.
 ///
 /// # Errors
 /// It is not such a container, or `key` has not signed it.
@@ -161,7 +89,7 @@ pub fn open(container: &[u8], key: &PublicKey) -> Result<Vec<u8>, OpenError> {
     container.verification_material.check_hint(key)?;
     let payload = decoded("payload", &envelope.payload)?;
     let signature = decoded("signature", &signature.sig)?;
-    if !key.has_signed(&pre_authentication(&payload), &signature) {
+    if !key.has_signed(&payload, &signature) {
         return Err(OpenError::Signature { hint: key.hint() });
     }
     Ok(payload)
@@ -173,7 +101,7 @@ fn decoded(field: &'static str, text: &str) -> Result<Vec<u8>, OpenError> {
         .map_err(|_| OpenError::Base64 { field })
 }
 
-#[derive(Deserialize, Serialize)]
+#[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Container {
     media_type: String,
@@ -181,14 +109,20 @@ struct Container {
     dsse_envelope: Envelope,
 }
 
-#[derive(Deserialize, Serialize)]
+#[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Material {
     public_key: Option<Hint>,
-    #[serde(default)]
-    tlog_entries: Vec<serde_json::Value>,
+    #[serde(default, rename = "tlogEntries")]
+    _tlog_entries: Vec<IgnoredAny>,
     #[serde(rename = "timestampVerificationData")]
-    timestamps: Option<Timestamps>,
+    _timestamps: Option<Timestamps>,
+}
+
+#[derive(Deserialize)]
+struct Timestamps {
+    #[serde(default, rename = "rfc3161Timestamps")]
+    _rfc3161: Vec<IgnoredAny>,
 }
 
 impl Material {
@@ -203,20 +137,13 @@ impl Material {
     }
 }
 
-#[derive(Deserialize, Serialize)]
+#[derive(Deserialize)]
 struct Hint {
     #[serde(default)]
     hint: String,
 }
 
-#[derive(Default, Deserialize, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Timestamps {
-    #[serde(default)]
-    rfc3161_timestamps: Vec<serde_json::Value>,
-}
-
-#[derive(Deserialize, Serialize)]
+#[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Envelope {
     payload: String,
@@ -224,11 +151,11 @@ struct Envelope {
     signatures: Vec<Signature>,
 }
 
-#[derive(Deserialize, Serialize)]
+#[derive(Deserialize)]
 struct Signature {
     sig: String,
-    #[serde(default)]
-    keyid: String,
+    #[serde(default, rename = "keyid")]
+    _keyid: String,
 }
 
 #[cfg(test)]
@@ -258,15 +185,6 @@ mod tests {
             let signature = self.pair.sign(&SystemRandom::new(), &message).unwrap();
             seal(payload, &self.public, signature.as_ref()).unwrap()
         }
-    }
-
-    #[test]
-    fn the_encoding_is_that_of_the_specification() {
-        // Its test vector, with this payload type: lengths in decimal, one blank between the parts.
-        assert_eq!(
-            pre_authentication(b"hello world"),
-            b"DSSEv1 28 application/vnd.in-toto+json 11 hello world"
-        );
     }
 
     #[test]
