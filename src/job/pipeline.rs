@@ -18,12 +18,15 @@ use super::pack::{self, PackError};
 use super::record::{AttestedBuild, CompletedBuild, Machine, RecordError, StatedBuild};
 use super::{Builder, Event, Job, LogError, Outcome, Request, Running, SourceRequest};
 use crate::attester::{AttestError, Attester};
+use crate::blocking::blocking;
 use crate::causes::{Chain, causes};
 use crate::error_type::ErrorType;
 use crate::provenance::Platform;
 use crate::sandbox::Runner;
-use crate::source::{Origin, SourceTree, repository};
-use crate::toolchain::{self, Built, Context, Kind, Limits, Tool, Toolchain, ToolchainError, nix};
+use crate::source::{Origin, PartError, SourceTree, repository};
+use crate::toolchain::{
+    self, Attempt, Built, Context, Kind, Limits, Tool, Toolchain, ToolchainError, nix,
+};
 
 /// What a client learns when the machine is full.
 const NO_ROOM: &str = "there is no room left for what the build writes";
@@ -51,6 +54,8 @@ enum JobError {
     Log(#[from] LogError),
     #[error(transparent)]
     Repository(#[from] repository::RepositoryError),
+    #[error(transparent)]
+    Part(#[from] PartError),
     #[error(transparent)]
     Toolchain(#[from] ToolchainError),
     #[error("the toolchain could not be measured")]
@@ -188,7 +193,9 @@ impl Parts {
                     url.as_str()
                 )))?;
                 let folder = job.folder().join("repository");
-                Ok(repository::fetch(&self.runner, &url, reference.as_ref(), &folder, log).await?)
+                let tree =
+                    repository::fetch(&self.runner, &url, reference.as_ref(), &folder, log).await?;
+                part(job, tree).await
             }
         }
     }
@@ -199,17 +206,24 @@ impl Parts {
         tree: SourceTree,
         log: &mut JobLog,
     ) -> Result<Built, JobError> {
-        let detected = toolchain::detect(tree)?;
-        job.emit(Event::Detect(&detected.kind().to_string()))?;
-        job.emit(Event::Start(command_line(detected.kind())))?;
         let context = Context {
             runner: &self.runner,
             toolchain: &self.toolchain,
             folder: job.folder(),
             limits: self.limits,
         };
-        let fetched = toolchain::fetch(detected, &context, log).await?;
-        Ok(toolchain::build(fetched, &context, log).await?)
+        let has_nix = self.toolchain.nix().is_some();
+        let mut detected = toolchain::detect(tree, job.options().clone(), has_nix)?;
+        loop {
+            job.emit(Event::Detect(detected.kind().as_str()))?;
+            job.emit(Event::Start(command_line(detected.kind())))?;
+            let fetched = toolchain::fetch(detected, &context, log).await?;
+            match toolchain::build(fetched, &context, log).await? {
+                Attempt::Built(built) => return Ok(*built),
+                Attempt::Instead(other) => detected = other,
+            }
+            log.end_lines()?;
+        }
     }
 
     /// The programs that build, measured once.
@@ -251,6 +265,14 @@ impl Parts {
     }
 }
 
+/// The part of a fetched source that the client chose; that of an archive was taken when it was unpacked.
+async fn part(job: &Job, tree: SourceTree) -> Result<SourceTree, JobError> {
+    let Some(path) = job.options().path.clone() else {
+        return Ok(tree);
+    };
+    Ok(blocking(move || tree.part(&path)).await?)
+}
+
 /// The command as people write it; what was run in full is in provenance.
 fn command_line(kind: Kind) -> &'static str {
     match kind {
@@ -277,6 +299,8 @@ fn failure(error: &JobError) -> Outcome {
         }
         JobError::Repository(error) if error.is_fault() => ErrorType::Internal,
         JobError::Repository(_) => ErrorType::SourceFetchFailed,
+        JobError::Part(error) if error.is_fault() => ErrorType::Internal,
+        JobError::Part(_) => ErrorType::UnsupportedToolchain,
         JobError::Toolchain(error) => error.error_type(),
         JobError::Attest(_) => ErrorType::AttestationFailed,
         JobError::Log(_)

@@ -169,6 +169,7 @@ fn statement(build: &CompletedBuild<'_>) -> Result<Statement, RecordError> {
             source: source_parameter(built.tree().origin()),
             nonce: job.nonce().clone(),
             nonce_source: job.nonce_source(),
+            options: job.options().record(),
         },
         internal_parameters: InternalParameters {
             command: built.commands().clone(),

@@ -2,6 +2,7 @@
 
 use crate::provenance::{Nonce, NonceSource};
 use crate::source::{GitRef, RepositoryUrl, SourceTree};
+use crate::toolchain::Options;
 
 /// A complete and valid submission: the receipt of `api::submission::receive`, which alone makes one.
 ///
@@ -19,7 +20,7 @@ use crate::source::{GitRef, RepositoryUrl, SourceTree};
 /// ```compile_fail,E0451
 /// use kettle::job::Request;
 ///
-/// let request = Request { nonce: todo!(), nonce_source: todo!(), source: todo!() };
+/// let request = Request { nonce: todo!(), nonce_source: todo!(), source: todo!(), options: todo!() };
 /// ```
 ///
 /// ```compile_fail,E0624
@@ -27,7 +28,7 @@ use crate::source::{GitRef, RepositoryUrl, SourceTree};
 /// use kettle::provenance::{Nonce, NonceSource};
 ///
 /// fn request(nonce: Nonce, source: SourceRequest) {
-///     let request = Request::new(nonce, NonceSource::Client, source);
+///     let request = Request::new(nonce, NonceSource::Client, source, Default::default());
 /// }
 /// ```
 #[derive(Debug)]
@@ -35,15 +36,22 @@ pub struct Request {
     nonce: Nonce,
     nonce_source: NonceSource,
     source: SourceRequest,
+    options: Options,
 }
 
 impl Request {
     /// Only for the room that received the submission, when nothing of it is left to check: `tests/imports.rs`.
-    pub(crate) fn new(nonce: Nonce, nonce_source: NonceSource, source: SourceRequest) -> Self {
+    pub(crate) fn new(
+        nonce: Nonce,
+        nonce_source: NonceSource,
+        source: SourceRequest,
+        options: Options,
+    ) -> Self {
         Self {
             nonce,
             nonce_source,
             source,
+            options,
         }
     }
 
@@ -51,7 +59,7 @@ impl Request {
     #[cfg(any(test, feature = "host"))]
     #[doc(hidden)]
     pub fn test_only_new(nonce: Nonce, nonce_source: NonceSource, source: SourceRequest) -> Self {
-        Self::new(nonce, nonce_source, source)
+        Self::new(nonce, nonce_source, source, Options::default())
     }
 
     /// Returns what the report will be bound to.
@@ -67,6 +75,11 @@ impl Request {
     /// Returns what to build.
     pub fn source(&self) -> &SourceRequest {
         &self.source
+    }
+
+    /// Returns how to build it, as far as the client chose that.
+    pub fn options(&self) -> &Options {
+        &self.options
     }
 
     /// Hands on what to build: a request is built once.

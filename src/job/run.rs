@@ -16,6 +16,7 @@ use super::phase::Phase;
 use super::{JobId, Request};
 use crate::clock::{Beginning, Date};
 use crate::provenance::{Nonce, NonceSource};
+use crate::toolchain::Options;
 
 /// Name of the event log in the job's folder. It outlives every job.
 pub(super) const EVENT_LOG: &str = "events";
@@ -62,6 +63,7 @@ pub struct Job {
     id: JobId,
     nonce: Nonce,
     nonce_source: NonceSource,
+    options: Options,
     folder: PathBuf,
     accepted: Beginning,
     log: Arc<EventLog>,
@@ -96,6 +98,7 @@ impl Job {
             id,
             nonce: request.nonce().clone(),
             nonce_source: request.nonce_source(),
+            options: request.options().clone(),
             folder,
             accepted: Beginning::now(),
             log: Arc::new(log),
@@ -118,6 +121,11 @@ impl Job {
     /// Who chose the nonce.
     pub fn nonce_source(&self) -> NonceSource {
         self.nonce_source
+    }
+
+    /// Returns how to build, as far as the client chose that.
+    pub fn options(&self) -> &Options {
+        &self.options
     }
 
     /// The job's own folder, where every stage makes its subfolders.

@@ -2,6 +2,7 @@
 //! second serialisation; what is hashed is what is stored, served and verified.
 
 pub mod link;
+mod options;
 #[cfg(feature = "appliance")]
 mod statement;
 
@@ -13,6 +14,7 @@ use serde_json::Value;
 
 use crate::digest::{GitOid, Sha256Digest};
 pub use link::LinkRecord;
+pub use options::{CacheRecord, OptionsRecord};
 #[cfg(feature = "appliance")]
 pub use statement::{Statement, StatementError};
 
@@ -248,6 +250,9 @@ pub struct ExternalParameters {
     pub nonce: Nonce,
     /// Who chose it.
     pub nonce_source: NonceSource,
+    /// The options that the client chose; left out where it chose none.
+    #[serde(skip_serializing_if = "OptionsRecord::is_empty")]
+    pub options: OptionsRecord,
 }
 
 /// The commands that were run: program, then arguments. Empty where a phase was not needed.

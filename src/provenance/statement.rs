@@ -117,6 +117,7 @@ mod tests {
                     },
                     nonce: Nonce::parse("0A0b").unwrap(),
                     nonce_source: NonceSource::Client,
+                    options: OptionsRecord::default(),
                 },
                 internal_parameters: InternalParameters {
                     command: Commands {

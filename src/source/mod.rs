@@ -5,6 +5,7 @@ pub mod archive;
 pub mod git_rules;
 mod links;
 pub mod output;
+mod part;
 pub mod plain_file;
 pub mod redirect;
 pub mod repository;
@@ -15,6 +16,7 @@ use std::path::{Path, PathBuf};
 use crate::digest::{GitOid, Sha256Digest};
 pub use crate::name::project::ProjectName;
 pub use links::{LinkError, MAX_TARGET_BYTES};
+pub use part::{MAX_PART_PATH_BYTES, ParsePathError, PartError, SourcePath};
 pub use repository::{GitRef, RepositoryUrl};
 
 /// Where a source tree came from.

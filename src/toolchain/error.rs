@@ -7,10 +7,10 @@ use crate::error_type::ErrorType;
 use crate::sandbox::{Exit, RunError};
 use crate::source::tree::TreeError;
 
-use super::Kind;
 use super::cargo::CargoError;
 use super::exit::describe;
 use super::nix::NixError;
+use super::{DetectError, Kind};
 
 /// A part of the work that runs one tool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,9 +39,9 @@ impl std::fmt::Display for Phase {
 /// Why there is no [`Built`](super::Built). Each text is one clause for the caller, without a path of this machine.
 #[derive(Debug, thiserror::Error)]
 pub enum ToolchainError {
-    /// Neither `flake.lock` nor `Cargo.lock`.
-    #[error("the source has neither a Cargo.lock nor a flake.lock")]
-    NoLockfile,
+    /// No toolchain builds the source as it was submitted.
+    #[error(transparent)]
+    Detect(#[from] DetectError),
     /// A kind whose tools are not there.
     #[error("the source is a {0} project, and this appliance has no {0}")]
     Unsupported(Kind),
@@ -71,12 +71,14 @@ pub enum ToolchainError {
     )]
     CommandTooLong,
     /// A tool failed.
-    #[error("{phase} failed ({})", describe(.exit))]
+    #[error("{phase} failed ({}){}", describe(.exit), after(.said))]
     Failed {
         /// Which part.
         phase: Phase,
         /// How it ended.
         exit: Exit,
+        /// The first error that the tool printed, on one line of limited length.
+        said: Option<String>,
     },
     /// A tool took too long.
     #[error("{phase} took longer than {} s", .limit.as_secs())]
@@ -128,11 +130,18 @@ pub enum ToolchainError {
     Io(#[from] io::Error),
 }
 
+fn after(said: &Option<String>) -> String {
+    said.as_ref()
+        .map(|said| format!(": {said}"))
+        .unwrap_or_default()
+}
+
 impl ToolchainError {
     /// The stable code.
     pub fn error_type(&self) -> ErrorType {
         match self {
-            Self::NoLockfile | Self::Unsupported(_) => ErrorType::UnsupportedToolchain,
+            Self::Detect(DetectError::Io(_)) => ErrorType::Internal,
+            Self::Detect(_) | Self::Unsupported(_) => ErrorType::UnsupportedToolchain,
             Self::Cargo(error) => error.error_type(),
             Self::Nix(error) => error.error_type(),
             Self::NotFetched { .. }
@@ -164,13 +173,27 @@ impl ToolchainError {
         }
     }
 
+    /// The same error with the first one that the tool printed, where that says more.
+    pub(super) fn saying(self, first: Option<String>) -> Self {
+        match self {
+            Self::Failed { phase, exit, .. } if exit != Exit::RefusedAddress => Self::Failed {
+                phase,
+                exit,
+                said: first,
+            },
+            error => error,
+        }
+    }
+
     /// The error that `exit` of a command of `phase` is, if it is one.
     pub(super) fn of_exit(phase: Phase, exit: Exit) -> Result<(), Self> {
         match exit {
             Exit::Status(0) => Ok(()),
-            Exit::Status(_) | Exit::Signal(_) | Exit::RefusedAddress => {
-                Err(Self::Failed { phase, exit })
-            }
+            Exit::Status(_) | Exit::Signal(_) | Exit::RefusedAddress => Err(Self::Failed {
+                phase,
+                exit,
+                said: None,
+            }),
             Exit::TimedOut { limit } => Err(Self::TimedOut { phase, limit }),
             Exit::OutOfMemory => Err(Self::OutOfMemory { phase }),
         }

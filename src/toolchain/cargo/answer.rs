@@ -5,6 +5,7 @@ use std::io;
 
 use crate::sandbox::{Exit, OutputSink, RunError, Stream};
 use crate::source::output::Captured;
+use crate::toolchain::complaint::Complaint;
 use crate::toolchain::{Log, Phase, ToolchainError};
 
 use super::CargoError;
@@ -78,8 +79,15 @@ impl<'a> Answer<'a> {
             Err(ToolchainError::Failed { .. }) if self.complains(&MANIFEST) => {
                 Err(CargoError::Manifest.into())
             }
-            ended => ended,
+            ended => ended.map_err(|error| error.saying(self.first_error())),
         }
+    }
+
+    /// The first error on standard error.
+    fn first_error(&self) -> Option<String> {
+        let mut complaint = Complaint::default();
+        complaint.take(self.complaint.bytes());
+        complaint.text()
     }
 
     /// Whether standard error had one of `texts`.

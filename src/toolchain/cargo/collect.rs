@@ -12,16 +12,16 @@ use crate::toolchain::{Artifact, ToolchainError};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Wanted {
     root: PathBuf,
-    folder: &'static str,
+    folder: String,
     name: String,
 }
 
 impl Wanted {
     /// The file `name`, which the artifact is called too, in `folder` of `root`, which a sandbox could write.
-    pub fn new(root: &Path, folder: &'static str, name: String) -> Self {
+    pub fn new(root: &Path, folder: &str, name: String) -> Self {
         Self {
             root: root.to_owned(),
-            folder,
+            folder: folder.to_owned(),
             name,
         }
     }
@@ -39,7 +39,7 @@ pub(super) fn collect(
         }
         // A build that runs as our own user can take our access to its folder away.
         let source =
-            Untrusted::open(&root).and_then(|root| root.file(Path::new(folder).join(&name)));
+            Untrusted::open(&root).and_then(|root| root.file(Path::new(&folder).join(&name)));
         artifacts.copy(
             &name,
             source.map_err(|_| refused(&name, "it is missing, or no regular file"))?,

@@ -11,6 +11,8 @@ use crate::sandbox::paths::{SOURCE, TARGET};
 use crate::toolchain::ToolchainError;
 
 use super::CargoError;
+use super::selection::Selection;
+use super::target;
 
 /// Kinds of target whose files are handed out.
 const DELIVERED: [&str; 4] = ["bin", "cdylib", "dylib", "staticlib"];
@@ -24,8 +26,12 @@ pub struct Metadata {
     /// All of them, dependencies too.
     pub packages: Vec<Package>,
     #[serde(rename = "workspace_default_members")]
-    default_members: BTreeSet<String>,
+    pub(super) default_members: BTreeSet<String>,
+    #[serde(default, rename = "workspace_members")]
+    pub(super) members: BTreeSet<String>,
     workspace_root: PathBuf,
+    #[serde(skip)]
+    pub(super) selection: Selection,
 }
 
 /// One package.
@@ -39,14 +45,20 @@ pub struct Package {
     pub version: String,
     source: Option<String>,
     manifest_path: String,
-    targets: Vec<Target>,
+    pub(super) targets: Vec<Target>,
+    #[serde(default)]
+    pub(super) features: BTreeMap<String, Vec<String>>,
+    pub(super) rust_version: Option<String>,
 }
 
+/// A program, library, example or other target of a package.
 #[derive(Debug, Deserialize)]
-struct Target {
-    name: String,
+pub(super) struct Target {
+    pub name: String,
     kind: BTreeSet<String>,
     crate_types: BTreeSet<String>,
+    #[serde(default, rename = "required-features")]
+    pub required_features: Vec<String>,
     /// In the sandbox.
     #[serde(default)]
     src_path: PathBuf,
@@ -95,8 +107,8 @@ impl Metadata {
     pub fn is_library_only(&self) -> bool {
         !self
             .default_members()
-            .flat_map(|package| &package.targets)
-            .any(Target::is_delivered)
+            .flat_map(|package| package.targets.iter().map(move |target| (package, target)))
+            .any(|(package, target)| target.is_delivered() && self.is_built(package, target))
     }
 
     /// The packages of which `tree` (the answer of `cargo tree`) has a line: `NAME vVERSION …`.
@@ -127,6 +139,7 @@ impl Metadata {
     /// of no target that exists, or of one that is not handed out.
     pub fn announced(&self, message: &CompilerArtifact) -> Vec<String> {
         let library_only = self.is_library_only();
+        let triple = self.selection.target.as_deref();
         let package = self
             .default_members()
             .find(|package| package.id == message.package_id);
@@ -140,8 +153,8 @@ impl Metadata {
         else {
             return Vec::new();
         };
-        let possible = target.file_names(library_only);
-        let release = Path::new(TARGET).join("release");
+        let possible = target.file_names(library_only, triple);
+        let release = Path::new(TARGET).join(target::release(triple));
         let announced = message
             .filenames
             .iter()
@@ -208,22 +221,30 @@ impl Package {
 }
 
 impl Target {
-    fn is_delivered(&self) -> bool {
+    pub(super) fn is_delivered(&self) -> bool {
         self.kind
             .iter()
             .any(|kind| DELIVERED.contains(&kind.as_str()))
     }
 
-    fn is_library(&self) -> bool {
+    pub(super) fn is_library(&self) -> bool {
         self.kind
             .iter()
             .any(|kind| LIBRARIES.contains(&kind.as_str()))
     }
 
-    fn file_names(&self, library_only: bool) -> Vec<String> {
+    pub(super) fn is_program(&self) -> bool {
+        self.kind.contains("bin")
+    }
+
+    /// The names of the files that are delivered of it, for the target platform `triple` or the machine's own.
+    pub(super) fn file_names(&self, library_only: bool, triple: Option<&str>) -> Vec<String> {
         let stem = self.name.replace('-', "_");
+        let is_wasm = triple.is_some_and(|triple| triple.starts_with("wasm32"));
         let of = |kind: &str| match kind {
+            "bin" if is_wasm => Some(format!("{}.wasm", self.name)),
             "bin" => Some(self.name.clone()),
+            "cdylib" if is_wasm => Some(format!("{stem}.wasm")),
             "cdylib" | "dylib" => Some(format!("lib{stem}.so")),
             "proc-macro" if library_only => Some(format!("lib{stem}.so")),
             "staticlib" => Some(format!("lib{stem}.a")),

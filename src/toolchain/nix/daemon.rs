@@ -10,6 +10,7 @@ use serde::Deserialize;
 use crate::blocking::blocking;
 use crate::sandbox::{CommandSpec, Exit, Served, remove_folder};
 use crate::source::redirect::{Endpoint, quoted};
+use crate::toolchain::complaint::Complaint;
 use crate::toolchain::{Context, Log, Phase, ToolchainError};
 
 use super::NixError;
@@ -29,8 +30,8 @@ const INPUT_HASH: [&str; 2] = [
     "mismatch in field 'narHash' of input",
 ];
 
-/// What nix says when there is nothing to build.
-const NO_DEFAULT: &str = "does not provide attribute";
+/// How nix says that the source's flake lacks an output: at the start of a line, and further on in it.
+const NO_OUTPUT: [&str; 2] = ["flake 'path:/kettle/source", "does not provide attribute"];
 
 /// What the daemon may take beside the build itself: each of its clients has a limit of its own.
 const DAEMON_TIME: Duration = Duration::from_secs(30 * 60);
@@ -88,6 +89,7 @@ pub(super) async fn with_daemon(
         })) if was_refused_an_address => Err(ToolchainError::Failed {
             phase: Phase::Fetch,
             exit: Exit::RefusedAddress,
+            said: None,
         }),
         Some(Err(error)) => Err(error),
         None if out_of_memory => Err(ToolchainError::OutOfMemory {
@@ -264,15 +266,31 @@ async fn hear<'a>(
         Err(ToolchainError::Failed { .. }) if INPUT_HASH.into_iter().any(complains) => {
             Err(NixError::InputHashByNix.into())
         }
-        Err(ToolchainError::Failed { .. }) if complains(NO_DEFAULT) => {
+        Err(ToolchainError::Failed { .. }) if lacks_output(&progress.error_text()) => {
             Err(NixError::NoDefaultPackage.into())
         }
         Err(ToolchainError::Failed {
             phase: Phase::Build,
             ..
-        }) if !progress.has_begun_to_realise() => Err(NixError::Evaluation.into()),
-        Err(error) => Err(error),
+        }) if !progress.has_begun_to_realise() => Err(NixError::Evaluation {
+            said: first_error(&progress),
+        }
+        .into()),
+        Err(error) => Err(error.saying(first_error(&progress))),
     }
+}
+
+/// Whether nix says that there is no such output, and not the flake something like it.
+fn lacks_output(errors: &str) -> bool {
+    let [start, further] = NO_OUTPUT;
+    let is_it = |line: &str| line.starts_with(start) && line.contains(further);
+    errors.lines().any(is_it)
+}
+
+fn first_error(progress: &Progress<'_>) -> Option<String> {
+    let mut complaint = Complaint::default();
+    complaint.take(format!("error: {}\n", progress.error_text()).as_bytes());
+    complaint.text().filter(|text| text != "error:")
 }
 
 async fn listen(
@@ -330,6 +348,20 @@ mod tests {
     use super::*;
 
     const PATH: &str = "/nix/store/hxdcrmdp9kr6x4ai5h1iyd9mpg0inv36-hello";
+
+    #[test]
+    fn only_a_missing_output_is_one() {
+        let flake = "flake 'path:/kettle/source?lastModified=0' does not provide attribute";
+        let missing = format!("x\n{flake} 'packages.x86_64-linux.default'");
+        assert!(lacks_output(&missing));
+        for other in [
+            "my-flake: the system x86_64-linux does not provide attribute 'x'",
+            "flake 'github:o/r' does not provide attribute 'x'",
+            "attribute 'x' missing",
+        ] {
+            assert!(!lacks_output(other), "{other}");
+        }
+    }
 
     #[test]
     fn outputs_are_those_of_one_derivation() {
