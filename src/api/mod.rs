@@ -25,6 +25,7 @@ mod plaintext;
 mod problem;
 pub mod query;
 pub mod range;
+mod resolution;
 mod respond;
 mod result;
 pub mod route;
@@ -52,6 +53,7 @@ use caller::HostNames;
 pub use caller::Scheme;
 use negotiate::Wish;
 pub use problem::Problem;
+use resolution::Resolutions;
 use respond::Body;
 use result::Results;
 use route::{Endpoint, Unroutable, Variables};
@@ -70,6 +72,7 @@ pub struct Service {
     session: Option<Session>,
     premises: Premises,
     results: Arc<Results>,
+    resolutions: Resolutions,
 }
 
 /// Where the service runs, which decides what its plaintext port serves and which names it answers to.
@@ -120,6 +123,7 @@ impl Service {
             session: None,
             premises,
             results: Arc::default(),
+            resolutions: Resolutions::default(),
         }
     }
 

@@ -26,6 +26,7 @@ use super::checked_stream::{CheckedStream, Finding};
 use super::header_block::BodyFraming;
 use super::limits;
 use super::problem::Problem;
+use super::resolution::Peer;
 use super::respond::Body;
 use super::stall::Impatient;
 use super::tls::TlsIdentity;
@@ -137,7 +138,8 @@ async fn accept(
 
 /// Serves one connection in clear; the permit is given back at its end.
 async fn serve_clear(stream: Stream, service: Rc<Service>, _permit: OwnedSemaphorePermit) {
-    serve_connection(stream, service, Scheme::Http, |stream| stream).await;
+    let peer = Peer(stream.peer());
+    serve_connection(stream, service, (Scheme::Http, peer), |stream| stream).await;
 }
 
 /// The same with TLS.
@@ -147,9 +149,10 @@ async fn serve_tls(
     service: Rc<Service>,
     _permit: OwnedSemaphorePermit,
 ) {
+    let peer = Peer(stream.peer());
     match timeout(limits::TLS_HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
         Ok(Ok(stream)) => {
-            serve_connection(stream, service, Scheme::Https, |stream| {
+            serve_connection(stream, service, (Scheme::Https, peer), |stream| {
                 stream.into_inner().0
             })
             .await
@@ -163,7 +166,7 @@ async fn serve_tls(
 async fn serve_connection<S>(
     stream: S,
     service: Rc<Service>,
-    scheme: Scheme,
+    (scheme, peer): (Scheme, Peer),
     socket: impl FnOnce(S) -> Stream,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
@@ -176,6 +179,7 @@ async fn serve_connection<S>(
         Box::pin(async move {
             let mut request: Request<Incoming> = request;
             request.extensions_mut().insert(flushes);
+            request.extensions_mut().insert(peer);
             Ok::<_, Infallible>(answer(&service, request, scheme, finding).await)
         })
     });

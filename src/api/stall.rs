@@ -1,11 +1,13 @@
 //! A connection that does not wait for ever for a peer that takes nothing.
 
 use std::io::{self, IoSlice};
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep};
 
 /// Passes everything through; a write that makes no progress for too long is an error.
@@ -45,6 +47,13 @@ impl<S> Impatient<S> {
             .as_mut()
             .poll(cx)
             .map(|()| Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+impl Impatient<TcpStream> {
+    /// Returns the address at the other end, where the kernel knows it.
+    pub fn peer(&self) -> Option<IpAddr> {
+        self.inner.peer_addr().ok().map(|address| address.ip())
     }
 }
 

@@ -4,6 +4,7 @@
 mod build_log;
 mod event;
 mod id;
+mod identity;
 mod line;
 mod log;
 mod log_file;
@@ -13,6 +14,7 @@ mod phase;
 mod pipeline;
 mod record;
 mod request;
+mod resolve;
 mod run;
 mod slot;
 
@@ -24,5 +26,6 @@ pub use outcome::{BundleFile, Finished, Outcome};
 pub use phase::Phase;
 pub use pipeline::Pipeline;
 pub use request::{Request, SourceRequest};
+pub use resolve::{ResolveError, Resolving};
 pub use run::{Builder, Ended, Job, Running, SetupError};
 pub use slot::{ClaimError, Slot, SlotState};

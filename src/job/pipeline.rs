@@ -16,20 +16,23 @@ use super::line::sanitise;
 use super::log_file::LogFileError;
 use super::pack::{self, PackError};
 use super::record::{AttestedBuild, CompletedBuild, Machine, RecordError, StatedBuild};
-use super::{Builder, Event, Job, LogError, Outcome, Request, Running, SourceRequest};
+use super::{Builder, Event, Job, LogError, Outcome, Request, Resolving, Running, SourceRequest};
 use crate::attester::{AttestError, Attester};
 use crate::blocking::blocking;
 use crate::causes::{Chain, causes};
 use crate::error_type::ErrorType;
 use crate::provenance::Platform;
 use crate::sandbox::Runner;
-use crate::source::{Origin, PartError, SourceTree, repository};
+use crate::source::{GitRef, Origin, PartError, RepositoryUrl, SourceTree, repository};
 use crate::toolchain::{
     self, Attempt, Built, Context, Kind, Limits, Tool, Toolchain, ToolchainError, nix,
 };
 
 /// What a client learns when the machine is full.
 const NO_ROOM: &str = "there is no room left for what the build writes";
+
+/// Name, below the uploads, of the directory in which a commit is looked for before there is a job.
+const RESOLUTION: &str = "resolution";
 
 /// Builds jobs with one toolchain in one sandbox.
 #[derive(Clone)]
@@ -108,6 +111,15 @@ impl Pipeline {
 }
 
 impl Builder for Pipeline {
+    fn resolve(&self, url: RepositoryUrl, reference: Option<GitRef>) -> Resolving {
+        let parts = Rc::clone(&self.0);
+        Box::pin(async move {
+            let folder = parts.intake.join(RESOLUTION);
+            let reference = reference.as_ref();
+            Ok(repository::resolve(&parts.runner, &url, reference, &folder).await?)
+        })
+    }
+
     fn is_ready(&self) -> bool {
         self.0.cargo_tools.initialized()
     }

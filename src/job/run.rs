@@ -10,12 +10,14 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use tokio::sync::Notify;
 
 use super::event::Event;
+use super::identity::RequestIdentity;
 use super::log::{EventLog, LogError};
 use super::outcome::Outcome;
 use super::phase::Phase;
-use super::{JobId, Request};
+use super::{JobId, Request, Resolving};
 use crate::clock::{Beginning, Date};
 use crate::provenance::{Nonce, NonceSource};
+use crate::source::{GitRef, RepositoryUrl};
 use crate::toolchain::Options;
 
 /// Name of the event log in the job's folder. It outlives every job.
@@ -25,6 +27,9 @@ const FOLDER_MODE: u32 = 0o711;
 
 /// Starts accepted jobs.
 pub trait Builder {
+    /// Returns whether the repository has the ref, without a job. Dropping the future may leave git running for a while.
+    fn resolve(&self, url: RepositoryUrl, reference: Option<GitRef>) -> Resolving;
+
     /// Starts the build and returns; called once, on the runtime of the service, inside its `LocalSet`.
     fn start(&self, job: Running, request: Request);
 
@@ -63,7 +68,7 @@ pub struct Job {
     id: JobId,
     nonce: Nonce,
     nonce_source: NonceSource,
-    options: Options,
+    identity: RequestIdentity,
     folder: PathBuf,
     accepted: Beginning,
     log: Arc<EventLog>,
@@ -98,7 +103,7 @@ impl Job {
             id,
             nonce: request.nonce().clone(),
             nonce_source: request.nonce_source(),
-            options: request.options().clone(),
+            identity: RequestIdentity::of(request),
             folder,
             accepted: Beginning::now(),
             log: Arc::new(log),
@@ -125,7 +130,12 @@ impl Job {
 
     /// Returns how to build, as far as the client chose that.
     pub fn options(&self) -> &Options {
-        &self.options
+        self.identity.options()
+    }
+
+    /// Returns whether `request` asks for this very build: the same nonce, source and options.
+    pub fn is_of(&self, request: &Request) -> bool {
+        self.identity == RequestIdentity::of(request)
     }
 
     /// The job's own folder, where every stage makes its subfolders.

@@ -91,6 +91,12 @@ impl Nonce {
         Self(bytes.to_vec())
     }
 
+    /// Returns whether it is of the longest kind: only these are long enough to name a job.
+    #[cfg(feature = "appliance")]
+    pub fn is_longest(&self) -> bool {
+        self.0.len() == MAX_NONCE_BYTES
+    }
+
     /// The bytes, 1 to 16.
     #[cfg(feature = "client")]
     pub fn as_bytes(&self) -> &[u8] {

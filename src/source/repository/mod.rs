@@ -14,8 +14,10 @@
 pub mod commit;
 pub mod modules;
 mod plan;
+mod reason;
 pub mod redirect;
 mod reference;
+mod resolve;
 mod sinks;
 mod url;
 
@@ -27,6 +29,7 @@ use std::time::{Duration, Instant};
 pub use commit::MAX_COMMIT_BYTES;
 pub use modules::ModulesError;
 pub use reference::{GitRef, MAX_REF_BYTES, ParseRefError};
+pub use resolve::{RESOLVE_TIME_LIMIT, resolve};
 pub use url::{MAX_URL_BYTES, ParseUrlError, RepositoryUrl};
 
 use self::commit::Commit;
@@ -68,12 +71,20 @@ pub enum RepositoryError {
     #[error(transparent)]
     GitBinary(#[from] GitBinaryError),
     /// Git did not succeed; the log has what it said.
-    #[error("git could not {action}")]
+    #[error("git could not {action}{}", .said.as_ref().map(|said| format!(": {said}")).unwrap_or_default())]
     Git {
         /// What it should have done.
         action: &'static str,
         /// How it ended.
         exit: Exit,
+        /// Its own reason, on one line of limited length.
+        said: Option<String>,
+    },
+    /// The repository does not have the ref.
+    #[error("git could not resolve the ref: couldn't find remote ref {reference}")]
+    NoSuchRef {
+        /// As the client gave it.
+        reference: String,
     },
     /// The server sends us elsewhere.
     #[error(transparent)]
@@ -389,9 +400,9 @@ impl Intake<'_> {
         } else {
             &amounts[..2]
         };
-        let mut exit = Exit::Status(0);
+        let (mut exit, mut said) = (Exit::Status(0), None);
         for amount in amounts {
-            exit = self
+            (exit, said) = self
                 .try_fetch(&git.fetch(url, &name, *amount, self.left()?), folder)
                 .await?;
             if exit == Exit::RefusedAddress {
@@ -414,6 +425,7 @@ impl Intake<'_> {
         Err(RepositoryError::Git {
             action: "fetch the ref",
             exit,
+            said,
         })
     }
 
@@ -439,7 +451,7 @@ impl Intake<'_> {
         &mut self,
         spec: &CommandSpec,
         folder: &Path,
-    ) -> Result<Exit, RepositoryError> {
+    ) -> Result<(Exit, Option<String>), RepositoryError> {
         let mut progress = Progress::new(self.sink, folder, MAX_REPOSITORY_BYTES);
         let result = self.runner.run(spec, &mut progress).await;
         if progress.exceeded || sinks::size(folder, MAX_REPOSITORY_BYTES) > MAX_REPOSITORY_BYTES {
@@ -452,7 +464,7 @@ impl Intake<'_> {
             Exit::TimedOut { .. } => Err(RepositoryError::TimedOut {
                 limit: FETCH_TIME_LIMIT,
             }),
-            exit => Ok(exit),
+            exit => Ok((exit, progress.reason)),
         }
     }
 
@@ -643,7 +655,11 @@ fn succeeded(result: Result<Exit, RunError>, action: &'static str) -> Result<(),
         Exit::TimedOut { .. } => Err(RepositoryError::TimedOut {
             limit: FETCH_TIME_LIMIT,
         }),
-        exit => Err(RepositoryError::Git { action, exit }),
+        exit => Err(RepositoryError::Git {
+            action,
+            exit,
+            said: None,
+        }),
     }
 }
 

@@ -248,6 +248,23 @@ pub(super) fn ask(binary: &str, url: &RepositoryUrl, time_limit: Duration) -> Co
     }
 }
 
+/// Lists the refs of a server whose name ends with `name`.
+pub(super) fn list_refs(
+    binary: &str,
+    url: &RepositoryUrl,
+    name: &str,
+    time_limit: Duration,
+) -> CommandSpec {
+    CommandSpec {
+        argv: configured(binary, &["ls-remote", "--", url.as_str(), name]),
+        environment: environment(),
+        directory: "/".into(),
+        mounts: Vec::new(),
+        network: Network::Fetch,
+        time_limit,
+    }
+}
+
 /// A command line of git with our configuration.
 fn configured(binary: &str, arguments: &[&str]) -> Vec<String> {
     let common = git_rules::SETTINGS
