@@ -1,8 +1,10 @@
 //! What can go wrong with any project, with the code that clients see. What only one kind of project has is its own error.
 
 use std::io;
+use std::path::Path;
 use std::time::Duration;
 
+use crate::digest::GitOid;
 use crate::error_type::ErrorType;
 use crate::sandbox::{Exit, RunError};
 use crate::source::tree::TreeError;
@@ -51,6 +53,17 @@ pub enum ToolchainError {
     /// What only flakes have.
     #[error(transparent)]
     Nix(#[from] NixError),
+    /// A file is a pointer to one that git LFS keeps elsewhere.
+    #[error(
+        "{path} of {} is a pointer of git LFS and not the file itself, which is not fetched",
+        .dependency.as_deref().unwrap_or("the source")
+    )]
+    LfsPointer {
+        /// The path of the file, escaped.
+        path: String,
+        /// The git dependency that it belongs to; none for a file of the source.
+        dependency: Option<String>,
+    },
     /// A locked dependency did not come.
     #[error("{dependency} was not fetched")]
     NotFetched {
@@ -144,7 +157,11 @@ impl ToolchainError {
             Self::Detect(_) | Self::Unsupported(_) => ErrorType::UnsupportedToolchain,
             Self::Cargo(error) => error.error_type(),
             Self::Nix(error) => error.error_type(),
-            Self::NotFetched { .. }
+            Self::LfsPointer {
+                dependency: None, ..
+            } => ErrorType::SourceFetchFailed,
+            Self::LfsPointer { .. }
+            | Self::NotFetched { .. }
             | Self::UnreadableUrl { .. }
             | Self::Failed {
                 phase: Phase::Fetch,
@@ -162,6 +179,14 @@ impl ToolchainError {
             Self::OutOfMemory { .. } => ErrorType::OutOfMemory,
             Self::NoArtifacts => ErrorType::NoArtifacts,
             Self::Answer { .. } | Self::Hash(_) | Self::Run(_) | Self::Io(_) => ErrorType::Internal,
+        }
+    }
+
+    /// The error about a pointer of git LFS at `path` in the source, or in a git dependency.
+    pub(super) fn pointer(path: &Path, dependency: Option<GitOid>) -> Self {
+        Self::LfsPointer {
+            path: path.to_string_lossy().escape_default().to_string(),
+            dependency: dependency.map(|commit| format!("git dependency {commit}")),
         }
     }
 

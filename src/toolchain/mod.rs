@@ -55,6 +55,7 @@ mod complaint;
 mod detect;
 mod error;
 mod exit;
+mod lfs;
 mod lines;
 mod locate;
 mod measure;
@@ -71,6 +72,7 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::blocking::blocking;
 use crate::digest::Sha256Digest;
 pub use crate::provenance::Commands;
 use crate::provenance::{LinkRecord, OutputRecord, ResourceDescriptor};
@@ -157,10 +159,20 @@ pub async fn fetch(
     context: &Context<'_>,
     log: &mut dyn Log,
 ) -> Result<Fetched, ToolchainError> {
+    refuse_pointers(detected.tree.root()).await?;
     Ok(Fetched(match detected.kind() {
         Kind::Cargo => FetchedBy::Cargo(cargo::fetch(detected, context, log).await?),
         Kind::Nix => FetchedBy::Nix(nix::fetch(detected, context, log).await?),
     }))
+}
+
+/// Refuses a source with a file that git LFS keeps elsewhere: the build would take the pointer for the file.
+async fn refuse_pointers(root: &Path) -> Result<(), ToolchainError> {
+    let root = root.to_owned();
+    match blocking(move || lfs::first_pointer(&root)).await? {
+        Some(path) => Err(ToolchainError::pointer(&path, None)),
+        None => Ok(()),
+    }
 }
 
 /// How a build ended that did not fail.

@@ -15,8 +15,8 @@ use flate2::{Compression, write::ZlibEncoder};
 use crate::digest::GitOid;
 use crate::sandbox::paths::CARGO_HOME;
 use crate::source::tree;
-use crate::toolchain::ToolchainError;
 use crate::toolchain::untrusted::Untrusted;
+use crate::toolchain::{ToolchainError, lfs};
 
 use super::CargoError;
 use super::copy;
@@ -116,6 +116,9 @@ pub(super) fn place(
             actual,
         }
         .into());
+    }
+    if let Some(path) = lfs::first_pointer(&target)? {
+        return Err(ToolchainError::pointer(&path, Some(checkout.commit)));
     }
     repository(
         &home.join("git/db").join(&checkout.repository),
