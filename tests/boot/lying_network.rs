@@ -347,13 +347,14 @@ fn a_name_server_that_is_silent_ends_the_fetch_and_not_the_machine() {
             ..Host::honest(&image)
         },
     );
-    let outcome = machine.build(
+    let answer = machine.submit(
         Door::Tls,
         &Source::Repository {
             url: &format!("http://{NAME}/"),
         },
     );
-    outcome.assert_failed("SourceFetchFailed");
+    assert_eq!(answer.status, 422, "{}", answer.text());
+    assert_eq!(answer.json()["error_type"], "SourceFetchFailed");
     assert_eq!(
         machine.get(Door::Tls, "/health").body,
         b"ok",
