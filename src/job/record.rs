@@ -371,6 +371,7 @@ mod tests {
                 tmp_bytes: 5,
                 home_bytes: 6,
             },
+            processors: Some(8),
             controllers: vec!["memory", "pids"],
             fetch_network: FetchNetwork {
                 reaches: "public-unicast",

@@ -22,6 +22,10 @@ pub struct Description {
     pub seccomp: String,
     /// What commands may use.
     pub limits: Limits,
+    /// The number of processors that commands see, which cargo tells to build scripts (`NUM_JOBS`); left out where the kernel
+    /// does not say it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub processors: Option<usize>,
     /// The cgroup controllers that enforce limits.
     pub controllers: Vec<&'static str>,
     /// What the phases that record a network reach.

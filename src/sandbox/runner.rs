@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::future::{Future, poll_fn};
 use std::io;
+use std::num::NonZero;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, chown};
 use std::path::{Path, PathBuf};
@@ -167,6 +168,7 @@ impl Runner {
                 .map_or_else(|| rustix::process::geteuid().as_raw(), Users::of_commands),
             seccomp: hex::encode(Sha256::digest(of_builds.0.concat())),
             limits: limits.clone(),
+            processors: thread::available_parallelism().ok().map(NonZero::get),
             controllers: hierarchy
                 .as_ref()
                 .map(|found| found.controllers.clone())
