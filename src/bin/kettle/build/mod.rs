@@ -105,10 +105,11 @@ pub struct Arguments {
     /// does. 0: one try.
     #[arg(long, value_name = "SECONDS", default_value_t = WAIT_SECONDS)]
     wait: u64,
-    /// The toolchain: cargo or nix. Default: nix where there is a flake.lock, else cargo.
+    /// The toolchain: cargo or nix. Default: nix where there is a flake.lock, else cargo; with both
+    /// lockfiles cargo too, where the flake has no default package.
     #[arg(long, value_name = "NAME")]
     toolchain: Option<String>,
-    /// The directory of the project within the source.
+    /// The directory of the project within the source; the build sees nothing outside of it.
     #[arg(long, value_name = "PATH")]
     path: Option<String>,
     /// cargo: the package to build.
