@@ -83,6 +83,7 @@ impl Fields {
             (Field::Archive, FieldValue::Text(_)) => self.begin_archive(),
             (field, value) => options::set(&mut self.options, field, value),
         }?;
+        options::check(&self.options)?;
         self.check_source()
     }
 
@@ -122,7 +123,6 @@ impl Fields {
             }),
             (None, false) => Err(SubmissionError::SourceMissing),
         }?;
-        options::check(&self.options)?;
         Ok(Submitted {
             nonce,
             nonce_source,

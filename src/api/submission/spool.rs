@@ -238,6 +238,8 @@ fn interrupted(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Su
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::source::SourcePath;
+    use crate::toolchain::Kind;
 
     #[test]
     fn refuses_an_archive_when_it_grows_too_large() {
@@ -275,5 +277,57 @@ mod tests {
             matches!(error, SubmissionError::ArchiveChanged),
             "{error:?}"
         );
+    }
+
+    /// What becomes of a source with these files, each empty.
+    fn checked(files: &[&str], options: Options) -> Result<SourceTree, (u16, &'static str)> {
+        let directory = tempfile::TempDir::new().unwrap();
+        for file in files {
+            let path = directory.path().join(file);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, "").unwrap();
+        }
+        let tree = SourceTree::test_only_from_folder(directory.path().to_owned()).unwrap();
+        project(tree, &options).map_err(|error| (error.status(), error.code()))
+    }
+
+    #[test]
+    fn a_source_is_refused_where_no_toolchain_builds_what_was_chosen() {
+        let path = |path| Options {
+            path: SourcePath::parse(path).ok(),
+            ..Options::default()
+        };
+        let nix = Options {
+            toolchain: Some(Kind::Nix),
+            ..Options::default()
+        };
+        let mut features = Options::default();
+        features.cargo.no_default_features = Some(true);
+        for (files, options, expected) in [
+            (
+                &["a/Cargo.lock"][..],
+                Options::default(),
+                (422, "lockfile-missing"),
+            ),
+            (&["a/Cargo.lock"], path("b"), (422, "path-missing")),
+            (&["Cargo.lock", "b/x"], path("b"), (422, "lockfile-missing")),
+            (&["Cargo.lock"], nix, (422, "lockfile-missing")),
+            (&["flake.lock"], features.clone(), (400, "option-mismatch")),
+            (
+                &["flake.lock", "Cargo.lock"],
+                features.clone(),
+                (400, "option-mismatch"),
+            ),
+        ] {
+            assert_eq!(
+                checked(files, options).map(drop),
+                Err(expected),
+                "{files:?}"
+            );
+        }
+        let part = checked(&["a/Cargo.lock", "x"], path("a")).unwrap();
+        assert!(part.root().ends_with("a"));
+        features.toolchain = Some(Kind::Cargo);
+        assert!(checked(&["flake.lock", "Cargo.lock"], features).is_ok());
     }
 }
