@@ -121,10 +121,13 @@ pub(super) async fn withdraw(folder: PathBuf) {
     .await;
 }
 
-/// Frees what a finished job no longer needs: sources, dependencies, the build's own folders, and all uploads.
-pub(super) async fn clean(folder: PathBuf, intake: PathBuf) {
+/// Frees what a finished job no longer needs: sources, dependencies, the build's own folders, and its upload. Others stay:
+/// a request that is repeated is still read.
+pub(super) async fn clean(folder: PathBuf, upload: Option<PathBuf>) {
     emptying(move || {
-        remove(&intake)?;
+        if let Some(upload) = upload {
+            remove(&upload)?;
+        }
         for entry in fs::read_dir(&folder)? {
             let entry = entry?;
             if !HANDED_OUT

@@ -4,7 +4,7 @@
 
 use std::error::Error;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -44,7 +44,7 @@ struct Parts {
     limits: Limits,
     cargo_tools: OnceCell<Vec<Tool>>,
     nix_tools: OnceCell<Vec<Tool>>,
-    /// Uploads that nobody needs once the job is over.
+    /// The directory of uploads, where refs are resolved too.
     intake: PathBuf,
     platform: Platform,
     attester: Option<Arc<dyn Attester>>,
@@ -126,6 +126,7 @@ impl Builder for Pipeline {
 
     fn start(&self, job: Running, request: Request) {
         let parts = Rc::clone(&self.0);
+        let upload = upload(&parts.intake, request.source());
         spawn_local(async move {
             let outcome = match parts.build(job.job(), request).await {
                 Ok(outcome) => outcome,
@@ -136,7 +137,7 @@ impl Builder for Pipeline {
                 pack::withdraw(folder.clone()).await;
             }
             job.finish(outcome);
-            pack::clean(folder, parts.intake.clone()).await;
+            pack::clean(folder, upload).await;
         });
     }
 }
@@ -275,6 +276,15 @@ impl Parts {
             .await
             .map(Vec::as_slice)
     }
+}
+
+/// The directory, below that of all uploads, with everything of the one that a job builds.
+fn upload(intake: &Path, source: &SourceRequest) -> Option<PathBuf> {
+    let SourceRequest::Archive(tree) = source else {
+        return None;
+    };
+    let below = tree.root().strip_prefix(intake).ok()?;
+    Some(intake.join(below.iter().next()?))
 }
 
 /// The part of a fetched source that the client chose; that of an archive was taken when it was unpacked.

@@ -132,6 +132,9 @@ impl Metadata {
                 let Some(other) = makers.insert(name.clone(), package) else {
                     continue;
                 };
+                if other.id == package.id {
+                    continue;
+                }
                 return Err(CargoError::SameName {
                     name: name.escape_default().to_string(),
                     packages: [other.spec(), package.spec()],
