@@ -226,7 +226,8 @@ impl Parts {
             limits: self.limits,
         };
         let has_nix = self.toolchain.nix().is_some();
-        let mut detected = toolchain::detect(tree, job.options().clone(), has_nix)?;
+        let detected = toolchain::detect(tree, job.options().clone(), has_nix);
+        let mut detected = detected.map_err(ToolchainError::from)?;
         loop {
             job.emit(Event::Detect(detected.kind().as_str()))?;
             job.emit(Event::Start(command_line(detected.kind())))?;

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use crate::presence::there;
 use crate::source::SourceTree;
 
-use super::{Kind, Options, ToolchainError};
+use super::{Kind, Options};
 
 /// Most projects below a directory that a refusal names.
 const MAX_NAMED_PROJECTS: usize = 8;
@@ -52,6 +52,9 @@ pub enum DetectError {
         /// Whether the source has both lockfiles.
         has_both: bool,
     },
+    /// The tools of a toolchain are missing.
+    #[error("the source is a {0} project, and this appliance has no {0}")]
+    Unsupported(Kind),
     /// It cannot be told which files are there.
     #[error("the lockfiles could not be looked for")]
     Io(#[from] io::Error),
@@ -171,14 +174,10 @@ impl Detected {
 ///
 /// # Errors
 /// There is no lockfile that is known or chosen, an option is given that no tool would get, or the file system's own.
-pub fn detect(
-    tree: SourceTree,
-    options: Options,
-    has_nix: bool,
-) -> Result<Detected, ToolchainError> {
+pub fn detect(tree: SourceTree, options: Options, has_nix: bool) -> Result<Detected, DetectError> {
     let (kind, lockfiles) = choose(tree.root(), &options, has_nix)?;
     if kind == Kind::Nix && !has_nix {
-        return Err(ToolchainError::Unsupported(kind));
+        return Err(DetectError::Unsupported(kind));
     }
     let is_first = options.toolchain.is_none() && options.nix == Default::default();
     Ok(Detected {
@@ -250,7 +249,7 @@ mod tests {
         files: &[&str],
         options: &Options,
         has_nix: bool,
-    ) -> Result<(Kind, bool), ToolchainError> {
+    ) -> Result<(Kind, bool), DetectError> {
         let folder = folder(files);
         let tree = SourceTree::test_only_from_folder(folder.path().to_owned()).unwrap();
         let detected = detect(tree, options.clone(), has_nix)?;
@@ -287,7 +286,7 @@ mod tests {
         for (files, options) in [(&["flake.lock"][..], none), (&BOTH, choosing(Kind::Nix))] {
             assert!(matches!(
                 detected(files, &options, false),
-                Err(ToolchainError::Unsupported(Kind::Nix))
+                Err(DetectError::Unsupported(Kind::Nix))
             ));
         }
     }

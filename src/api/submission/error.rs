@@ -283,6 +283,7 @@ impl SubmissionError {
             Self::Part(error) if error.is_fault() => 500,
             Self::Part(_) => 422,
             Self::Detect(DetectError::Io(_)) => 500,
+            Self::Detect(DetectError::Unsupported(_)) => 422,
             Self::Detect(DetectError::NoLockfile { .. } | DetectError::OtherLockfile { .. }) => 422,
             Self::ArchiveChanged | Self::Io(_) | Self::Random(_) | Self::Interrupted(_) => 500,
             Self::Archive(error) if error.is_fault() => 500,
@@ -330,6 +331,7 @@ impl SubmissionError {
             Self::Part(error) if error.is_fault() => "internal",
             Self::Part(_) => "path-missing",
             Self::Detect(DetectError::Io(_)) => "internal",
+            Self::Detect(DetectError::Unsupported(_)) => "toolchain-unsupported",
             Self::Detect(DetectError::NoLockfile { .. } | DetectError::OtherLockfile { .. }) => {
                 "lockfile-missing"
             }

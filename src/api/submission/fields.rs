@@ -5,9 +5,10 @@
 //! * Never: a check that waits longer than until its field is there.
 
 use super::error::SubmissionError;
-use super::field::{Field, FieldValue};
+use super::field::Field;
 use super::limits::{MAX_FIELD_BYTES, MAX_SOURCE_NAME_BYTES};
 use super::options::{self, once};
+use super::value::FieldValue;
 use crate::provenance::{MAX_NONCE_BYTES, Nonce, NonceSource};
 use crate::source::{GitRef, RepositoryUrl};
 use crate::toolchain::Options;

@@ -8,9 +8,10 @@
 //! does a `source` with neither a file name nor a byte.
 
 use super::error::{FormError, SubmissionError};
-use super::field::{Field, FieldValue};
+use super::field::Field;
 use super::fields::{Fields, Submitted, WithoutNonce, check_length};
 use super::multipart::{Part, Parts, Reader};
+use super::value::FieldValue;
 
 /// Reads one form.
 #[derive(Debug)]

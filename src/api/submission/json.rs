@@ -16,9 +16,10 @@ use serde_json::Value;
 
 use super::base64::Decoder as Base64;
 use super::error::SubmissionError;
-use super::field::{Field, FieldValue};
+use super::field::Field;
 use super::fields::{Fields, Submitted, WithoutNonce};
 use super::limits::MAX_JSON_FIELDS_BYTES;
+use super::value::FieldValue;
 
 /// The number of hexadecimal digits after `\u`.
 const UNICODE_DIGITS: usize = 4;

@@ -27,6 +27,7 @@ mod multipart;
 mod options;
 mod parameters;
 mod spool;
+mod value;
 
 use std::error::Error;
 

@@ -5,7 +5,8 @@
 //! * Never: an option that is given twice, or for a toolchain that the same submission rules out.
 
 use super::error::SubmissionError;
-use super::field::{Field, FieldValue};
+use super::field::Field;
+use super::value::FieldValue;
 use crate::source::SourcePath;
 use crate::toolchain::options::{Attribute, Cache, ItemName, OptionError};
 use crate::toolchain::{Kind, Options};

@@ -11,7 +11,6 @@ use crate::sandbox::paths::{SOURCE, TARGET};
 use crate::toolchain::ToolchainError;
 
 use super::CargoError;
-use super::selection::Selection;
 use super::target;
 
 /// Kinds of target whose files are handed out.
@@ -49,6 +48,16 @@ pub struct Package {
     #[serde(default)]
     pub(super) features: BTreeMap<String, Vec<String>>,
     pub(super) rust_version: Option<String>,
+}
+
+/// What is built of the selected packages, and for which platform.
+#[derive(Debug, Default)]
+pub(super) struct Selection {
+    pub bins: Option<BTreeSet<String>>,
+    pub features: Vec<String>,
+    pub no_default_features: bool,
+    /// The target platform, where the project's configuration names one.
+    pub target: Option<String>,
 }
 
 /// A program, library, example or other target of a package.

@@ -55,7 +55,6 @@ use super::{
     Artifact, Built, Commands, Context, Detected, Kind, Lockfile, Log, Options, ToolchainError,
 };
 use crate::provenance::ResourceDescriptor;
-use collect::Wanted;
 use config::Settings;
 use dependencies::Checked;
 use lockfile::{Lock, LockfileError};
@@ -120,28 +119,14 @@ pub async fn fetch(
     };
     fs::create_dir(&folders.home)?;
     let mut steps = Steps::new(&plan, &folders, context, log);
-    let (mut moved, mut redirects, mut command) = (Vec::new(), Redirects::new(), Vec::new());
-    if !needs.is_empty() {
-        steps.survey().await?;
-        context.runner.make_writable_folder(&folders.fetch)?;
-        moved = steps.find_moved(&needs).await?;
-        let spec = plan.fetch(&folders, &moved, &needs.plain_hosts(), context.limits.fetch);
-        command.clone_from(&spec.argv);
-        redirects = steps.fetch(spec, &needs).await?;
-    }
+    let downloaded = steps.download(&needs).await?;
     let git = steps.place_git(&needs).await?;
     let vendor = Vendor::new(needs.registries);
     arguments.extend(vendor.settings(|index| is_vendored_registry(index, &vendored)));
-    let epoch = tree.epoch();
-    let registries = blocking(move || {
-        let checked = vendor.make(&folders.fetch, &redirects, &folders.vendor, epoch)?;
-        remove_folder(&folders.fetch)?;
-        Ok::<_, ToolchainError>(checked)
-    });
     let checked = Checked {
-        registries: registries.await?,
+        registries: unpack(vendor, folders, downloaded.redirects, tree.epoch()).await?,
         git,
-        moved,
+        moved: downloaded.moved,
     };
     Ok(Fetched {
         tree,
@@ -150,8 +135,23 @@ pub async fn fetch(
         settings: arguments,
         target,
         checked,
-        command,
+        command: downloaded.command,
     })
+}
+
+/// Checks the archives of registries and unpacks them for the build, which sees nothing else of the fetch.
+async fn unpack(
+    vendor: Vendor,
+    folders: Folders,
+    redirects: Redirects,
+    epoch: u64,
+) -> Result<Vec<vendor::Checked>, ToolchainError> {
+    blocking(move || {
+        let checked = vendor.make(&folders.fetch, &redirects, &folders.vendor, epoch)?;
+        remove_folder(&folders.fetch)?;
+        Ok(checked)
+    })
+    .await
 }
 
 /// Builds, and copies what was made.
@@ -184,11 +184,7 @@ pub async fn build(
     let mut steps = Steps::new(&plan, &folders, context, log);
     let Project { metadata, used } = steps.inspect(&checked).await?;
     let compiled = steps.build(&metadata).await?;
-    let mut wanted: Vec<Wanted> = compiled
-        .names
-        .into_iter()
-        .map(|name| Wanted::new(&folders.target, &plan.release(), name))
-        .collect();
+    let mut wanted = compiled.wanted;
     let mut package = Vec::new();
     if metadata.is_library_only() {
         package = steps.pack(&metadata, &mut wanted).await?;

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::CargoError;
-use super::metadata::{Metadata, Package, Target};
+use super::metadata::{Metadata, Package, Selection, Target};
 use crate::toolchain::options::CargoOptions;
 
 /// Most names that a refusal lists.
@@ -15,16 +15,6 @@ const MAX_LISTED: usize = 50;
 
 /// The feature that is on unless somebody says otherwise.
 const DEFAULT: &str = "default";
-
-/// What is built of the selected packages, and for which platform.
-#[derive(Debug, Default)]
-pub(super) struct Selection {
-    bins: Option<BTreeSet<String>>,
-    features: Vec<String>,
-    no_default_features: bool,
-    /// The target platform, where the project's configuration names one.
-    pub target: Option<String>,
-}
 
 impl Metadata {
     /// Selects what `options` say, for the target platform `target`.

@@ -49,12 +49,23 @@ pub(super) struct Project {
     pub used: Vec<String>,
 }
 
+/// What came of the fetch phase.
+#[derive(Default)]
+pub(super) struct Downloaded {
+    /// The repositories that were fetched from where their servers have them.
+    pub moved: Vec<Moved>,
+    /// The last URLs of archives that a registry redirects.
+    pub redirects: Redirects,
+    /// The command that downloaded; empty when nothing was needed.
+    pub command: Vec<String>,
+}
+
 /// What the build compiled.
 pub(super) struct Compiled {
     /// The command that compiled.
     pub spec: CommandSpec,
-    /// The names of the files to deliver.
-    pub names: Vec<String>,
+    /// The files to deliver.
+    pub wanted: Vec<Wanted>,
     /// What build scripts gave to the linker.
     pub link_arguments: Vec<LinkRecord>,
 }
@@ -74,11 +85,36 @@ impl<'a> Steps<'a> {
         }
     }
 
+    /// Downloads what is needed, for a project that can be built.
+    ///
+    /// # Errors
+    /// A choice that the project does not have, or a download that fails.
+    pub async fn download(&mut self, needs: &Needs) -> Result<Downloaded, ToolchainError> {
+        if needs.is_empty() {
+            return Ok(Downloaded::default());
+        }
+        self.survey().await?;
+        let runner = self.context.runner;
+        runner.make_writable_folder(&self.folders.fetch)?;
+        let moved = self.find_moved(needs).await?;
+        let limit = self.context.limits.fetch;
+        let spec = self
+            .plan
+            .fetch(self.folders, &moved, &needs.plain_hosts(), limit);
+        let command = spec.argv.clone();
+        let redirects = self.fetch(spec, needs).await?;
+        Ok(Downloaded {
+            moved,
+            redirects,
+            command,
+        })
+    }
+
     /// Looks at the project alone, before anything is fetched for it.
     ///
     /// # Errors
     /// A choice that the project does not have, or a compiler that is older than it asks for.
-    pub async fn survey(&mut self) -> Result<(), ToolchainError> {
+    async fn survey(&mut self) -> Result<(), ToolchainError> {
         let survey = self.plan.survey(self.folders);
         let answer = self.ask(&survey, Phase::Inspect, "cargo metadata").await?;
         let metadata = Metadata::parse(&answer)?.select(self.plan.options, self.plan.target)?;
@@ -92,7 +128,7 @@ impl<'a> Steps<'a> {
     }
 
     /// Asks the server of each repository where it has it: only on the same host, port and scheme is it fetched.
-    pub async fn find_moved(&mut self, needs: &Needs) -> Result<Vec<Moved>, ToolchainError> {
+    async fn find_moved(&mut self, needs: &Needs) -> Result<Vec<Moved>, ToolchainError> {
         let mut moved = Vec::new();
         for from in needs.repositories() {
             // Other text has no server that could redirect git, or is not fetched.
@@ -111,8 +147,8 @@ impl<'a> Steps<'a> {
         Ok(moved)
     }
 
-    /// Downloads what is needed, and finds out where it came from if a registry redirects.
-    pub async fn fetch(
+    /// Runs the download, and finds out where archives came from if a registry redirects.
+    async fn fetch(
         &mut self,
         spec: CommandSpec,
         needs: &Needs,
@@ -227,9 +263,13 @@ impl<'a> Steps<'a> {
         let complaint = overheard.complaint();
         let Announced { names, links } = messages.finish()?;
         ToolchainError::of_exit(Phase::Build, exit).map_err(|error| error.saying(complaint))?;
+        let (target, release) = (&self.folders.target, self.plan.release());
+        let wanted = names
+            .into_iter()
+            .map(|name| Wanted::new(target, &release, name));
         Ok(Compiled {
             spec,
-            names: names.into_iter().collect(),
+            wanted: wanted.collect(),
             link_arguments: links.records()?,
         })
     }

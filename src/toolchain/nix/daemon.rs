@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use serde::Deserialize;
 
 use crate::blocking::blocking;
+use crate::sandbox::paths::SOURCE;
 use crate::sandbox::{CommandSpec, Exit, Served, remove_folder};
 use crate::source::redirect::{Endpoint, quoted};
 use crate::toolchain::complaint::Complaint;
@@ -30,8 +31,8 @@ const INPUT_HASH: [&str; 2] = [
     "mismatch in field 'narHash' of input",
 ];
 
-/// How nix says that the source's flake lacks an output: at the start of a line, and further on in it.
-const NO_OUTPUT: [&str; 2] = ["flake 'path:/kettle/source", "does not provide attribute"];
+/// How nix says that a flake lacks an output.
+const NO_OUTPUT: &str = "does not provide attribute";
 
 /// What the daemon may take beside the build itself: each of its clients has a limit of its own.
 const DAEMON_TIME: Duration = Duration::from_secs(30 * 60);
@@ -282,8 +283,8 @@ async fn hear<'a>(
 
 /// Whether nix says that there is no such output, and not the flake something like it.
 fn lacks_output(errors: &str) -> bool {
-    let [start, further] = NO_OUTPUT;
-    let is_it = |line: &str| line.starts_with(start) && line.contains(further);
+    let of_the_source = format!("flake 'path:{SOURCE}");
+    let is_it = |line: &str| line.starts_with(&of_the_source) && line.contains(NO_OUTPUT);
     errors.lines().any(is_it)
 }
 

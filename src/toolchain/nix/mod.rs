@@ -61,7 +61,7 @@ use super::{
     ToolchainError,
 };
 use collect::Output;
-use daemon::Answers;
+use daemon::{Answers, Ran};
 use downloads::Redirects;
 use key::TrustedKeys;
 use ledger::{Added, Ledger, PathInfo};
@@ -224,20 +224,9 @@ pub async fn build(
     context: &Context<'_>,
     log: &mut dyn Log,
 ) -> Result<Attempt, ToolchainError> {
-    let nix = nix_of(context)?;
     let folders = Folders::of(context.folder);
-    for folder in folders.of_daemon() {
-        context.runner.make_service_folder(&folder)?;
-    }
-    let keys = keys(nix, &fetched.options)?;
-    let plan = Plan {
-        nix,
-        source: fetched.tree.root(),
-        epoch: fetched.tree.epoch(),
-        options: &fetched.options.nix,
-    };
-    let paths: Vec<_> = fetched.inputs.values().cloned().collect();
-    let (ran, answers) = match daemon::with_daemon(&plan, &folders, &paths, context, log).await {
+    let keys = keys(nix_of(context)?, &fetched.options)?;
+    let (ran, answers) = match realise(&fetched, &folders, context, log).await {
         Err(ToolchainError::Nix(NixError::NoDefaultPackage)) if fetched.gives_way => {
             return give_way(fetched, folders, log).await;
         }
@@ -285,6 +274,26 @@ pub async fn build(
         environment,
         network: network.into_iter().chain(["daemon"]).collect(),
     })))
+}
+
+/// Evaluates the flake and makes its outputs, by a daemon that is dead afterwards.
+async fn realise(
+    fetched: &Fetched,
+    folders: &Folders,
+    context: &Context<'_>,
+    log: &mut dyn Log,
+) -> Result<(Ran, Answers), ToolchainError> {
+    for folder in folders.of_daemon() {
+        context.runner.make_service_folder(&folder)?;
+    }
+    let plan = Plan {
+        nix: nix_of(context)?,
+        source: fetched.tree.root(),
+        epoch: fetched.tree.epoch(),
+        options: &fetched.options.nix,
+    };
+    let inputs: Vec<_> = fetched.inputs.values().cloned().collect();
+    daemon::with_daemon(&plan, folders, &inputs, context, log).await
 }
 
 /// The keys whose signatures count for this build: the machine's, and those of the caches that the client chose.
@@ -362,7 +371,7 @@ impl Account {
                 let recipe = store.join(recipe.base());
                 from.extend(recipe::unpacked_from(&recipe, &downloads)?);
             }
-            output.copied_from = from.iter().map(StorePath::to_string).collect();
+            output.copied_from = from.iter().map(ToString::to_string).collect();
         }
         let trees = answers.outputs.into_iter().map(|(name, path)| Output {
             name,
