@@ -24,7 +24,10 @@ use kettle::sandbox::{
     Access, CommandSpec, Exit, Network, OutputSink, Run, RunError, Served, Stream, Work,
 };
 use kettle::source::{SourceTree, tree};
-use kettle::toolchain::{self, Built, Context, Limits, Log, Toolchain, ToolchainError};
+use kettle::toolchain::options::{CargoOptions, ItemName};
+use kettle::toolchain::{
+    self, Attempt, Built, Context, Limits, Log, Options, Toolchain, ToolchainError,
+};
 
 /// An action on the job's directory after a command was run.
 type Tamper = Box<dyn Fn(&CommandSpec)>;
@@ -205,7 +208,20 @@ impl Job {
         Self::served(source, None, tamper)
     }
 
+    fn choosing(source: &Path, options: Options) -> Self {
+        Self::run(source, options, None, |_| Box::new(|_| ()))
+    }
+
     fn served(source: &Path, served: Option<&Path>, tamper: impl FnOnce(&Path) -> Tamper) -> Self {
+        Self::run(source, Options::default(), served, tamper)
+    }
+
+    fn run(
+        source: &Path,
+        options: Options,
+        served: Option<&Path>,
+        tamper: impl FnOnce(&Path) -> Tamper,
+    ) -> Self {
         let directory = tempfile::tempdir().unwrap();
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
         let root = directory.path().join("source");
@@ -225,9 +241,13 @@ impl Job {
             .build()
             .unwrap()
             .block_on(async {
-                let detected = toolchain::detect(SourceTree::test_only_from_directory(root)?)?;
+                let tree = SourceTree::test_only_from_directory(root)?;
+                let detected = toolchain::detect(tree, options, false)?;
                 let fetched = toolchain::fetch(detected, &context, &mut log).await?;
-                toolchain::build(fetched, &context, &mut log).await
+                match toolchain::build(fetched, &context, &mut log).await? {
+                    Attempt::Built(built) => Ok(*built),
+                    Attempt::Instead(_) => unreachable!("cargo gives way to nobody"),
+                }
             });
         Self {
             directory,
@@ -415,6 +435,144 @@ fn a_library_gives_its_rlib_and_its_archive() {
     assert_eq!(job.built().commands().package[1], "package");
 }
 
+/// A library with a program behind a feature, and a member with a program.
+fn gated() -> tempfile::TempDir {
+    let manifest = "[package]\nname = \"root\"\nversion = \"0.1.0\"\nedition = \"2021\"\n[features]\ncli = []\n\
+        [[bin]]\nname = \"tool\"\npath = \"src/main.rs\"\nrequired-features = [\"cli\"]\n[lib]\npath = \"src/lib.rs\"\n\
+        [workspace]\nmembers = [\"other\"]\n";
+    let other = "[package]\nname = \"other\"\nversion = \"0.1.0\"\nedition = \"2021\"\n\
+        [dependencies]\nroot = { path = \"..\" }\n";
+    let lock = "version = 4\n[[package]]\nname = \"other\"\nversion = \"0.1.0\"\ndependencies = [\n \"root\",\n]\n\
+        [[package]]\nname = \"root\"\nversion = \"0.1.0\"\n";
+    written(&[
+        ("Cargo.toml", manifest),
+        ("Cargo.lock", lock),
+        ("src/lib.rs", "pub fn seven() -> u8 { 7 }\n"),
+        (
+            "src/main.rs",
+            "fn main() { println!(\"{}\", root::seven()) }\n",
+        ),
+        ("other/Cargo.toml", other),
+        (
+            "other/src/main.rs",
+            "fn main() { println!(\"other {}\", root::seven()) }\n",
+        ),
+    ])
+}
+
+fn names(names: &[&str]) -> Option<Vec<ItemName>> {
+    let name = |name: &&str| ItemName::parse(name).unwrap();
+    Some(names.iter().map(name).collect())
+}
+
+fn choosing(cargo: CargoOptions) -> Options {
+    Options {
+        cargo,
+        ..Options::default()
+    }
+}
+
+#[test]
+fn a_library_is_delivered_where_its_programs_need_features_and_they_are_named() {
+    let job = Job::of(gated().path());
+    assert_eq!(job.names(), ["libroot.rlib", "root-0.1.0.crate"]);
+    for note in [
+        "tool needs cli (choose with features)",
+        "program other of package other (choose with package)",
+    ] {
+        assert!(job.log.contains(note), "{note}: {}", job.log);
+    }
+}
+
+#[test]
+fn a_client_chooses_features_package_and_programs() {
+    let features = CargoOptions {
+        features: names(&["cli"]),
+        ..CargoOptions::default()
+    };
+    let job = Job::choosing(gated().path(), choosing(features.clone()));
+    assert_eq!(job.output_of("tool"), "7\n");
+    let package = CargoOptions {
+        package: ItemName::parse("other").ok(),
+        bins: names(&["other"]),
+        ..CargoOptions::default()
+    };
+    let job = Job::choosing(gated().path(), choosing(package));
+    assert_eq!(job.names(), ["other"]);
+    assert_eq!(job.output_of("other"), "other 7\n");
+    assert_eq!(job.dependencies().len(), 1);
+    let wrong = CargoOptions {
+        bins: names(&["toll"]),
+        ..features
+    };
+    let job = Job::choosing(gated().path(), choosing(wrong));
+    assert_eq!(job.error(), ErrorType::BuildFailed);
+    let message = job.result.as_ref().unwrap_err().to_string();
+    let there = "the project has: other of package other, tool of package root";
+    assert!(message.ends_with(there), "{message}");
+}
+
+#[test]
+fn a_choice_is_compared_with_the_project_before_anything_is_fetched() {
+    let source = with_itoa(ITOA);
+    let wrong = CargoOptions {
+        features: names(&["fast"]),
+        ..CargoOptions::default()
+    };
+    let job = Job::choosing(source.path(), choosing(wrong));
+    assert_eq!(job.error(), ErrorType::BuildFailed);
+    assert_eq!(job.ran.len(), 1);
+    let manifest = fs::read_to_string(source.path().join("Cargo.toml")).unwrap();
+    let manifest = manifest.replacen("[package]", "[package]\nrust-version = \"1.999\"", 1);
+    fs::write(source.path().join("Cargo.toml"), manifest).unwrap();
+    let job = Job::of(source.path());
+    assert_eq!(job.error(), ErrorType::UnsupportedToolchain, "{}", job.log);
+    assert_eq!(job.ran.len(), 2);
+}
+
+#[test]
+fn a_failed_build_says_the_first_error_of_its_tool() {
+    let source = project("hello");
+    let directory = tempfile::tempdir().unwrap();
+    copy(&source, directory.path());
+    fs::write(
+        directory.path().join("src/main.rs"),
+        "fn main() { seven() }\n",
+    )
+    .unwrap();
+    let job = Job::of(directory.path());
+    let message = job.result.as_ref().unwrap_err().to_string();
+    let start = "the build failed (exit status 101): error[E0425]: cannot find function `seven` in this scope; --> ";
+    assert!(message.starts_with(start), "{message}");
+    assert!(message.contains("src/main.rs:1:13"), "{message}");
+}
+
+#[test]
+fn pointers_and_targets_without_a_library_are_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    copy(&project("hello"), directory.path());
+    let configuration = directory.path().join(".cargo");
+    fs::create_dir(&configuration).unwrap();
+    fs::write(
+        configuration.join("config.toml"),
+        "build.target = 'riscv64gc-unknown-none-elf'\n",
+    )
+    .unwrap();
+    let job = Job::of(directory.path());
+    assert_eq!(job.error(), ErrorType::UnsupportedToolchain, "{}", job.log);
+    fs::write(
+        configuration.join("config.toml"),
+        "build.target = 'x86_64-unknown-linux-gnu'\n",
+    )
+    .unwrap();
+    let job = Job::of(directory.path());
+    assert_eq!(job.output_of("hello"), "Hello from an attested build!\n");
+    let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 7\n";
+    fs::write(directory.path().join("model"), pointer).unwrap();
+    let job = Job::of(directory.path());
+    assert_eq!(job.error(), ErrorType::SourceFetchFailed, "{}", job.log);
+}
+
 #[test]
 fn the_same_source_gives_the_same_bytes_in_another_directory_with_c_too() {
     for name in ["hello", "generated", "library"] {
@@ -549,7 +707,7 @@ fn a_cache_that_something_in_the_fetch_phase_forged_is_refused() {
             })
         });
         assert_eq!(job.error(), expected, "{forgery}\n{}", job.log);
-        assert_eq!(job.ran.len(), 1, "nothing runs after {forgery}");
+        assert_eq!(job.ran.len(), 2, "nothing runs after {forgery}");
     }
 }
 

@@ -10,8 +10,8 @@ use std::path::Path;
 use kettle::digest::Sha256Digest;
 use kettle::provenance::{
     BUILD_TYPE_CARGO, BuildDefinition, Commands, ExternalParameters, InternalParameters,
-    NamedDigest, Nonce, NonceSource, RUST_STD, ResourceDescriptor, SignerRecord, SourceParameter,
-    Subject, ToolRecord, sha256_set,
+    NamedDigest, Nonce, NonceSource, OptionsRecord, RUST_STD, ResourceDescriptor, SignerRecord,
+    SourceParameter, Subject, ToolRecord, sha256_set,
 };
 use kettle::sbom;
 use serde_json::{Value, json};
@@ -258,6 +258,7 @@ fn definition(source: Value, dependencies: Vec<Value>) -> BuildDefinition {
             },
             nonce: Nonce::parse("00").unwrap(),
             nonce_source: NonceSource::Client,
+            options: OptionsRecord::default(),
         },
         internal_parameters: InternalParameters {
             signer: SignerRecord::new(b"key"),

@@ -55,6 +55,7 @@ mod plaintext;
 mod problem;
 pub mod query;
 pub mod range;
+mod resolution;
 mod respond;
 mod result;
 pub mod route;
@@ -83,6 +84,7 @@ pub use caller::Scheme;
 use download::Download;
 use negotiate::ResponseKind;
 pub use problem::Problem;
+use resolution::Resolutions;
 use respond::Body;
 use result::Results;
 use route::{Endpoint, Unroutable, Variables};
@@ -101,6 +103,7 @@ pub struct Service {
     session: Option<Session>,
     premises: Premises,
     results: Arc<Results>,
+    resolutions: Resolutions,
 }
 
 /// The place where the service runs, which decides what its plaintext port serves and to which
@@ -155,6 +158,7 @@ impl Service {
             session: None,
             premises,
             results: Arc::default(),
+            resolutions: Resolutions::default(),
         }
     }
 

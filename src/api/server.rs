@@ -30,6 +30,7 @@ use super::flush::Flushes;
 use super::header_block::BodyFraming;
 use super::limits;
 use super::problem::Problem;
+use super::resolution::Peer;
 use super::respond::Body;
 use super::stall::StallTimeout;
 use super::submit::LocalFuture;
@@ -135,7 +136,8 @@ async fn accept(
 
 /// Serves one plaintext connection; the permit is returned at its end.
 async fn serve_plaintext(stream: Stream, service: Rc<Service>, _permit: OwnedSemaphorePermit) {
-    serve_connection(stream, service, Scheme::Http, |stream| stream).await;
+    let peer = Peer(stream.peer());
+    serve_connection(stream, service, (Scheme::Http, peer), |stream| stream).await;
 }
 
 /// Serves one connection with TLS; the permit is returned at its end.
@@ -145,10 +147,11 @@ async fn serve_tls(
     service: Rc<Service>,
     _permit: OwnedSemaphorePermit,
 ) {
+    let peer = Peer(stream.peer());
     match timeout(limits::TLS_HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
         Ok(Ok(stream)) => {
             let socket = |stream: TlsStream<Stream>| stream.into_inner().0;
-            serve_connection(stream, service, Scheme::Https, socket).await
+            serve_connection(stream, service, (Scheme::Https, peer), socket).await
         }
         Ok(Err(error)) => log::debug!("a TLS handshake failed: {error}"),
         Err(_) => log::debug!("a TLS handshake took too long"),
@@ -159,12 +162,12 @@ async fn serve_tls(
 async fn serve_connection<S>(
     stream: S,
     service: Rc<Service>,
-    scheme: Scheme,
+    (scheme, peer): (Scheme, Peer),
     socket: impl FnOnce(S) -> Stream,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
-    let mut connection = http_connection(stream, service, scheme);
+    let mut connection = http_connection(stream, service, (scheme, peer));
     let served = std::future::poll_fn(|cx| match clock::has_date() {
         true => connection.poll_without_shutdown(cx).map(Some),
         // hyper panics where it has no date for its responses.
@@ -186,7 +189,11 @@ async fn serve_connection<S>(
 
 type HttpConnection<S> = http1::Connection<TokioIo<CheckedStream<S>>, ConnectionService>;
 
-fn http_connection<S>(stream: S, service: Rc<Service>, scheme: Scheme) -> HttpConnection<S>
+fn http_connection<S>(
+    stream: S,
+    service: Rc<Service>,
+    (scheme, peer): (Scheme, Peer),
+) -> HttpConnection<S>
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
@@ -194,6 +201,7 @@ where
     let service = ConnectionService {
         service,
         scheme,
+        peer,
         findings: stream.findings(),
         flushes: stream.flushes(),
     };
@@ -212,6 +220,7 @@ where
 struct ConnectionService {
     service: Rc<Service>,
     scheme: Scheme,
+    peer: Peer,
     findings: Findings,
     flushes: Flushes,
 }
@@ -224,6 +233,7 @@ impl hyper::service::Service<Request<Incoming>> for ConnectionService {
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         let finding = self.findings.take();
         request.extensions_mut().insert(self.flushes.clone());
+        request.extensions_mut().insert(self.peer);
         let (service, scheme) = (Rc::clone(&self.service), self.scheme);
         Box::pin(async move { Ok(answer(&service, request, scheme, finding).await) })
     }

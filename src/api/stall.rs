@@ -5,11 +5,13 @@
 //! * Never: a limit for a peer that reads slowly, or for the time between two writes.
 
 use std::io::{self, IoSlice};
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep};
 
 /// A connection that passes everything through; a write that makes no progress for too long is an
@@ -51,6 +53,13 @@ impl<S> StallTimeout<S> {
             .as_mut()
             .poll(cx)
             .map(|()| Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+impl StallTimeout<TcpStream> {
+    /// Returns the address of the client, if the kernel knows it.
+    pub fn peer(&self) -> Option<IpAddr> {
+        self.inner.peer_addr().ok().map(|address| address.ip())
     }
 }
 

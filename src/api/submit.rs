@@ -1,8 +1,8 @@
 //! Answers submissions: decides which one gets the slot.
 //!
 //! * In: a POST whose body is still on its way.
-//! * Out: the one acceptance, or a refusal.
-//! * Never: a body that is read for a slot that is taken, or a job id in a refusal.
+//! * Out: the one acceptance, which a repeated request gets again, or a refusal.
+//! * Never: a body that is read for a slot that another nonce has taken, or a job id in a refusal.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -12,15 +12,18 @@ use hyper::body::Incoming;
 use hyper::header::{self, HeaderName};
 use hyper::http::request::Parts;
 use hyper::{HeaderMap, Method, Response};
+use tokio::task::spawn_local;
 
 use super::negotiate::ResponseKind;
 use super::problem::Problem;
 use super::respond::{self, Body};
 use super::view::View;
 use super::{Service, document, events, files};
-use crate::job::{ClaimError, Job, Outcome, Request};
-use crate::provenance::NonceSource;
+use crate::error_type::ErrorType;
+use crate::job::{ClaimError, Job, Outcome, Request, ResolveError, Slot, SourceRequest};
+use crate::provenance::{Nonce, NonceSource};
 
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const KETTLE_JOB_ID: HeaderName = HeaderName::from_static("kettle-job-id");
 const KETTLE_NONCE: HeaderName = HeaderName::from_static("kettle-nonce");
 const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
@@ -63,14 +66,61 @@ pub(super) async fn submit(
 }
 
 async fn accept(service: &Service, parts: &Parts, body: Incoming) -> Result<Arc<Job>, Problem> {
-    if service.slot.is_taken() {
+    let key = RetryKey::of(&parts.headers);
+    if service.slot.is_taken() && key.job(&service.slot).is_none() {
         return Err(slot_taken());
     }
     let receiving = service.receiver.receive(parts, body);
-    let Some(received) = unless(service.slot.wait_taken(), receiving).await else {
-        return Err(slot_taken());
+    let request = unless(key.refused(&service.slot), receiving)
+        .await
+        .unwrap_or_else(|| Err(slot_taken()))?;
+    match resolve(service, parts, &key, &request).await {
+        Ok(()) => claim(service, &key, request),
+        Err(problem) => {
+            service.receiver.discard(request);
+            Err(problem)
+        }
+    }
+}
+
+/// Has the ref of a repository resolved, unless the slot is taken: then there is nothing to save.
+async fn resolve(
+    service: &Service,
+    parts: &Parts,
+    key: &RetryKey,
+    request: &Request,
+) -> Result<(), Problem> {
+    let SourceRequest::Repository { url, reference } = request.source() else {
+        return Ok(());
     };
-    let request = received?;
+    if service.slot.is_taken() {
+        return Ok(());
+    }
+    let turn = service.resolutions.begin(parts.extensions.get())?;
+    let resolving = service.builder.resolve(url.clone(), reference.clone());
+    // Git goes on when the client goes away, and has its turn until then.
+    let resolved = spawn_local(async move {
+        let resolved = resolving.await;
+        drop(turn);
+        resolved
+    });
+    let resolved = Box::pin(async move {
+        match resolved.await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(ResolveError::Refused(reason))) => {
+                Err(Problem::of_failure(ErrorType::SourceFetchFailed, &reason))
+            }
+            Ok(Err(error)) => Err(Problem::internal("a ref could not be resolved", &error)),
+            Err(error) => Err(Problem::internal("a ref could not be resolved", &error)),
+        }
+    });
+    unless(key.refused(&service.slot), resolved)
+        .await
+        .unwrap_or_else(|| Err(slot_taken()))
+}
+
+/// Takes the slot for `request`, or finds the job that it asked for before.
+fn claim(service: &Service, key: &RetryKey, request: Request) -> Result<Arc<Job>, Problem> {
     match service.slot.claim(&request) {
         Ok(running) => {
             let job = Arc::clone(running.job());
@@ -79,16 +129,41 @@ async fn accept(service: &Service, parts: &Parts, body: Incoming) -> Result<Arc<
             Ok(job)
         }
         Err(error) => {
+            let repeated = key.job(&service.slot).filter(|job| job.is_of(&request));
             service.receiver.discard(request);
-            Err(unclaimed(error))
+            match error {
+                ClaimError::Taken => repeated.ok_or_else(slot_taken),
+                ClaimError::Setup(cause) => {
+                    Err(Problem::internal("a job could not be set up", &cause))
+                }
+            }
         }
     }
 }
 
-fn unclaimed(error: ClaimError) -> Problem {
-    match error {
-        ClaimError::Taken => slot_taken(),
-        ClaimError::Setup(cause) => Problem::internal("a job could not be set up", &cause),
+/// The nonce by which a client says that it may have sent the same request before, if it says so.
+struct RetryKey(Option<Nonce>);
+
+impl RetryKey {
+    fn of(headers: &HeaderMap) -> Self {
+        let mut values = headers.get_all(IDEMPOTENCY_KEY).iter();
+        let (Some(value), None) = (values.next(), values.next()) else {
+            return Self(None);
+        };
+        Self(value.to_str().ok().and_then(|text| Nonce::parse(text).ok()))
+    }
+
+    /// Returns the job that was started with this nonce.
+    fn job(&self, slot: &Slot) -> Option<Arc<Job>> {
+        slot.job_of(self.0.as_ref()?)
+    }
+
+    /// Waits until the slot is taken by a job of another nonce.
+    async fn refused(&self, slot: &Slot) {
+        slot.wait_taken().await;
+        if self.job(slot).is_some() {
+            std::future::pending().await
+        }
     }
 }
 

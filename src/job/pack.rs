@@ -131,10 +131,12 @@ pub(super) async fn withdraw(folder: PathBuf) {
 }
 
 /// Removes what a finished job no longer needs: sources, dependencies, the build's own directories,
-/// and all uploads.
-pub(super) async fn clean(folder: PathBuf, intake: PathBuf) {
+/// and its upload. Other uploads stay: a request that is repeated is still read.
+pub(super) async fn clean(folder: PathBuf, upload: Option<PathBuf>) {
     let removing = blocking(move || {
-        remove(&intake)?;
+        if let Some(upload) = upload {
+            remove(&upload)?;
+        }
         for entry in fs::read_dir(&folder)? {
             let entry = entry?;
             if !is_kept(&entry.file_name()) {

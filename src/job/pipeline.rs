@@ -7,7 +7,7 @@
 
 use std::error::Error;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -19,18 +19,23 @@ use super::line::sanitise;
 use super::log_file::LogFileError;
 use super::pack::{self, PackError};
 use super::record::{AttestedBuild, CompletedBuild, Machine, RecordError, StatedBuild};
-use super::{Builder, Event, Job, LogError, Outcome, Request, Running, SourceRequest};
+use super::{Builder, Event, Job, LogError, Outcome, Request, Resolving, Running, SourceRequest};
 use crate::attester::{AttestError, Attester};
 use crate::blocking::blocking;
 use crate::causes::{Chain, causes};
 use crate::error_type::ErrorType;
 use crate::provenance::Platform;
 use crate::sandbox::Runner;
-use crate::source::{Origin, SourceTree, repository};
-use crate::toolchain::{self, Built, Context, Kind, Limits, Tool, Toolchain, ToolchainError, nix};
+use crate::source::{GitRef, Origin, PartError, RepositoryUrl, SourceTree, repository};
+use crate::toolchain::{
+    self, Attempt, Built, Context, Kind, Limits, Tool, Toolchain, ToolchainError, nix,
+};
 
 /// The message for the client when the machine's disk is full.
 const NO_ROOM: &str = "there is no room left for what the build writes";
+
+/// Name, below the uploads, of the directory in which a commit is looked for before there is a job.
+const RESOLUTION: &str = "resolution";
 
 /// Builds jobs with one toolchain in one sandbox.
 #[derive(Clone)]
@@ -42,7 +47,7 @@ struct Inner {
     limits: Limits,
     cargo_tools: OnceCell<Vec<Tool>>,
     nix_tools: OnceCell<Vec<Tool>>,
-    /// The directory of uploads, which nobody needs once the job has ended.
+    /// The directory of uploads, in which refs are resolved too.
     intake: PathBuf,
     platform: Platform,
     attester: Option<Arc<dyn Attester>>,
@@ -55,6 +60,8 @@ enum JobError {
     Log(#[from] LogError),
     #[error(transparent)]
     Repository(#[from] repository::RepositoryError),
+    #[error(transparent)]
+    Part(#[from] PartError),
     #[error(transparent)]
     Toolchain(#[from] ToolchainError),
     #[error("the toolchain could not be measured")]
@@ -80,6 +87,8 @@ impl JobError {
             }
             Self::Repository(error) if error.is_fault() => ErrorType::Internal,
             Self::Repository(_) => ErrorType::SourceFetchFailed,
+            Self::Part(error) if error.is_fault() => ErrorType::Internal,
+            Self::Part(_) => ErrorType::UnsupportedToolchain,
             Self::Toolchain(error) => error.error_type(),
             Self::Attest(_) => ErrorType::AttestationFailed,
             Self::Log(_)
@@ -129,12 +138,22 @@ impl Pipeline {
 }
 
 impl Builder for Pipeline {
+    fn resolve(&self, url: RepositoryUrl, reference: Option<GitRef>) -> Resolving {
+        let inner = Rc::clone(&self.0);
+        Box::pin(async move {
+            let directory = inner.intake.join(RESOLUTION);
+            let reference = reference.as_ref();
+            Ok(repository::resolve(&inner.runner, &url, reference, &directory).await?)
+        })
+    }
+
     fn is_ready(&self) -> bool {
         self.0.cargo_tools.initialized()
     }
 
     fn start(&self, job: Running, request: Request) {
         let inner = Rc::clone(&self.0);
+        let upload = upload(&inner.intake, request.source());
         spawn_local(async move {
             let outcome = match inner.build(job.job(), request).await {
                 Ok(outcome) => outcome,
@@ -145,7 +164,7 @@ impl Builder for Pipeline {
                 pack::withdraw(directory.clone()).await;
             }
             job.finish(outcome);
-            pack::clean(directory, inner.intake.clone()).await;
+            pack::clean(directory, upload).await;
         });
     }
 }
@@ -213,7 +232,7 @@ impl Inner {
                 let directory = job.directory().join("repository");
                 let fetched =
                     repository::fetch(&self.runner, &url, reference, &directory, log).await?;
-                Ok(fetched)
+                chosen_part(job, fetched).await
             }
         }
     }
@@ -224,17 +243,25 @@ impl Inner {
         tree: SourceTree,
         log: &mut JobLog,
     ) -> Result<Built, JobError> {
-        let detected = toolchain::detect(tree)?;
-        job.emit(Event::Detect(&detected.kind().to_string()))?;
-        job.emit(Event::Start(command_line(detected.kind())))?;
         let context = Context {
             runner: &self.runner,
             toolchain: &self.toolchain,
             folder: job.directory(),
             limits: self.limits,
         };
-        let fetched = toolchain::fetch(detected, &context, log).await?;
-        Ok(toolchain::build(fetched, &context, log).await?)
+        let has_nix = self.toolchain.nix().is_some();
+        let detected = toolchain::detect(tree, job.options().clone(), has_nix);
+        let mut detected = detected.map_err(ToolchainError::from)?;
+        loop {
+            job.emit(Event::Detect(detected.kind().as_str()))?;
+            job.emit(Event::Start(command_line(detected.kind())))?;
+            let fetched = toolchain::fetch(detected, &context, log).await?;
+            match toolchain::build(fetched, &context, log).await? {
+                Attempt::Built(built) => return Ok(*built),
+                Attempt::Instead(other) => detected = other,
+            }
+            log.end_lines()?;
+        }
     }
 
     /// Returns the programs that build; they are measured once.
@@ -271,6 +298,24 @@ impl Inner {
             .await
             .map(Vec::as_slice)
     }
+}
+
+/// Returns the directory, below that of all uploads, with everything of the one that a job builds.
+fn upload(intake: &Path, source: &SourceRequest) -> Option<PathBuf> {
+    let SourceRequest::Archive(tree) = source else {
+        return None;
+    };
+    let below = tree.root().strip_prefix(intake).ok()?;
+    Some(intake.join(below.iter().next()?))
+}
+
+/// Returns the part of a fetched source that the client chose. That of an archive was taken when it
+/// was unpacked.
+async fn chosen_part(job: &Job, tree: SourceTree) -> Result<SourceTree, JobError> {
+    let Some(path) = job.options().path.clone() else {
+        return Ok(tree);
+    };
+    Ok(blocking(move || tree.part(&path)).await?)
 }
 
 /// Returns the command as people write it; provenance has the whole command.

@@ -124,6 +124,7 @@ impl<'a> CompletedBuild<'a> {
             source: source_parameter(self.built.tree().origin()),
             nonce: self.job.nonce().clone(),
             nonce_source: self.job.nonce_source(),
+            options: self.job.options().record(),
         }
     }
 
@@ -411,6 +412,7 @@ mod tests {
                 tmp_bytes: 5,
                 home_bytes: 6,
             },
+            processors: Some(8),
             controllers: vec!["memory", "pids"],
             fetch_network: FetchNetwork {
                 reaches: "public-unicast",

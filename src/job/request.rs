@@ -6,6 +6,7 @@
 
 use crate::provenance::{Nonce, NonceSource};
 use crate::source::{GitRef, RepositoryUrl, SourceTree};
+use crate::toolchain::Options;
 
 /// A complete and valid submission: the receipt of `api::submission::receive`, its only
 /// constructor.
@@ -24,7 +25,7 @@ use crate::source::{GitRef, RepositoryUrl, SourceTree};
 /// ```compile_fail,E0451
 /// use kettle::job::Request;
 ///
-/// let request = Request { nonce: todo!(), nonce_source: todo!(), source: todo!() };
+/// let request = Request { nonce: todo!(), nonce_source: todo!(), source: todo!(), options: todo!() };
 /// ```
 ///
 /// ```compile_fail,E0624
@@ -32,7 +33,7 @@ use crate::source::{GitRef, RepositoryUrl, SourceTree};
 /// use kettle::provenance::{Nonce, NonceSource};
 ///
 /// fn request(nonce: Nonce, source: SourceRequest) {
-///     let request = Request::new(nonce, NonceSource::Client, source);
+///     let request = Request::new(nonce, NonceSource::Client, source, Default::default());
 /// }
 /// ```
 #[derive(Debug)]
@@ -40,16 +41,23 @@ pub struct Request {
     nonce: Nonce,
     nonce_source: NonceSource,
     source: SourceRequest,
+    options: Options,
 }
 
 impl Request {
     /// Constructs a request, only for the room that received the submission, when nothing of it is
     /// left to check. `tests/imports.rs` lists the callers.
-    pub(crate) fn new(nonce: Nonce, nonce_source: NonceSource, source: SourceRequest) -> Self {
+    pub(crate) fn new(
+        nonce: Nonce,
+        nonce_source: NonceSource,
+        source: SourceRequest,
+        options: Options,
+    ) -> Self {
         Self {
             nonce,
             nonce_source,
             source,
+            options,
         }
     }
 
@@ -57,7 +65,7 @@ impl Request {
     #[cfg(any(test, feature = "host"))]
     #[doc(hidden)]
     pub fn test_only_new(nonce: Nonce, nonce_source: NonceSource, source: SourceRequest) -> Self {
-        Self::new(nonce, nonce_source, source)
+        Self::new(nonce, nonce_source, source, Options::default())
     }
 
     /// Returns the nonce that the attestation report will be bound to.
@@ -73,6 +81,11 @@ impl Request {
     /// Returns the source to build.
     pub fn source(&self) -> &SourceRequest {
         &self.source
+    }
+
+    /// Returns what the client chose about the build.
+    pub fn options(&self) -> &Options {
+        &self.options
     }
 
     /// Passes on the source to build: a request is built once.

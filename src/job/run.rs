@@ -14,12 +14,15 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use tokio::sync::Notify;
 
 use super::event::Event;
+use super::identity::RequestIdentity;
 use super::log::{EventLog, LogError};
 use super::outcome::Outcome;
 use super::phase::Phase;
-use super::{JobId, Request};
+use super::{JobId, Request, Resolving};
 use crate::clock::{Beginning, Date};
 use crate::provenance::{Nonce, NonceSource};
+use crate::source::{GitRef, RepositoryUrl};
+use crate::toolchain::Options;
 
 /// The name of the event log in the job's directory. The file outlives the job.
 pub(super) const EVENT_LOG: &str = "events";
@@ -29,6 +32,10 @@ const DIRECTORY_MODE: u32 = 0o711;
 
 /// Starts the builds of accepted jobs.
 pub trait Builder {
+    /// Returns whether the repository has the ref, without a job. Dropping the future may leave git
+    /// running for a while.
+    fn resolve(&self, url: RepositoryUrl, reference: Option<GitRef>) -> Resolving;
+
     /// Starts the build and returns. It is called once, on the runtime of the service, inside its
     /// `LocalSet`.
     fn start(&self, job: Running, request: Request);
@@ -68,6 +75,7 @@ pub struct Job {
     id: JobId,
     nonce: Nonce,
     nonce_source: NonceSource,
+    identity: RequestIdentity,
     directory: PathBuf,
     accepted: Beginning,
     log: Arc<EventLog>,
@@ -93,6 +101,7 @@ impl Job {
             id,
             nonce: request.nonce().clone(),
             nonce_source: request.nonce_source(),
+            identity: RequestIdentity::of(request),
             directory,
             accepted: Beginning::now(),
             log: Arc::new(log),
@@ -124,6 +133,16 @@ impl Job {
     /// Returns who chose the nonce.
     pub fn nonce_source(&self) -> NonceSource {
         self.nonce_source
+    }
+
+    /// Returns what the client chose about the build.
+    pub fn options(&self) -> &Options {
+        self.identity.options()
+    }
+
+    /// Returns whether `request` asks for this very build: the same nonce, source and options.
+    pub fn is_of(&self, request: &Request) -> bool {
+        self.identity == RequestIdentity::of(request)
     }
 
     /// Returns the job's own directory, in which every stage creates its own.

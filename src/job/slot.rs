@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 
 use super::run::{Job, Running, SetupError};
 use super::{JobId, Request};
+use crate::provenance::{Nonce, NonceSource};
 
 /// The reason why a request did not get the slot.
 #[derive(Debug, thiserror::Error)]
@@ -75,6 +76,15 @@ impl Slot {
         self.lock().as_ref().filter(|job| job.id() == id).cloned()
     }
 
+    /// Returns the job whose client chose `nonce`, one of the longest kind, for a client that
+    /// repeats its request.
+    pub fn job_of(&self, nonce: &Nonce) -> Option<Arc<Job>> {
+        let is_it = |job: &&Arc<Job>| {
+            job.nonce() == nonce && job.nonce_source() == NonceSource::Client && nonce.is_longest()
+        };
+        self.lock().as_ref().filter(is_it).cloned()
+    }
+
     /// Waits until a job has the slot.
     pub async fn wait_taken(&self) {
         let taken = self.taken.notified();
@@ -111,15 +121,18 @@ mod tests {
     use super::*;
     use crate::error_type::ErrorType;
     use crate::job::{Event, Outcome, Phase, SourceRequest};
-    use crate::provenance::{Nonce, NonceSource};
     use crate::source::RepositoryUrl;
 
     fn request() -> Request {
+        request_of("AB", NonceSource::Client, "https://example.org/x")
+    }
+
+    fn request_of(nonce: &str, nonce_source: NonceSource, url: &str) -> Request {
         Request::test_only_new(
-            Nonce::parse("AB").unwrap(),
-            NonceSource::Client,
+            Nonce::parse(nonce).unwrap(),
+            nonce_source,
             SourceRequest::Repository {
-                url: RepositoryUrl::parse("https://example.org/x").unwrap(),
+                url: RepositoryUrl::parse(url).unwrap(),
                 reference: None,
             },
         )
@@ -160,6 +173,28 @@ mod tests {
         let running = slot.claim(&request()).unwrap();
         assert_eq!(slot.find(running.id()).unwrap().id(), running.id());
         assert!(slot.find(JobId::draw().unwrap()).is_none());
+    }
+
+    #[test]
+    fn a_repeated_request_finds_its_job_by_a_long_nonce_and_is_compared() {
+        let long = "ab".repeat(16);
+        for (nonce, nonce_source, is_found) in [
+            (&*long, NonceSource::Client, true),
+            (&*long, NonceSource::Appliance, false),
+            ("ab", NonceSource::Client, false),
+        ] {
+            let (_work, slot) = slot();
+            let url = "https://example.org/x";
+            let running = slot.claim(&request_of(nonce, nonce_source, url)).unwrap();
+            let found = slot.job_of(&Nonce::parse(nonce).unwrap());
+            assert_eq!(found.is_some(), is_found, "{nonce} {nonce_source:?}");
+            assert!(
+                slot.job_of(&Nonce::parse(&"ac".repeat(16)).unwrap())
+                    .is_none()
+            );
+            assert!(running.is_of(&request_of(nonce, nonce_source, url)));
+            assert!(!running.is_of(&request_of(nonce, nonce_source, "https://example.org/y")));
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //!   verified.
 
 pub mod link;
+mod options;
 mod signer;
 #[cfg(feature = "appliance")]
 mod statement;
@@ -18,6 +19,7 @@ use serde_json::Value;
 
 use crate::digest::{GitOid, Sha256Digest};
 pub use link::LinkRecord;
+pub use options::{CacheRecord, OptionsRecord};
 pub use signer::{SIGNER_ALGORITHM, SignerRecord};
 #[cfg(feature = "appliance")]
 pub use statement::{Statement, StatementError};
@@ -98,6 +100,12 @@ impl Nonce {
     /// Returns a nonce of full length from random bytes.
     pub fn from_random(bytes: [u8; MAX_NONCE_BYTES]) -> Self {
         Self(bytes.to_vec())
+    }
+
+    /// Returns whether the nonce has the greatest length, the only one that can name a job.
+    #[cfg(feature = "appliance")]
+    pub fn is_longest(&self) -> bool {
+        self.0.len() == MAX_NONCE_BYTES
     }
 
     /// Returns the bytes of the nonce, 1 to 16.
@@ -260,6 +268,9 @@ pub struct ExternalParameters {
     pub nonce: Nonce,
     /// The party that chose the nonce.
     pub nonce_source: NonceSource,
+    /// The options that the client chose; left out where it chose none.
+    #[serde(skip_serializing_if = "OptionsRecord::is_empty")]
+    pub options: OptionsRecord,
 }
 
 /// The commands that were run: program, then arguments. Empty where a phase was not needed.

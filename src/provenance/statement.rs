@@ -122,6 +122,7 @@ mod tests {
                     },
                     nonce: Nonce::parse("0A0b").unwrap(),
                     nonce_source: NonceSource::Client,
+                    options: OptionsRecord::default(),
                 },
                 internal_parameters: InternalParameters {
                     signer: SignerRecord::new(b"a key"),

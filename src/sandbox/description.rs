@@ -27,6 +27,10 @@ pub struct Description {
     pub seccomp: String,
     /// The limits of each command.
     pub limits: Limits,
+    /// The number of processors that commands see, which cargo tells to build scripts (`NUM_JOBS`); left out where the kernel
+    /// does not say it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub processors: Option<usize>,
     /// The cgroup controllers that enforce limits.
     pub controllers: Vec<&'static str>,
     /// The addresses that the phases that record a network reach.

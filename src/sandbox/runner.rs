@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::future::{Future, poll_fn};
 use std::io;
+use std::num::NonZero;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, chown};
 use std::path::{Path, PathBuf};
@@ -164,6 +165,7 @@ impl Runner {
             uid: means.uid(),
             seccomp: hex::encode(Sha256::digest(filter_of_builds.0.concat())),
             limits: limits.clone(),
+            processors: thread::available_parallelism().ok().map(NonZero::get),
             controllers: means.controllers(),
             fetch_network: FetchNetwork {
                 reaches: Reach::Machine.name(),

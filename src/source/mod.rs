@@ -37,6 +37,7 @@ pub mod archive;
 pub mod git_rules;
 mod links;
 pub mod output;
+mod part;
 pub mod plain_file;
 pub mod redirect;
 pub mod repository;
@@ -47,6 +48,7 @@ use std::path::{Path, PathBuf};
 use crate::digest::{GitOid, Sha256Digest};
 pub use crate::name::project::ProjectName;
 pub use links::{LinkError, MAX_TARGET_BYTES};
+pub use part::{MAX_PART_PATH_BYTES, ParsePathError, PartError, SourcePath};
 pub use repository::{GitRef, RepositoryUrl};
 
 /// Where a source tree came from.

@@ -6,16 +6,18 @@
 //! * Never: a path of this machine, or output of a tool, in the text.
 
 use std::io;
+use std::path::Path;
 use std::time::Duration;
 
+use crate::digest::GitOid;
 use crate::error_type::ErrorType;
 use crate::sandbox::{Exit, RunError};
 use crate::source::tree::TreeError;
 
-use super::Kind;
 use super::cargo::CargoError;
 use super::exit::describe;
 use super::nix::NixError;
+use super::{DetectError, Kind};
 
 /// A part of a job that runs tools.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,9 +48,9 @@ impl std::fmt::Display for Phase {
 /// Each text is one clause for the caller, without a path of this machine.
 #[derive(Debug, thiserror::Error)]
 pub enum ToolchainError {
-    /// The source has neither `flake.lock` nor `Cargo.lock`.
-    #[error("the source has neither a Cargo.lock nor a flake.lock")]
-    NoLockfile,
+    /// No toolchain builds the source as it was submitted.
+    #[error(transparent)]
+    Detect(#[from] DetectError),
     /// The tools for this kind of project are missing.
     #[error("the source is a {0} project, and this appliance has no {0}")]
     Unsupported(Kind),
@@ -58,6 +60,17 @@ pub enum ToolchainError {
     /// An error that only flakes have.
     #[error(transparent)]
     Nix(#[from] NixError),
+    /// A file is a pointer to one that git LFS keeps elsewhere.
+    #[error(
+        "{path} of {} is a pointer of git LFS and not the file itself, which is not fetched",
+        .dependency.as_deref().unwrap_or("the source")
+    )]
+    LfsPointer {
+        /// The path of the file, escaped.
+        path: String,
+        /// The git dependency that has the file; none for a file of the source.
+        dependency: Option<String>,
+    },
     /// A locked dependency is missing after the fetch phase.
     #[error("{dependency} was not fetched")]
     NotFetched {
@@ -81,12 +94,14 @@ pub enum ToolchainError {
     )]
     CommandTooLong,
     /// A tool ended with a failure.
-    #[error("{phase} failed ({})", describe(.exit))]
+    #[error("{phase} failed ({}){}", describe(.exit), after(.said))]
     Failed {
         /// The part of the job that ran the tool.
         phase: Phase,
         /// The way in which the tool ended.
         exit: Exit,
+        /// The first error that the tool printed, on one line of limited length.
+        said: Option<String>,
     },
     /// A tool ran longer than its limit.
     #[error("{phase} took longer than {} s", .limit.as_secs())]
@@ -138,14 +153,25 @@ pub enum ToolchainError {
     Io(#[from] io::Error),
 }
 
+fn after(said: &Option<String>) -> String {
+    said.as_ref()
+        .map(|said| format!(": {said}"))
+        .unwrap_or_default()
+}
+
 impl ToolchainError {
     /// Returns the stable code that clients see.
     pub fn error_type(&self) -> ErrorType {
         match self {
-            Self::NoLockfile | Self::Unsupported(_) => ErrorType::UnsupportedToolchain,
+            Self::Detect(DetectError::Io(_)) => ErrorType::Internal,
+            Self::Detect(_) | Self::Unsupported(_) => ErrorType::UnsupportedToolchain,
             Self::Cargo(error) => error.error_type(),
             Self::Nix(error) => error.error_type(),
-            Self::NotFetched { .. }
+            Self::LfsPointer {
+                dependency: None, ..
+            } => ErrorType::SourceFetchFailed,
+            Self::LfsPointer { .. }
+            | Self::NotFetched { .. }
             | Self::UnreadableUrl { .. }
             | Self::Failed {
                 phase: Phase::Fetch,
@@ -166,10 +192,30 @@ impl ToolchainError {
         }
     }
 
+    /// Returns the error about a pointer of git LFS at `path` of the source, or of a git dependency.
+    pub(super) fn pointer(path: &Path, dependency: Option<GitOid>) -> Self {
+        Self::LfsPointer {
+            path: path.to_string_lossy().escape_default().to_string(),
+            dependency: dependency.map(|commit| format!("git dependency {commit}")),
+        }
+    }
+
     /// Replaces the limit of a timeout by that of several commands together.
     pub(super) fn within(self, limit: Duration) -> Self {
         match self {
             Self::TimedOut { phase, .. } => Self::TimedOut { phase, limit },
+            error => error,
+        }
+    }
+
+    /// Adds the first error that the tool printed to a failure, if there is one.
+    pub(super) fn saying(self, first: Option<String>) -> Self {
+        match self {
+            Self::Failed { phase, exit, .. } if exit != Exit::RefusedAddress => Self::Failed {
+                phase,
+                exit,
+                said: first,
+            },
             error => error,
         }
     }
@@ -181,9 +227,11 @@ impl ToolchainError {
     pub(super) fn of_exit(phase: Phase, exit: Exit) -> Result<(), Self> {
         match exit {
             Exit::Status(0) => Ok(()),
-            Exit::Status(_) | Exit::Signal(_) | Exit::RefusedAddress => {
-                Err(Self::Failed { phase, exit })
-            }
+            Exit::Status(_) | Exit::Signal(_) | Exit::RefusedAddress => Err(Self::Failed {
+                phase,
+                exit,
+                said: None,
+            }),
             Exit::TimedOut { limit } => Err(Self::TimedOut { phase, limit }),
             Exit::OutOfMemory => Err(Self::OutOfMemory { phase }),
         }

@@ -1,21 +1,30 @@
-//! Builds a source tree with the toolchain that its lockfile names. Comes in: a [`SourceTree`].
-//! Goes out: [`Built`], the artifacts and everything that provenance says about how they came to be. Never: a process
-//! that is not a plan given to the sandbox, or a dependency whose bytes were not compared with the lockfile.
+//! Builds a source tree with the toolchain that its lockfile, or its client, names.
+//!
+//! * In: a [`SourceTree`], and the [`Options`] that the client chose.
+//! * Out: [`Built`], the artifacts and everything that provenance says about how they came to be.
+//! * Never: a process that is not a plan given to the sandbox, or a dependency whose bytes were not compared with the
+//!   lockfile.
 //!
 //! The order of the stages is in their types:
 //!
 //! ```
 //! use kettle::source::SourceTree;
-//! use kettle::toolchain::{Built, Context, Log, ToolchainError, build, detect, fetch};
+//! use kettle::toolchain::{Attempt, Built, Context, Log, Options, ToolchainError, build, detect, fetch};
 //!
 //! async fn build_tree(
 //!     tree: SourceTree,
 //!     context: &Context<'_>,
 //!     log: &mut dyn Log,
 //! ) -> Result<Built, ToolchainError> {
-//!     let detected = detect(tree)?;
-//!     let fetched = fetch(detected, context, log).await?;
-//!     build(fetched, context, log).await
+//!     let has_nix = context.toolchain.nix().is_some();
+//!     let mut detected = detect(tree, Options::default(), has_nix)?;
+//!     loop {
+//!         let fetched = fetch(detected, context, log).await?;
+//!         match build(fetched, context, log).await? {
+//!             Attempt::Built(built) => return Ok(*built),
+//!             Attempt::Instead(other) => detected = other,
+//!         }
+//!     }
 //! }
 //! ```
 //!
@@ -42,12 +51,16 @@
 
 mod artifact;
 pub mod cargo;
+mod complaint;
+mod detect;
 mod error;
 mod exit;
+mod lfs;
 mod lines;
 mod locate;
 mod measure;
 pub mod nix;
+pub mod options;
 #[cfg(feature = "host")]
 mod search;
 mod untrusted;
@@ -59,92 +72,66 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::blocking::blocking;
 use crate::digest::Sha256Digest;
-use crate::presence::there;
 pub use crate::provenance::Commands;
 use crate::provenance::{LinkRecord, OutputRecord, ResourceDescriptor};
 use crate::sandbox::{Run, Stream};
 use crate::source::SourceTree;
 
 pub use artifact::{ARTIFACTS_FOLDER, MAX_ARTIFACTS_BYTES};
+pub use detect::{DetectError, Detected, check, detect};
 pub use error::{Phase, ToolchainError};
 pub use locate::{FindToolchainError, Toolchain};
 pub use measure::{Part, Versions};
+pub use options::Options;
 #[cfg(feature = "host")]
 pub use search::SearchError;
 
-/// Longest that fetching the dependencies may take.
+/// The longest time that fetching the dependencies may take.
 pub const FETCH_TIME: Duration = Duration::from_secs(20 * 60);
 
-/// Longest that a build may take.
+/// The longest time that a build may take.
 pub const BUILD_TIME: Duration = Duration::from_secs(2 * 60 * 60);
 
-/// What builds a project.
+/// The kind of a project, which is the toolchain that builds it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// `Cargo.lock`.
+    /// A project with a `Cargo.lock`.
     Cargo,
-    /// `flake.lock`.
+    /// A flake with a `flake.lock`.
     Nix,
 }
 
 impl Kind {
-    /// What would build the folder `root`: `flake.lock` comes before `Cargo.lock`; only regular files count.
-    ///
-    /// # Errors
-    /// It cannot be told whether a file is there.
-    pub fn of(root: &Path) -> io::Result<Option<Self>> {
-        let has = |name| {
-            Ok::<_, io::Error>(
-                there(root.join(name).symlink_metadata())?.is_some_and(|it| it.is_file()),
-            )
-        };
-        Ok(if has("flake.lock")? {
-            Some(Self::Nix)
-        } else if has("Cargo.lock")? {
-            Some(Self::Cargo)
-        } else {
-            None
-        })
+    /// Returns the name of the toolchain, as clients choose it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Cargo => "cargo",
+            Self::Nix => "nix",
+        }
+    }
+
+    /// Returns the name of its lockfile.
+    const fn lockfile(self) -> &'static str {
+        match self {
+            Self::Cargo => "Cargo.lock",
+            Self::Nix => "flake.lock",
+        }
+    }
+
+    const fn other(self) -> Self {
+        match self {
+            Self::Cargo => Self::Nix,
+            Self::Nix => Self::Cargo,
+        }
     }
 }
 
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Cargo => "cargo",
-            Self::Nix => "nix",
-        })
+        f.write_str(self.as_str())
     }
-}
-
-/// A source tree with the toolchain that will build it: the receipt of [`detect`].
-///
-/// ```compile_fail,E0451
-/// use kettle::toolchain::Detected;
-///
-/// let detected = Detected { tree: todo!(), kind: todo!() };
-/// ```
-#[derive(Debug)]
-pub struct Detected {
-    tree: SourceTree,
-    kind: Kind,
-}
-
-impl Detected {
-    /// What will build it.
-    pub fn kind(&self) -> Kind {
-        self.kind
-    }
-}
-
-/// Finds out what builds `tree`.
-///
-/// # Errors
-/// No lockfile that is known, or the file system's own.
-pub fn detect(tree: SourceTree) -> Result<Detected, ToolchainError> {
-    let kind = Kind::of(tree.root())?.ok_or(ToolchainError::NoLockfile)?;
-    Ok(Detected { tree, kind })
 }
 
 /// A source tree with every dependency that it locks, checked: the receipt of [`fetch`].
@@ -155,10 +142,10 @@ pub fn detect(tree: SourceTree) -> Result<Detected, ToolchainError> {
 /// let fetched = Fetched(todo!());
 /// ```
 #[derive(Debug)]
-pub struct Fetched(By);
+pub struct Fetched(FetchedBy);
 
 #[derive(Debug)]
-enum By {
+enum FetchedBy {
     Cargo(cargo::Fetched),
     Nix(nix::Fetched),
 }
@@ -166,54 +153,76 @@ enum By {
 /// Fetches and checks what the lockfile names, with a network for the last time.
 ///
 /// # Errors
-/// A lockfile that cannot be used, a dependency that cannot be fetched or is not what the lockfile says.
+/// The lockfile or an option cannot be used, or a dependency cannot be fetched or is not what the lockfile says.
 pub async fn fetch(
     detected: Detected,
     context: &Context<'_>,
     log: &mut dyn Log,
 ) -> Result<Fetched, ToolchainError> {
-    Ok(Fetched(match detected.kind {
-        Kind::Cargo => By::Cargo(cargo::fetch(detected, context, log).await?),
-        Kind::Nix => By::Nix(nix::fetch(detected, context, log).await?),
+    refuse_pointers(detected.tree.root()).await?;
+    Ok(Fetched(match detected.kind() {
+        Kind::Cargo => FetchedBy::Cargo(cargo::fetch(detected, context, log).await?),
+        Kind::Nix => FetchedBy::Nix(nix::fetch(detected, context, log).await?),
     }))
+}
+
+/// Refuses a source with a file that git LFS keeps elsewhere: the build would take the pointer for the file.
+async fn refuse_pointers(root: &Path) -> Result<(), ToolchainError> {
+    let root = root.to_owned();
+    match blocking(move || lfs::first_pointer(&root)).await? {
+        Some(path) => Err(ToolchainError::pointer(&path, None)),
+        None => Ok(()),
+    }
+}
+
+/// How a build ended that did not fail.
+#[derive(Debug)]
+pub enum Attempt {
+    /// There are artifacts.
+    Built(Box<Built>),
+    /// The flake has no default package, and the same source is a project for cargo.
+    Instead(Detected),
 }
 
 /// Builds, and copies what was made.
 ///
 /// # Errors
-/// What stopped the build; nothing to hand out.
+/// The build failed, or made nothing that can be delivered.
 pub async fn build(
     fetched: Fetched,
     context: &Context<'_>,
     log: &mut dyn Log,
-) -> Result<Built, ToolchainError> {
+) -> Result<Attempt, ToolchainError> {
     match fetched.0 {
-        By::Cargo(fetched) => cargo::build(fetched, context, log).await,
-        By::Nix(fetched) => nix::build(fetched, context, log).await,
+        FetchedBy::Cargo(fetched) => {
+            let built = cargo::build(fetched, context, log).await?;
+            Ok(Attempt::Built(Box::new(built)))
+        }
+        FetchedBy::Nix(fetched) => nix::build(fetched, context, log).await,
     }
 }
 
-/// Takes what a client sees of the work while it is done. An error ends the job.
+/// Takes what a client sees of the work while it is done; an error ends the job.
 pub trait Log {
-    /// Takes a line of ours, without its end.
+    /// Takes a line of our own, without its end.
     ///
     /// # Errors
-    /// When it cannot be kept.
+    /// The line cannot be kept.
     fn note(&mut self, line: &str) -> io::Result<()>;
 
     /// Takes the next bytes that a tool printed: any length, cut anywhere.
     ///
     /// # Errors
-    /// When they cannot be kept.
+    /// The bytes cannot be kept.
     fn output(&mut self, stream: Stream, bytes: &[u8]) -> io::Result<()>;
 }
 
 /// Wall-clock limits of the phases that can be long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Of the fetch phase.
+    /// The longest time of the fetch phase.
     pub fetch: Duration,
-    /// Of the build, and of packing a library.
+    /// The longest time of the build, and of packing a library.
     pub build: Duration,
 }
 
@@ -229,45 +238,45 @@ impl Default for Limits {
 /// What every step of a job needs.
 #[derive(Clone, Copy)]
 pub struct Context<'a> {
-    /// Runs commands.
+    /// The sandbox that runs commands.
     pub runner: &'a dyn Run,
-    /// What builds.
+    /// The programs that build.
     pub toolchain: &'a Toolchain,
-    /// The job's folder on this machine, which exists. Sub-folders are made in it.
+    /// The job's directory on this machine, which exists. Further directories are made in it.
     pub folder: &'a Path,
     /// How long the phases may take.
     pub limits: Limits,
 }
 
-/// One file that the build made, in a folder that no sandbox sees.
+/// A file that the build made, in a directory that no sandbox sees.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Artifact {
-    /// Relative to `artifacts/`, `/`-separated.
+    /// The name, relative to `artifacts/` and `/`-separated.
     pub name: String,
-    /// Where the copy is on this machine.
+    /// The path of the copy on this machine.
     pub path: PathBuf,
-    /// Of the copy's bytes.
+    /// The digest of the copy's bytes.
     pub sha256: Sha256Digest,
-    /// Of the copy, in bytes.
+    /// The size of the copy, in bytes.
     pub size: u64,
     /// Whether anybody may execute it: mode 0755, else 0644.
     pub executable: bool,
 }
 
-/// A program that took part.
+/// A program that took part in the build.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tool {
-    /// For instance `rustc`.
+    /// The name, for instance `rustc`.
     pub name: String,
     /// The version line as the tool prints it.
     pub version: String,
-    /// Of the file that ran.
+    /// The digest of the file that ran.
     pub sha256: Sha256Digest,
 }
 
-/// What a build left, after everything that took part in it is dead: the receipt of [`build`].
+/// The result of a build, after everything that took part in it is dead: the receipt of [`build`].
 ///
-/// It can be read, and made by nobody else:
+/// It can be read, and nobody else can make one:
 ///
 /// ```
 /// fn names(built: &kettle::toolchain::Built) -> Vec<&str> {
@@ -362,7 +371,7 @@ impl Built {
         &self.network
     }
 
-    /// Hands on the files, when everything else was recorded.
+    /// Passes on the files, when everything else was recorded.
     pub fn into_files(self) -> (Vec<Artifact>, Lockfile) {
         (self.artifacts, self.lockfile)
     }
@@ -371,14 +380,14 @@ impl Built {
 /// The lockfile as it was used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lockfile {
-    /// `Cargo.lock` or `flake.lock`.
+    /// The name: `Cargo.lock` or `flake.lock`.
     pub name: &'static str,
-    /// Its bytes.
+    /// The bytes of the file.
     pub bytes: Vec<u8>,
 }
 
 impl Lockfile {
-    /// Reads it from the top of a source tree; of one that is over the limit, one byte more than that.
+    /// Reads a lockfile at the top of a source tree; of one over the limit, one byte more than the limit.
     fn read(root: &Path, name: &'static str, limit: u64) -> io::Result<Self> {
         let mut bytes = Vec::new();
         File::open(root.join(name))?

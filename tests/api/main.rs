@@ -14,6 +14,7 @@ mod fire;
 mod forms;
 mod patience;
 mod plaintext;
+mod repeated;
 mod submission;
 mod support;
 mod tls;

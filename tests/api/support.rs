@@ -3,6 +3,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -20,11 +21,11 @@ use kettle::api::{
 use kettle::digest::Sha256Digest;
 use kettle::error_type::ErrorType;
 use kettle::job::{
-    Builder, BundleFile, Event, Finished, LineSplitter, LogError, Outcome, Request, Running, Slot,
-    SourceRequest,
+    Builder, BundleFile, Event, Finished, LineSplitter, LogError, Outcome, Request, ResolveError,
+    Resolving, Running, Slot, SourceRequest,
 };
 use kettle::provenance::{Nonce, NonceSource};
-use kettle::source::{ProjectName, RepositoryUrl};
+use kettle::source::{GitRef, ProjectName, RepositoryUrl, SourceTree};
 use kettle::toolchain::{Artifact, Kind, Lockfile};
 
 /// The longest time that anything in these tests takes, unless something hangs.
@@ -40,8 +41,40 @@ pub struct Counts {
     pub discarded: AtomicUsize,
 }
 
-/// Takes bodies that begin with `valid`; `valid without nonce` lets the appliance draw it.
+/// Takes bodies that begin with `valid`; words after it change the request that they stand for:
+///
+/// | word | request |
+/// |---|---|
+/// | `without nonce` | the appliance drew the nonce |
+/// | `long` | with a nonce of 16 bytes, [`LONG_NONCE`] |
+/// | `repository` | of a repository instead of an archive; the last word is its ref |
 struct Reader(Arc<Counts>);
+
+/// A nonce that names a job.
+pub const LONG_NONCE: &str = "00ffab00ffab00ffab00ffab00ffab00";
+
+impl Reader {
+    fn request(body: &str) -> Request {
+        let nonce_source = if body.starts_with("valid without nonce") {
+            NonceSource::Appliance
+        } else {
+            NonceSource::Client
+        };
+        let is_long = body.contains("long");
+        let nonce = Nonce::parse(if is_long { LONG_NONCE } else { "00FFab" }).unwrap();
+        let source = if body.contains("repository") {
+            let last = body.split(' ').next_back().unwrap();
+            SourceRequest::Repository {
+                url: RepositoryUrl::parse("https://example.org/hello.git").unwrap(),
+                reference: GitRef::parse(last).ok(),
+            }
+        } else {
+            let project = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/projects/hello");
+            SourceRequest::Archive(SourceTree::test_only_from_directory(project).unwrap())
+        };
+        Request::test_only_new(nonce, nonce_source, source)
+    }
+}
 
 impl Receive for Reader {
     fn receive<'a>(
@@ -56,19 +89,7 @@ impl Receive for Reader {
             if !body.starts_with(b"valid") {
                 return Err(Problem::new(400, "json-malformed", "the body is not valid"));
             }
-            let drawn = body.starts_with(b"valid without nonce");
-            let nonce_source = if drawn {
-                NonceSource::Appliance
-            } else {
-                NonceSource::Client
-            };
-            let url = RepositoryUrl::parse("https://example.org/hello.git").unwrap();
-            let source = SourceRequest::Repository {
-                url,
-                reference: None,
-            };
-            let nonce = Nonce::parse("00FFab").unwrap();
-            Ok(Request::test_only_new(nonce, nonce_source, source))
+            Ok(Self::request(std::str::from_utf8(&body).unwrap()))
         })
     }
 
@@ -80,9 +101,35 @@ impl Receive for Reader {
 struct Handover {
     builds: mpsc::Sender<Running>,
     ready: Arc<AtomicBool>,
+    refs: Arc<Refs>,
+}
+
+/// The stand-in for git: it finds every ref but `missing`, and `slow` when it is told to.
+#[derive(Debug, Default)]
+pub struct Refs {
+    pub asked: AtomicUsize,
+    pub go_on: AtomicBool,
 }
 
 impl Builder for Handover {
+    fn resolve(&self, _: RepositoryUrl, reference: Option<GitRef>) -> Resolving {
+        let refs = Arc::clone(&self.refs);
+        refs.asked.fetch_add(1, Ordering::SeqCst);
+        Box::pin(async move {
+            match reference.as_ref().map(GitRef::as_str) {
+                Some("missing") => Err(ResolveError::Refused("no ref missing".to_owned())),
+                Some("broken") => Err(ResolveError::Internal("/internal/path".into())),
+                Some("slow") => {
+                    while !refs.go_on.load(Ordering::SeqCst) {
+                        tokio::task::yield_now().await;
+                    }
+                    Ok(())
+                }
+                _ => Ok(()),
+            }
+        })
+    }
+
     fn start(&self, job: Running, _request: Request) {
         // Without a receiver the job is lost, which is a test of its own.
         let _ = self.builds.send(job);
@@ -99,6 +146,7 @@ pub struct Appliance {
     pub counts: Arc<Counts>,
     /// Whether the stand-in for the pipeline is ready.
     pub ready: Arc<AtomicBool>,
+    pub refs: Arc<Refs>,
     builds: Mutex<mpsc::Receiver<Running>>,
     pub work: tempfile::TempDir,
 }
@@ -136,9 +184,11 @@ impl Appliance {
         let (builder, builds) = mpsc::channel();
         let (started, start) = mpsc::channel();
         let ready = Arc::new(AtomicBool::new(true));
+        let refs = Arc::new(Refs::default());
         let builder = Handover {
             builds: builder,
             ready: Arc::clone(&ready),
+            refs: Arc::clone(&refs),
         };
         let slot = Arc::new(Slot::new(work.path().to_owned(), "kettle test".to_owned()));
         end_with_a_panic_of_the_service();
@@ -165,6 +215,7 @@ impl Appliance {
             public_key,
             counts,
             ready,
+            refs,
             builds: Mutex::new(builds),
             work,
         }

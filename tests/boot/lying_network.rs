@@ -348,12 +348,13 @@ fn a_name_server_that_is_silent_ends_the_fetch_and_not_the_machine() {
             ..Host::honest(&image)
         },
     );
-    let outcome = machine.build(
+    let answer = machine.submit(
         Port::Tls,
         &Source::Repository {
             url: &format!("http://{NAME}/"),
         },
     );
-    outcome.assert_failed("SourceFetchFailed");
+    assert_eq!(answer.status, 422, "{}", answer.text());
+    assert_eq!(answer.json()["error_type"], "SourceFetchFailed");
     machine.assert_healthy(Port::Tls);
 }

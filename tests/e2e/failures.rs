@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::harness::{Events, Request, Server, StaticServer, git_repository, package};
+use crate::harness::{Events, Request, Response, Server, StaticServer, git_repository, package};
 
 /// How long killed processes may take to be gone, and others to end by themselves, on a busy
 /// machine.
@@ -81,9 +81,53 @@ fn a_failure_that_is_followed_has_its_code() {
 
 #[test]
 fn a_repository_that_cannot_be_reached_is_the_sources_failure() {
-    let result =
-        Server::start().result(&Request::repository("http://127.0.0.1:1/nothing.git", None));
-    assert_fails(&result, "SourceFetchFailed");
+    let server = Server::start();
+    let answer = server.run(&Request::repository("http://127.0.0.1:1/nothing.git", None));
+    assert_unresolved(&answer, "127.0.0.1:1");
+    assert_eq!(server.get("/ready").status, 200, "the slot is free");
+}
+
+fn assert_unresolved(answer: &Response, reason: &str) {
+    let problem: Value = serde_json::from_slice(&answer.body).unwrap();
+    assert_eq!(
+        (answer.status, &problem["error_type"]),
+        (422, &"SourceFetchFailed".into()),
+        "{problem}"
+    );
+    assert!(
+        problem["error"].as_str().unwrap().contains(reason),
+        "{problem}"
+    );
+}
+
+#[test]
+fn a_mistyped_ref_costs_nothing_but_a_try() {
+    let directory = tempfile::tempdir().unwrap();
+    for (name, text) in [
+        MAIN,
+        (
+            "Cargo.toml",
+            "[package]\nname = \"package\"\nversion = \"0.1.0\"\nedition = \"2021\"\n",
+        ),
+        (
+            "Cargo.lock",
+            "version = 4\n[[package]]\nname = \"package\"\nversion = \"0.1.0\"\n",
+        ),
+    ] {
+        let path = directory.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+    git_repository(directory.path());
+    let files = StaticServer::start(directory.path().join(".git"));
+    let url = format!("http://127.0.0.1:{}/", files.port);
+    let server = Server::start();
+    for reference in ["vv1", "refs/heads/vv1", &"1".repeat(40)] {
+        let answer = server.run(&Request::repository(&url, Some(reference)));
+        assert_unresolved(&answer, &format!("couldn't find remote ref {reference}"));
+    }
+    let result = server.result(&Request::repository(&url, None));
+    assert_eq!(result["status"], "ok", "{result}");
 }
 
 #[test]

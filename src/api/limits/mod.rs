@@ -75,6 +75,18 @@ limits! {
     READY_RETRY: Duration = Duration::from_secs(2),
         time, "until a client may ask again whether the machine is ready";
 
+    /// The most times that the ref of a repository is resolved for one address: each is a command
+    /// of git.
+    MAX_REF_TRIES: usize = 16, count, "refs of repositories that are resolved for one address";
+
+    /// The most addresses for which refs are resolved at all.
+    MAX_REF_ADDRESSES: usize = 1024, count, "addresses for which refs are resolved";
+
+    /// Time after which a client may submit a repository again while the ref of another is
+    /// resolved.
+    REF_RETRY: Duration = Duration::from_secs(2),
+        time, "until a repository may be submitted again while another ref is resolved";
+
     /// The most requests for evidence about the TLS key that are in the secure processor at once;
     /// further ones wait.
     MAX_SESSION_REQUESTS: usize = 1, count, "requests of clients in the secure processor at once";

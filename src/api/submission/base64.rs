@@ -1,17 +1,20 @@
-//! Base64 (RFC 4648, section 4) in pieces. Comes in: digits, cut anywhere. Goes out: the bytes, after every four
-//! digits. Never: white space, another alphabet, missing padding, or bits that are set behind the end.
+//! Decodes base64 (RFC 4648, section 4) in pieces.
+//!
+//! * In: digits, cut anywhere.
+//! * Out: the bytes, after every four digits.
+//! * Never: white space, another alphabet, missing padding, or bits that are set after the end.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-/// Digits that are decoded together.
+/// The number of digits that are decoded together.
 const QUAD: usize = 4;
 
-/// The text is not base64.
+/// The error of text that is not base64.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct NotBase64;
 
-/// Decodes one text.
+/// A decoder of one text.
 #[derive(Debug, Default)]
 pub(super) struct Decoder {
     carry: Vec<u8>,
@@ -19,7 +22,7 @@ pub(super) struct Decoder {
 }
 
 impl Decoder {
-    /// Takes the next digits and appends what they stand for to `out`.
+    /// Takes the next digits and appends the bytes that they encode to `out`.
     pub(super) fn push(&mut self, mut digits: &[u8], out: &mut Vec<u8>) -> Result<(), NotBase64> {
         if !self.carry.is_empty() {
             let missing = digits.len().min(QUAD - self.carry.len());

@@ -1,5 +1,8 @@
-//! The body with its limits. Comes in: headers and hyper's body. Goes out: the body's bytes as they come. Never: a body
-//! without known framing, one byte over the limit, or a wait without end.
+//! Reads the body of a request within its limits.
+//!
+//! * In: headers and hyper's body.
+//! * Out: the body's bytes as they come.
+//! * Never: a body without known framing, one byte over the limit, or a wait without end.
 
 use std::error::Error;
 use std::time::Duration;
@@ -15,12 +18,12 @@ use tokio::time::{Instant, timeout};
 use super::error::SubmissionError;
 use super::limits::{BODY_PROGRESS_TIMEOUT, MAX_UPLOAD_TIME};
 
-/// What the headers say about the body.
+/// The body as its headers announce it.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Announced<'a> {
-    /// Its type.
+    /// The value of `Content-Type`.
     pub(super) content_type: &'a str,
-    /// Bytes, unless it comes in chunks.
+    /// The length in bytes, unless the body comes in chunks.
     length: Option<u64>,
 }
 
@@ -65,7 +68,7 @@ fn length(headers: &HeaderMap) -> Result<Option<u64>, SubmissionError> {
     length.map(Some).ok_or(SubmissionError::LengthMissing)
 }
 
-/// A body that does not keep us waiting.
+/// A body whose client may not keep the appliance waiting.
 #[derive(Debug)]
 pub(super) struct Incoming<B> {
     body: B,
@@ -79,7 +82,7 @@ where
     B: Body<Data = Bytes> + Unpin,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
-    /// Refuses a body that says it is longer than `limit` bytes, before any of it is read.
+    /// Refuses a body that is announced to be longer than `limit` bytes, before any of it is read.
     pub(super) fn new(
         body: B,
         announced: &Announced<'_>,
@@ -96,7 +99,7 @@ where
         }
     }
 
-    /// The next bytes; `None` at the end. Only waiting for the caller counts as time.
+    /// Returns the next bytes; `None` at the end. Only waiting for the client counts as time.
     pub(super) async fn next(&mut self) -> Result<Option<Bytes>, SubmissionError> {
         loop {
             let started = Instant::now();

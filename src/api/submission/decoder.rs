@@ -1,5 +1,8 @@
-//! The two ways to write a submission down. Comes in: a Content-Type, then the body, cut anywhere. Goes out: the
-//! archive's bytes while they come, then [`Submitted`]. Never: I/O, or memory that follows the size of the body.
+//! Reads a submission in either of its two formats.
+//!
+//! * In: a Content-Type, then the body, cut anywhere.
+//! * Out: the archive's bytes while they come, then [`Submitted`].
+//! * Never: I/O, or memory that grows with the body.
 
 use super::error::{FormError, SubmissionError};
 use super::fields::Submitted;
@@ -8,7 +11,7 @@ use super::json::JsonDecoder;
 use super::limits::{MAX_FORM_BODY_BYTES, MAX_JSON_BODY_BYTES};
 use super::parameters::{Parameterised, essence};
 
-/// Reads the body of one submission.
+/// A reader of the body of one submission.
 #[derive(Debug)]
 pub struct Decoder(Representation);
 
@@ -19,10 +22,10 @@ enum Representation {
 }
 
 impl Decoder {
-    /// Reads a body of this Content-Type.
+    /// Returns a reader of a body of this Content-Type.
     ///
     /// # Errors
-    /// It is neither `application/json` nor `multipart/form-data` with a boundary.
+    /// The type is neither `application/json` nor `multipart/form-data` with a boundary.
     pub fn new(content_type: &str) -> Result<Self, SubmissionError> {
         let unsupported = || SubmissionError::ContentTypeUnsupported {
             given: content_type.to_owned(),
@@ -42,7 +45,7 @@ impl Decoder {
         }
     }
 
-    /// Longest body of this kind, in bytes.
+    /// Returns the length of the longest body of this type, in bytes.
     pub fn max_body_bytes(&self) -> u64 {
         match self.0 {
             Representation::Json(_) => MAX_JSON_BODY_BYTES,
@@ -50,8 +53,8 @@ impl Decoder {
         }
     }
 
-    /// Takes the next bytes of the body and appends the bytes of the archive that they complete to `archive`: not more
-    /// than `input` and what an earlier call held back, less than a kilobyte.
+    /// Takes the next bytes of the body and appends the bytes of the archive that they complete to `archive`: at most as
+    /// many as `input` has and an earlier call held back, which is less than a kilobyte.
     ///
     /// # Errors
     /// The submission is refused already.
@@ -62,7 +65,7 @@ impl Decoder {
         }
     }
 
-    /// Whether an archive has begun, perhaps an empty one.
+    /// Returns whether an archive has begun, perhaps an empty one.
     pub fn has_archive(&self) -> bool {
         match &self.0 {
             Representation::Json(decoder) => decoder.has_archive(),
@@ -70,10 +73,10 @@ impl Decoder {
         }
     }
 
-    /// The submission, when the body is complete.
+    /// Returns the submission, when the body is complete.
     ///
     /// # Errors
-    /// It is incomplete or invalid.
+    /// The submission is incomplete or invalid.
     pub fn finish(self) -> Result<Submitted, SubmissionError> {
         match self.0 {
             Representation::Json(decoder) => decoder.finish(),
@@ -296,6 +299,96 @@ mod tests {
         assert_eq!(code(FORM, form(&unused)), "source-missing");
         let unknown = [("name=repo_url", "https://a.b/c"), ("name=color", "")];
         assert_eq!(code(FORM, form(&unknown)), "unknown-field");
+    }
+
+    #[test]
+    fn reads_the_options_of_both_formats() {
+        let json = br#"{"nonce":"00","repo_url":"https://a.b/c","toolchain":"cargo","path":"a/b","package":"p",
+            "bins":["x","y"],"features":["f","g/h"],"no_default_features":true,"attribute":null,"caches":null}"#;
+        let (of_json, _) = decode(JSON, json).unwrap();
+        let parts = [
+            ("name=repo_url", "https://a.b/c"),
+            ("name=toolchain", "cargo"),
+            ("name=path", "a/b"),
+            ("name=package", "p"),
+            ("name=bins", "x,y"),
+            ("name=features", "f,g/h"),
+            ("name=no_default_features", "true"),
+            ("name=attribute", ""),
+        ];
+        let (of_form, _) = decode(FORM, form(&parts).as_bytes()).unwrap();
+        assert_eq!(of_json.options, of_form.options);
+        let record = serde_json::to_value(of_json.options.record()).unwrap();
+        let expected = serde_json::json!({
+            "toolchain": "cargo", "path": "a/b", "package": "p", "bins": ["x", "y"], "features": ["f", "g/h"],
+            "noDefaultFeatures": true,
+        });
+        assert_eq!(record, expected);
+        let key = format!("k:{}=", "A".repeat(43));
+        let json = format!(
+            r#"{{"nonce":"00","repo_url":"https://a.b/c","attribute":"x","caches":[{{"url":"https://c","key":"{key}"}}]}}"#
+        );
+        let (submitted, _) = decode(JSON, json.as_bytes()).unwrap();
+        let record = serde_json::to_value(submitted.options.record()).unwrap();
+        let expected =
+            serde_json::json!({"attribute": "x", "caches": [{"url": "https://c", "key": key}]});
+        assert_eq!(record, expected);
+    }
+
+    #[test]
+    fn refuses_options() {
+        let key = format!("k:{}=", "A".repeat(43));
+        for (option, expected) in [
+            (r#""toolchain":"make""#, "option-invalid"),
+            (r#""toolchain":"""#, "option-invalid"),
+            (r#""toolchain":true"#, "field-invalid"),
+            (r#""path":"../a""#, "option-invalid"),
+            (r#""path":"/a""#, "option-invalid"),
+            (r#""package":"a*""#, "option-invalid"),
+            (r#""bins":"a,b""#, "field-invalid"),
+            (r#""bins":["a,b"]"#, "option-invalid"),
+            (r#""bins":[1]"#, "field-invalid"),
+            (r#""features":["--x"]"#, "option-invalid"),
+            (r#""features":{}"#, "field-invalid"),
+            (r#""no_default_features":"true""#, "field-invalid"),
+            (r#""noDefaultFeatures":true"#, "unknown-field"),
+            (r#""attribute":"a^b""#, "option-invalid"),
+            (r#""attribute":["a"]"#, "field-invalid"),
+            (r#""caches":[{"url":"https://c"}]"#, "field-invalid"),
+            (
+                &format!(r#""caches":[{{"url":"https://c?x","key":"{key}"}}]"#),
+                "option-invalid",
+            ),
+            (
+                &format!(r#""caches":[{{"url":"https://c","key":"{key}","more":1}}]"#),
+                "field-invalid",
+            ),
+            (r#""features":["a"],"features":["a"]"#, "field-repeated"),
+            (r#""toolchain":"cargo","attribute":"a""#, "option-mismatch"),
+            (r#""attribute":"a","toolchain":"cargo""#, "option-mismatch"),
+            (
+                r#""toolchain":"nix","no_default_features":false"#,
+                "option-mismatch",
+            ),
+            (r#""bins":["a"],"caches":[]"#, "option-mismatch"),
+        ] {
+            let body = format!(r#"{{"nonce":"00","repo_url":"https://a.b/c",{option}}}"#);
+            assert_eq!(code(JSON, &body), expected, "{body}");
+        }
+        let long = format!(
+            r#"{{"nonce":"00","features":["{}"]}}"#,
+            "x".repeat(MAX_FIELD_BYTES)
+        );
+        assert_eq!(code(JSON, &long), "field-too-large");
+        for (part, value, expected) in [
+            ("name=no_default_features", "yes", "field-invalid"),
+            ("name=features", "a,,b", "option-invalid"),
+            ("name=features", "a, b", "option-invalid"),
+            ("name=caches", "[]", "unknown-field"),
+        ] {
+            let body = form(&[("name=repo_url", "https://a.b/c"), (part, value)]);
+            assert_eq!(code(FORM, &body), expected, "{part}: {value}");
+        }
     }
 
     #[test]

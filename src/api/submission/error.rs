@@ -1,44 +1,51 @@
-//! Why a submission is refused. Goes out: a status, a stable code, a sentence for the caller, a cause for the log. Never:
-//! a path or a cause of ours in the sentence, or more than a few words of what the caller wrote.
+//! Says why a submission is refused.
+//!
+//! * In: the check that failed, with both sides of its comparison.
+//! * Out: a status, a stable code, a sentence for the caller, and a cause for the log.
+//! * Never: an internal path or cause in the sentence, or more than a few words of the caller's own text.
 
 use std::error::Error;
 use std::io;
 use std::time::Duration;
 
 use super::field::Field;
+use crate::causes::Chain;
 use crate::provenance::ParseNonceError;
 use crate::source::archive::ArchiveError;
 use crate::source::repository::{ParseRefError, ParseUrlError};
+use crate::source::{ParsePathError, PartError};
+use crate::toolchain::options::OptionError;
+use crate::toolchain::{DetectError, Kind};
 
-/// Longest piece of the caller's own text that a refusal repeats, in characters.
+/// The longest piece of the caller's own text that a refusal repeats, in characters.
 const MAX_QUOTED_CHARS: usize = 80;
 
-/// What the caller reads about a fault of ours.
+/// The message to the caller about an internal error.
 const FAULT: &str = "the appliance could not take the upload in; the cause is in its log";
 
-/// Why a submission is refused. `Display` is the detail for the caller; the cause of a fault of ours is in `source()`
-/// alone.
+/// The reason to refuse a submission. `Display` is the detail for the caller; the cause of an internal error is in
+/// `source()` alone.
 #[derive(Debug, thiserror::Error)]
 pub enum SubmissionError {
-    /// No Content-Type, or several.
+    /// There is no Content-Type, or there are several.
     #[error("one Content-Type is needed: application/json or multipart/form-data")]
     ContentTypeMissing,
-    /// Another Content-Type.
+    /// The Content-Type is another one.
     #[error("Content-Type {} is not accepted: application/json or multipart/form-data is", quoted(.given))]
     ContentTypeUnsupported {
-        /// The header's value.
+        /// The value of the header.
         given: String,
     },
-    /// The body is said to be compressed.
+    /// The headers say that the body is compressed.
     #[error("Content-Encoding {} is not accepted", quoted(.given))]
     ContentEncodingUnsupported {
-        /// The header's value.
+        /// The value of the header.
         given: String,
     },
-    /// Neither a length nor chunks.
+    /// There is neither a length nor a body in chunks.
     #[error("a Content-Length, or Transfer-Encoding: chunked, is needed")]
     LengthMissing,
-    /// The body is, or says that it will be, too long.
+    /// The body is too long, or is announced to be.
     #[error("the body is longer than {limit} bytes")]
     BodyTooLarge {
         /// Bytes that are accepted.
@@ -46,7 +53,7 @@ pub enum SubmissionError {
         /// Bytes that were announced, or had come when it was refused.
         size: u64,
     },
-    /// The archive is too long.
+    /// The archive is longer than its limit.
     #[error("the archive is longer than {limit} bytes")]
     ArchiveTooLarge {
         /// Bytes that are accepted.
@@ -58,113 +65,137 @@ pub enum SubmissionError {
         /// Bytes that are accepted.
         limit: usize,
     },
-    /// A field is too long.
+    /// A field is longer than its limit.
     #[error("{field} is longer than {limit} bytes")]
     FieldTooLarge {
-        /// Which.
+        /// The field.
         field: Field,
         /// Bytes that are accepted.
         limit: usize,
     },
-    /// Nothing of the body came for too long.
+    /// No byte of the body came for too long.
     #[error("nothing of the body came for {} s", .limit.as_secs())]
     BodyStalled {
-        /// How long we waited.
+        /// The time that the appliance waited.
         limit: Duration,
     },
-    /// The body took too long in all.
+    /// The whole body took too long.
     #[error("the body did not arrive within {} s", .limit.as_secs())]
     UploadTooSlow {
-        /// How long we waited.
+        /// The time that the appliance waited.
         limit: Duration,
     },
     /// The connection broke, or the chunks are malformed.
     #[error("the body ended early or is not framed as it says")]
     BodyBroken {
-        /// What the connection says.
+        /// The error of the connection.
         source: Box<dyn Error + Send + Sync>,
     },
-    /// The body is no JSON object.
+    /// The body is not a JSON object.
     #[error("the body is not a JSON object: {}", .reason)]
     Json {
-        /// What the parser says.
+        /// The parser's reason.
         reason: String,
     },
-    /// The body is no form.
+    /// The body is not a form.
     #[error("the form is malformed: {0}")]
     Form(#[from] FormError),
-    /// A field that we do not know.
+    /// A field is unknown.
     #[error("the field {} is unknown", quoted(.name))]
     UnknownField {
-        /// Its name.
+        /// The name of the field.
         name: String,
     },
-    /// A field is there twice, perhaps under two names.
+    /// A field is repeated, perhaps under two names.
     #[error("{field} is given more than once")]
     FieldRepeated {
-        /// Which.
+        /// The field.
         field: Field,
     },
-    /// A field is no string.
-    #[error("{field} is {actual}, not a string")]
+    /// A field has a value of another type.
+    #[error("{field} is {actual}, not {expected}")]
     FieldType {
-        /// Which.
+        /// The field.
         field: Field,
-        /// What it is.
+        /// The type that its value has to have.
+        expected: &'static str,
+        /// The type that its value has.
         actual: &'static str,
     },
-    /// A part of a form is no text.
+    /// The value of an option is refused.
+    #[error("{field}: {reason}")]
+    OptionValue {
+        /// The option.
+        field: Field,
+        /// The rule that the value breaks.
+        reason: OptionError,
+    },
+    /// The path of the project is refused.
+    #[error("path: {0}")]
+    Path(ParsePathError),
+    /// An option is given that the chosen toolchain does not know.
+    #[error("{option} cannot be chosen for {kind}")]
+    OptionMismatch {
+        /// The option.
+        option: &'static str,
+        /// The toolchain.
+        kind: Kind,
+    },
+    /// A part of a form is not text.
     #[error("{field} is not UTF-8")]
     FieldNotUtf8 {
-        /// Which.
+        /// The field.
         field: Field,
     },
-    /// A form carries `source_data`.
+    /// A form has a part `source_data`.
     #[error("source_data belongs to JSON; a form carries the archive in the file part source")]
     SourceDataInForm,
-    /// There has to be a nonce and is none.
-    #[error("a nonce is needed")]
+    /// The nonce is missing.
+    #[error("no nonce: a JSON submission needs one (2 to 32 hexadecimal digits)")]
     NonceMissing,
-    /// The nonce is none.
+    /// The nonce cannot be read.
     #[error("{0}")]
     Nonce(ParseNonceError),
-    /// The URL is refused.
+    /// The URL of the repository is refused.
     #[error("{0}")]
     RepositoryUrl(ParseUrlError),
-    /// The ref is refused.
+    /// The ref of the repository is refused.
     #[error("{0}")]
     Ref(ParseRefError),
-    /// Neither repository nor archive.
+    /// There is neither a repository nor an archive.
     #[error("either a repository or an archive is needed")]
     SourceMissing,
-    /// Both.
+    /// There are both a repository and an archive.
     #[error("a repository and an archive are given; one of them is needed")]
     SourceAmbiguous,
-    /// A ref, and no repository.
+    /// There is a ref without a repository.
     #[error("a ref is given without a repository")]
     RefWithoutRepository,
-    /// A file name, and no file.
+    /// There is a file name without a file.
     #[error("source_name is given without source_data")]
     SourceNameWithoutArchive,
-    /// The file name has control characters.
+    /// The file name of the archive has a control character.
     #[error("the archive's file name has a control character")]
     SourceName,
-    /// `source_data` is no base64.
+    /// The value of `source_data` is not base64.
     #[error("source_data is not base64 of the standard alphabet, padded and without white space")]
     SourceData,
     /// The archive is refused, or could not be unpacked.
     #[error("{}", archive_detail(.0))]
     Archive(#[source] ArchiveError),
-    /// The archive has nothing that says how to build it.
-    #[error("the archive has neither a Cargo.lock nor a flake.lock in its top folder")]
-    LockfileMissing,
-    /// What was unpacked is not what had come.
+    /// The source has no directory at the path of the project.
+    #[error("{}", part_detail(.0))]
+    Part(#[source] PartError),
+    /// No toolchain builds the archive as it was submitted.
+    #[error("{}", detect_detail(.0))]
+    Detect(#[source] DetectError),
+    /// Other bytes were unpacked than had come.
     #[error("{FAULT}")]
     ArchiveChanged,
-    /// A file or folder of ours fails.
+    /// A file or directory of the appliance fails.
     #[error("{FAULT}")]
     Io(#[from] io::Error),
-    /// There are no random bytes.
+    /// The kernel returns no random bytes.
     #[error("{FAULT}")]
     Random(#[source] io::Error),
     /// The work was ended before it was done.
@@ -172,7 +203,7 @@ pub enum SubmissionError {
     Interrupted(#[source] Box<dyn Error + Send + Sync>),
 }
 
-/// What is wrong with a form's structure (RFC 2046, section 5.1; RFC 7578).
+/// The fault in a form's structure (RFC 2046, section 5.1; RFC 7578).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FormError {
     /// The Content-Type has no usable boundary.
@@ -181,10 +212,10 @@ pub enum FormError {
         super::limits::MAX_BOUNDARY_BYTES
     )]
     Boundary,
-    /// It ends before a final boundary.
+    /// The form ends before a final boundary.
     #[error("the final boundary is missing (lines end in CR LF)")]
     FinalBoundary,
-    /// Something stands behind a boundary, on its line.
+    /// A boundary is followed by other bytes on its line.
     #[error("a boundary is followed by something else than the end of its line")]
     AfterBoundary,
     /// A part's header lines cannot be read.
@@ -193,19 +224,19 @@ pub enum FormError {
     /// A part has no single `Content-Disposition: form-data` with a name.
     #[error("a part has no single Content-Disposition: form-data with one name")]
     Disposition,
-    /// A part is encoded.
+    /// A part has a transfer encoding.
     #[error("a part has a Content-Transfer-Encoding")]
     TransferEncoding,
     /// There are too many parts.
     #[error("there are more than {limit} parts")]
     Parts {
-        /// How many are accepted.
+        /// The number that is accepted.
         limit: usize,
     },
     /// A part's header has too many fields.
     #[error("the header of a part has more than {limit} fields")]
     Headers {
-        /// How many are accepted.
+        /// The number that is accepted.
         limit: usize,
     },
     /// A part's header is too long.
@@ -223,7 +254,7 @@ pub enum FormError {
 }
 
 impl FormError {
-    /// Whether the form is well-formed as far as it was read, and too large.
+    /// Returns whether the form is well-formed as far as it was read, and too large.
     fn is_limit(&self) -> bool {
         matches!(
             self,
@@ -236,7 +267,7 @@ impl FormError {
 }
 
 impl SubmissionError {
-    /// The HTTP status.
+    /// Returns the HTTP status.
     pub fn status(&self) -> u16 {
         match self {
             Self::LengthMissing => 411,
@@ -249,14 +280,18 @@ impl SubmissionError {
             Self::ContentTypeMissing
             | Self::ContentTypeUnsupported { .. }
             | Self::ContentEncodingUnsupported { .. } => 415,
-            Self::LockfileMissing => 422,
+            Self::Part(error) if error.is_fault() => 500,
+            Self::Part(_) => 422,
+            Self::Detect(DetectError::Io(_)) => 500,
+            Self::Detect(DetectError::Unsupported(_)) => 422,
+            Self::Detect(DetectError::NoLockfile { .. } | DetectError::OtherLockfile { .. }) => 422,
             Self::ArchiveChanged | Self::Io(_) | Self::Random(_) | Self::Interrupted(_) => 500,
             Self::Archive(error) if error.is_fault() => 500,
             _ => 400,
         }
     }
 
-    /// The stable code, in kebab-case.
+    /// Returns the stable code, in kebab-case.
     pub fn code(&self) -> &'static str {
         match self {
             Self::ContentTypeMissing => "content-type-missing",
@@ -289,14 +324,24 @@ impl SubmissionError {
             Self::SourceData => "source-data-invalid",
             Self::Archive(error) if error.is_fault() => "internal",
             Self::Archive(_) => "archive-refused",
-            Self::LockfileMissing => "lockfile-missing",
+            Self::OptionValue { .. } | Self::Path(_) => "option-invalid",
+            Self::OptionMismatch { .. } | Self::Detect(DetectError::OtherOption { .. }) => {
+                "option-mismatch"
+            }
+            Self::Part(error) if error.is_fault() => "internal",
+            Self::Part(_) => "path-missing",
+            Self::Detect(DetectError::Io(_)) => "internal",
+            Self::Detect(DetectError::Unsupported(_)) => "toolchain-unsupported",
+            Self::Detect(DetectError::NoLockfile { .. } | DetectError::OtherLockfile { .. }) => {
+                "lockfile-missing"
+            }
             Self::ArchiveChanged | Self::Io(_) | Self::Random(_) | Self::Interrupted(_) => {
                 "internal"
             }
         }
     }
 
-    /// The body is no JSON object, in the words of the parser and without its position, which is not the caller's.
+    /// Returns the error of a body that is not a JSON object, without the parser's position, which is not the caller's.
     pub(super) fn json(error: &serde_json::Error) -> Self {
         let text = error.to_string();
         let reason = text
@@ -315,6 +360,20 @@ fn archive_detail(error: &ArchiveError) -> String {
         FAULT.to_owned()
     } else {
         error.to_string()
+    }
+}
+
+fn part_detail(error: &PartError) -> String {
+    match error {
+        error if error.is_fault() => FAULT.to_owned(),
+        error => Chain(error).to_string(),
+    }
+}
+
+fn detect_detail(error: &DetectError) -> String {
+    match error {
+        DetectError::Io(_) => FAULT.to_owned(),
+        error => error.to_string(),
     }
 }
 

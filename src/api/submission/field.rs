@@ -1,33 +1,54 @@
 //! Which fields a submission has, and what each format calls them.
+//!
+//! * In: a name in one format.
+//! * Out: a [`Field`].
+//! * Never: a name that is known in the other format only.
 
 use std::fmt;
 
-/// What a submission can carry.
+/// A field of a submission.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Field {
-    /// `nonce`
+    /// The field `nonce`.
     Nonce,
-    /// `repo_url`
+    /// The field `repo_url`.
     RepositoryUrl,
-    /// `repo_ref`, `ref`
+    /// The field `repo_ref`, or `ref`.
     Ref,
-    /// `source_data` in JSON, `source` in a form.
+    /// The field `source_data` in JSON, `source` in a form.
     Archive,
-    /// `source_name` in JSON, the file name of `source` in a form.
+    /// The field `source_name` in JSON, the file name of `source` in a form.
     SourceName,
+    /// The field `toolchain`.
+    Toolchain,
+    /// The field `path`.
+    Path,
+    /// The field `package`.
+    Package,
+    /// The field `bins`.
+    Bins,
+    /// The field `features`.
+    Features,
+    /// The field `no_default_features`.
+    NoDefaultFeatures,
+    /// The field `attribute`.
+    Attribute,
+    /// The field `caches`, in JSON only.
+    Caches,
 }
 
 impl Field {
-    /// The field that JSON calls `name`.
+    /// Returns the field that JSON calls `name`.
     pub(super) fn in_json(name: &str) -> Option<Self> {
         match name {
             "source_data" => Some(Self::Archive),
             "source_name" => Some(Self::SourceName),
+            "caches" => Some(Self::Caches),
             _ => Self::in_both(name),
         }
     }
 
-    /// The field that a form calls `name`.
+    /// Returns the field that a form calls `name`.
     pub(super) fn in_form(name: &str) -> Option<Self> {
         if name == "source" {
             Some(Self::Archive)
@@ -41,7 +62,24 @@ impl Field {
             "nonce" => Some(Self::Nonce),
             "repo_url" => Some(Self::RepositoryUrl),
             "repo_ref" | "ref" => Some(Self::Ref),
+            "toolchain" => Some(Self::Toolchain),
+            "path" => Some(Self::Path),
+            "package" => Some(Self::Package),
+            "bins" => Some(Self::Bins),
+            "features" => Some(Self::Features),
+            "no_default_features" => Some(Self::NoDefaultFeatures),
+            "attribute" => Some(Self::Attribute),
             _ => None,
+        }
+    }
+
+    /// Returns what its value is in JSON.
+    pub(super) const fn expected(self) -> &'static str {
+        match self {
+            Self::Bins | Self::Features => "an array of strings",
+            Self::NoDefaultFeatures => "a boolean",
+            Self::Caches => "an array of objects with url and key",
+            _ => "a string",
         }
     }
 }
@@ -54,6 +92,14 @@ impl fmt::Display for Field {
             Self::Ref => "repo_ref",
             Self::Archive => "the archive",
             Self::SourceName => "source_name",
+            Self::Toolchain => "toolchain",
+            Self::Path => "path",
+            Self::Package => "package",
+            Self::Bins => "bins",
+            Self::Features => "features",
+            Self::NoDefaultFeatures => "no_default_features",
+            Self::Attribute => "attribute",
+            Self::Caches => "caches",
         })
     }
 }

@@ -1,48 +1,56 @@
-//! The fields of a submission, whichever way they came. Comes in: names and values. Goes out: [`Submitted`], a
-//! submission that is valid but for its archive. Never: a check that waits longer than until its field is there.
+//! The fields of a submission, whichever format they came in.
+//!
+//! * In: names and values.
+//! * Out: [`Submitted`], a submission that is valid but for its archive.
+//! * Never: a check that waits longer than until its field is there.
 
 use super::error::SubmissionError;
 use super::field::Field;
 use super::limits::{MAX_FIELD_BYTES, MAX_SOURCE_NAME_BYTES};
+use super::options::{self, once};
+use super::value::FieldValue;
 use crate::provenance::{MAX_NONCE_BYTES, Nonce, NonceSource};
 use crate::source::{GitRef, RepositoryUrl};
+use crate::toolchain::Options;
 
 /// A submission that is valid but for its archive.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Submitted {
-    /// What the report will be bound to.
+    /// The nonce that the report will be bound to.
     pub nonce: Nonce,
-    /// Who chose it.
+    /// Who chose the nonce.
     pub nonce_source: NonceSource,
-    /// What to build.
+    /// The source to build.
     pub source: SubmittedSource,
+    /// How to build it, as far as the client chose that.
+    pub options: Options,
 }
 
-/// What to build.
+/// The source to build.
 #[derive(Debug, PartialEq, Eq)]
 pub enum SubmittedSource {
-    /// A repository.
+    /// A repository, to be fetched.
     Repository {
-        /// Where it is.
+        /// The URL of the repository.
         url: RepositoryUrl,
-        /// Which commit.
+        /// The ref whose commit is built; without it that of the default branch.
         reference: Option<GitRef>,
     },
-    /// The archive that came along.
+    /// The archive in the body of the request.
     Archive {
-        /// Its file name.
+        /// The file name of the archive.
         name: Option<String>,
     },
 }
 
-/// What to do when there is no nonce.
+/// What to do where there is no nonce.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum WithoutNonce {
     Refuse,
     Draw,
 }
 
-/// The fields that are there so far.
+/// The fields that came so far.
 #[derive(Debug, Default)]
 pub(super) struct Fields {
     nonce: Option<Nonce>,
@@ -50,44 +58,51 @@ pub(super) struct Fields {
     reference: Option<GitRef>,
     archive: bool,
     source_name: Option<String>,
+    options: Options,
 }
 
 impl Fields {
-    /// Takes a field with its text; that of the archive is elsewhere.
-    pub(super) fn set(&mut self, field: Field, text: &str) -> Result<(), SubmissionError> {
-        check_length(field, text.len())?;
-        match field {
-            Field::Nonce => once(
-                field,
-                &mut self.nonce,
-                Nonce::parse(text).map_err(SubmissionError::Nonce)?,
-            ),
-            Field::RepositoryUrl => once(
-                field,
-                &mut self.url,
-                RepositoryUrl::parse(text).map_err(SubmissionError::RepositoryUrl)?,
-            ),
-            Field::Ref => once(
-                field,
-                &mut self.reference,
-                GitRef::parse(text).map_err(SubmissionError::Ref)?,
-            ),
-            Field::SourceName => once(field, &mut self.source_name, source_name(text)?),
-            Field::Archive if self.archive => Err(SubmissionError::FieldRepeated { field }),
-            Field::Archive => {
-                self.archive = true;
-                Ok(())
+    /// Takes a field with its value; that of the archive is elsewhere.
+    pub(super) fn set(&mut self, field: Field, value: FieldValue) -> Result<(), SubmissionError> {
+        check_length(field, value.bytes())?;
+        match (field, value) {
+            (Field::Nonce, FieldValue::Text(text)) => {
+                let nonce = Nonce::parse(&text).map_err(SubmissionError::Nonce)?;
+                once(field, &mut self.nonce, nonce)
             }
+            (Field::RepositoryUrl, FieldValue::Text(text)) => {
+                let url = RepositoryUrl::parse(&text).map_err(SubmissionError::RepositoryUrl)?;
+                once(field, &mut self.url, url)
+            }
+            (Field::Ref, FieldValue::Text(text)) => {
+                let reference = GitRef::parse(&text).map_err(SubmissionError::Ref)?;
+                once(field, &mut self.reference, reference)
+            }
+            (Field::SourceName, FieldValue::Text(text)) => {
+                once(field, &mut self.source_name, source_name(text)?)
+            }
+            (Field::Archive, FieldValue::Text(_)) => self.begin_archive(),
+            (field, value) => options::set(&mut self.options, field, value),
         }?;
+        options::check(&self.options)?;
         self.check_source()
     }
 
-    /// Whether there is an archive.
+    fn begin_archive(&mut self) -> Result<(), SubmissionError> {
+        if std::mem::replace(&mut self.archive, true) {
+            return Err(SubmissionError::FieldRepeated {
+                field: Field::Archive,
+            });
+        }
+        Ok(())
+    }
+
+    /// Returns whether there is an archive.
     pub(super) fn has_archive(&self) -> bool {
         self.archive
     }
 
-    /// The submission, when nothing more will come.
+    /// Returns the submission, when no further field will come.
     pub(super) fn finish(self, without_nonce: WithoutNonce) -> Result<Submitted, SubmissionError> {
         let (nonce, nonce_source) = match (self.nonce, without_nonce) {
             (Some(nonce), _) => (nonce, NonceSource::Client),
@@ -113,10 +128,11 @@ impl Fields {
             nonce,
             nonce_source,
             source,
+            options: self.options,
         })
     }
 
-    /// What no further field can mend.
+    /// Refuses fields that no further field can complete.
     fn check_source(&self) -> Result<(), SubmissionError> {
         match (self.archive, &self.url, &self.reference) {
             (true, Some(_), _) => Err(SubmissionError::SourceAmbiguous),
@@ -140,18 +156,11 @@ pub(super) fn check_length(field: Field, bytes: usize) -> Result<(), SubmissionE
     }
 }
 
-fn once<T>(field: Field, slot: &mut Option<T>, value: T) -> Result<(), SubmissionError> {
-    match slot.replace(value) {
-        Some(_) => Err(SubmissionError::FieldRepeated { field }),
-        None => Ok(()),
-    }
-}
-
-fn source_name(text: &str) -> Result<String, SubmissionError> {
-    if text.chars().any(char::is_control) {
+fn source_name(text: String) -> Result<String, SubmissionError> {
+    if text.contains(char::is_control) {
         Err(SubmissionError::SourceName)
     } else {
-        Ok(text.to_owned())
+        Ok(text)
     }
 }
 

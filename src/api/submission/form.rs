@@ -1,5 +1,8 @@
-//! A submission as a form. Comes in: the parts of a multipart body. Goes out: the archive's bytes while they come, and
-//! the fields. Never: a part with a name or content that was passed over without a check.
+//! Reads a submission as a form.
+//!
+//! * In: the parts of a multipart body.
+//! * Out: the archive's bytes while they come, and the fields.
+//! * Never: a part with a name or content that was passed over without a check.
 //!
 //! Browsers send every field of a form, also those that nobody filled in: an empty part counts as not given, and so
 //! does a `source` with neither a file name nor a byte.
@@ -8,6 +11,7 @@ use super::error::{FormError, SubmissionError};
 use super::field::Field;
 use super::fields::{Fields, Submitted, WithoutNonce, check_length};
 use super::multipart::{Part, Parts, Reader};
+use super::value::FieldValue;
 
 /// Reads one form.
 #[derive(Debug)]
@@ -36,7 +40,7 @@ enum Reading {
 }
 
 impl FormDecoder {
-    /// Reads a form whose parts are separated by `boundary`.
+    /// Returns a reader of a form whose parts are separated by `boundary`.
     pub(super) fn new(boundary: &str) -> Result<Self, FormError> {
         Ok(Self {
             reader: Reader::new(boundary)?,
@@ -59,19 +63,19 @@ impl FormDecoder {
         )
     }
 
-    /// Whether the form has an archive, perhaps an empty one.
+    /// Returns whether the form has an archive, perhaps an empty one.
     pub(super) fn has_archive(&self) -> bool {
         self.form.fields.has_archive()
     }
 
-    /// The submission, when the body is complete.
+    /// Returns the submission, when the body is complete.
     pub(super) fn finish(self) -> Result<Submitted, SubmissionError> {
         self.reader.finish()?;
         self.form.fields.finish(WithoutNonce::Draw)
     }
 }
 
-/// A form with the place where its archive goes.
+/// A form with the buffer that its archive goes to.
 struct Filling<'a> {
     form: &'a mut Form,
     archive: &'a mut Vec<u8>,
@@ -115,7 +119,8 @@ impl Parts for Filling<'_> {
             return Ok(());
         }
         let text = String::from_utf8(text).map_err(|_| SubmissionError::FieldNotUtf8 { field })?;
-        self.form.fields.set(field, &text)
+        let value = FieldValue::of_form(field, text);
+        self.form.fields.set(field, value)
     }
 }
 
@@ -127,11 +132,13 @@ impl Filling<'_> {
             return Ok(());
         }
         self.begin_archive()?;
-        self.form.fields.set(Field::SourceName, file_name)
+        let name = FieldValue::Text(file_name.to_owned());
+        self.form.fields.set(Field::SourceName, name)
     }
 
     fn begin_archive(&mut self) -> Result<(), SubmissionError> {
         self.form.reading = Reading::Archive;
-        self.form.fields.set(Field::Archive, "")
+        let begun = FieldValue::Text(String::new());
+        self.form.fields.set(Field::Archive, begun)
     }
 }

@@ -1,9 +1,12 @@
-//! A submission as JSON (RFC 8259). Comes in: the document, cut anywhere. Goes out: the archive's bytes while they
-//! come, and the fields. Never: the document in memory as a whole, or a document that is not valid JSON.
+//! Reads a submission as JSON (RFC 8259).
 //!
-//! The value of the top-level key `source_data` is cut out and decoded on the way; what stays, with an empty string in
+//! * In: the document, cut anywhere.
+//! * Out: the archive's bytes while they come, and the fields.
+//! * Never: the document in memory as a whole, or a document that is not valid JSON.
+//!
+//! The value of the top-level key `source_data` is cut out and decoded on the way; the rest, with an empty string in
 //! its place, is small and goes through `serde_json` as it is. A document is valid exactly when the rest is valid and
-//! what was cut out is a string.
+//! the part that was cut out is a string.
 
 use std::fmt;
 use std::ops::Range;
@@ -16,8 +19,9 @@ use super::error::SubmissionError;
 use super::field::Field;
 use super::fields::{Fields, Submitted, WithoutNonce};
 use super::limits::MAX_JSON_FIELDS_BYTES;
+use super::value::FieldValue;
 
-/// Hexadecimal digits behind `\u`.
+/// The number of hexadecimal digits after `\u`.
 const UNICODE_DIGITS: usize = 4;
 
 /// Reads one document.
@@ -25,29 +29,29 @@ const UNICODE_DIGITS: usize = 4;
 pub(super) struct JsonDecoder {
     /// The document without the value of `source_data`.
     rest: Vec<u8>,
-    place: Place,
+    position: Position,
     depth: usize,
     /// The string that was last seen, in `rest`, with its quotes.
     string: Range<usize>,
-    /// Behind a colon of the top-level object: its key.
+    /// The key of the member of the top-level object whose value is next.
     key: Option<Range<usize>>,
     has_archive: bool,
     base64: Base64,
 }
 
-/// Where in the document the next byte is.
+/// The part of the document that the next byte belongs to.
 #[derive(Debug, Default)]
-enum Place {
+enum Position {
     /// Outside of strings.
     #[default]
     Structure,
-    /// In a string that is kept; behind a backslash or not.
+    /// In a string that is kept; after a backslash or not.
     String { escaped: bool },
     /// In the value of `source_data`.
     Data,
-    /// Behind a backslash there.
+    /// In the value of `source_data`, after a backslash.
     DataEscape,
-    /// Behind `\u` there, with the digits so far.
+    /// In the value of `source_data`, after `\u`, with the digits so far.
     DataUnicode(Vec<u8>),
 }
 
@@ -64,17 +68,17 @@ impl JsonDecoder {
         Ok(())
     }
 
-    /// Whether the document has an archive, perhaps an empty one.
+    /// Returns whether the document has an archive, perhaps an empty one.
     pub(super) fn has_archive(&self) -> bool {
         self.has_archive
     }
 
-    /// The submission, when the document is complete.
+    /// Returns the submission, when the document is complete.
     pub(super) fn finish(self) -> Result<Submitted, SubmissionError> {
         fields(&self.rest)?.finish(WithoutNonce::Refuse)
     }
 
-    /// Takes a byte, or as many as belong together; gives what was not taken.
+    /// Takes a byte, or as many as belong together; returns the rest.
     fn step<'a>(
         &mut self,
         input: &'a [u8],
@@ -83,23 +87,23 @@ impl JsonDecoder {
         let Some((&byte, behind)) = input.split_first() else {
             return Ok(input);
         };
-        match &mut self.place {
-            Place::Data => return self.data(input, archive),
-            Place::Structure => self.structure(byte)?,
-            Place::String { escaped } => {
+        match &mut self.position {
+            Position::Data => return self.data(input, archive),
+            Position::Structure => self.structure(byte)?,
+            Position::String { escaped } => {
                 let ends = byte == b'"' && !*escaped;
                 *escaped = byte == b'\\' && !*escaped;
                 self.keep(byte)?;
                 if ends {
                     self.string.end = self.rest.len();
-                    self.place = Place::Structure;
+                    self.position = Position::Structure;
                 }
             }
-            Place::DataEscape if byte == b'u' => {
-                self.place = Place::DataUnicode(Vec::with_capacity(UNICODE_DIGITS))
+            Position::DataEscape if byte == b'u' => {
+                self.position = Position::DataUnicode(Vec::with_capacity(UNICODE_DIGITS))
             }
-            Place::DataEscape => self.escaped(unescape(byte), archive)?,
-            Place::DataUnicode(digits) => {
+            Position::DataEscape => self.escaped(unescape(byte), archive)?,
+            Position::DataUnicode(digits) => {
                 digits.push(byte);
                 if digits.len() == UNICODE_DIGITS {
                     let character = ascii(digits);
@@ -115,7 +119,7 @@ impl JsonDecoder {
             b'"' if self.takes_source_data() => return self.start_data(),
             b'"' => {
                 self.string = self.rest.len()..self.rest.len();
-                self.place = Place::String { escaped: false };
+                self.position = Position::String { escaped: false };
             }
             b':' if self.depth == 1 => self.key = Some(self.string.clone()),
             b',' => self.key = None,
@@ -139,7 +143,7 @@ impl JsonDecoder {
         Ok(())
     }
 
-    /// Whether the string that begins is the value of `source_data`. A key has one value: it is not asked again.
+    /// Returns whether the string that begins is the value of `source_data`. A key has one value, so it is forgotten.
     fn takes_source_data(&mut self) -> bool {
         let quoted = self.key.take().and_then(|key| self.rest.get(key));
         quoted
@@ -148,7 +152,7 @@ impl JsonDecoder {
             == Some("source_data")
     }
 
-    /// Begins the archive, unless what came before it already is a reason to refuse.
+    /// Begins the archive, unless a field before it is a reason to refuse the submission.
     fn start_data(&mut self) -> Result<(), SubmissionError> {
         if self.has_archive {
             return Err(SubmissionError::FieldRepeated {
@@ -159,11 +163,11 @@ impl JsonDecoder {
         let closed = [&self.rest, &b"\"}"[..]].concat();
         fields(&closed)?;
         self.has_archive = true;
-        self.place = Place::Data;
+        self.position = Position::Data;
         Ok(())
     }
 
-    /// Takes digits up to the next quote or backslash; gives what is behind it.
+    /// Takes digits up to the next quote or backslash; returns the input after it.
     fn data<'a>(
         &mut self,
         input: &'a [u8],
@@ -181,7 +185,7 @@ impl JsonDecoder {
             return Ok(behind);
         };
         if byte == b'\\' {
-            self.place = Place::DataEscape;
+            self.position = Position::DataEscape;
         } else {
             self.end_data()?;
         }
@@ -194,7 +198,7 @@ impl JsonDecoder {
         archive: &mut Vec<u8>,
     ) -> Result<(), SubmissionError> {
         let character = character.ok_or(SubmissionError::SourceData)?;
-        self.place = Place::Data;
+        self.position = Position::Data;
         self.base64
             .push(&[character], archive)
             .map_err(|_| SubmissionError::SourceData)
@@ -204,7 +208,7 @@ impl JsonDecoder {
         self.base64
             .finish()
             .map_err(|_| SubmissionError::SourceData)?;
-        self.place = Place::Structure;
+        self.position = Position::Structure;
         self.keep(b'"')
     }
 }
@@ -229,7 +233,7 @@ fn ascii(digits: &[u8]) -> Option<u8> {
     (bytes[0] == 0 && bytes[1].is_ascii()).then_some(bytes[1])
 }
 
-/// The fields of a document without the archive's bytes. No key may be there twice; a field that is null is one that is
+/// Reads the fields of a document without the archive's bytes. No key may be repeated; a field that is null counts as
 /// not given.
 fn fields(document: &[u8]) -> Result<Fields, SubmissionError> {
     let Members(members) =
@@ -244,39 +248,14 @@ fn fields(document: &[u8]) -> Result<Fields, SubmissionError> {
             return Err(SubmissionError::FieldRepeated { field });
         }
         names.push(name);
-        match value {
-            Value::String(text) => fields.set(field, &text)?,
-            Value::Null => {}
-            Value::Bool(_) => {
-                return Err(SubmissionError::FieldType {
-                    field,
-                    actual: "a boolean",
-                });
-            }
-            Value::Number(_) => {
-                return Err(SubmissionError::FieldType {
-                    field,
-                    actual: "a number",
-                });
-            }
-            Value::Array(_) => {
-                return Err(SubmissionError::FieldType {
-                    field,
-                    actual: "an array",
-                });
-            }
-            Value::Object(_) => {
-                return Err(SubmissionError::FieldType {
-                    field,
-                    actual: "an object",
-                });
-            }
+        if let Some(value) = FieldValue::of_json(field, value)? {
+            fields.set(field, value)?;
         }
     }
     Ok(fields)
 }
 
-/// The members of an object in their order, also those that are there twice.
+/// The members of an object in their order, repeated ones too.
 struct Members(Vec<(String, Value)>);
 
 impl<'de> Deserialize<'de> for Members {

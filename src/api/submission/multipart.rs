@@ -1,6 +1,8 @@
-//! Multipart bodies (RFC 2046, section 5.1; RFC 7578) in pieces. Comes in: the body, cut anywhere. Goes out: to
-//! [`Parts`], each part's header, its bytes while they come, and its end. Never: more of the body in memory than one
-//! piece, one header block and one boundary.
+//! Reads multipart bodies (RFC 2046, section 5.1; RFC 7578) in pieces.
+//!
+//! * In: the body, cut anywhere.
+//! * Out: to [`Parts`], each part's header block, its bytes while they come, and its end.
+//! * Never: more of the body in memory than one piece, one header block and one boundary.
 //!
 //! Lines end in CR LF, as the standard says: an LF alone could also be the last byte of an archive.
 
@@ -12,66 +14,66 @@ use super::limits::{
 };
 use super::parameters::Parameterised;
 
-/// What ends a part's header block.
+/// The end of a part's header block.
 const EMPTY_LINE: &[u8] = b"\r\n\r\n";
 
-/// Takes the parts of a body.
+/// A receiver of the parts of a body.
 pub(super) trait Parts {
-    /// A part begins.
+    /// Takes the header block of a part, which begins.
     fn part(&mut self, part: Part) -> Result<(), SubmissionError>;
-    /// The next bytes of the part.
+    /// Takes the next bytes of the part.
     fn data(&mut self, bytes: &[u8]) -> Result<(), SubmissionError>;
-    /// The part ends.
+    /// Takes the end of the part.
     fn end(&mut self) -> Result<(), SubmissionError>;
 }
 
-/// What a part says about itself.
+/// A part, as its header block describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Part {
-    /// The field's name.
+    /// The name of the field.
     pub(super) name: String,
-    /// The file's name. `filename*` is no part of forms (RFC 7578, section 4.2) and does not count.
+    /// The name of the file. `filename*` does not belong to forms (RFC 7578, section 4.2) and does not count.
     pub(super) file_name: Option<String>,
 }
 
-/// Takes a body apart.
+/// A reader of one body.
 #[derive(Debug)]
 pub(super) struct Reader {
     delimiter: Delimiter,
-    /// What has come and was not understood yet.
+    /// The bytes that have come and were not read yet.
     pending: Vec<u8>,
-    place: Place,
+    position: Position,
     parts: usize,
     outside: usize,
 }
 
-/// Where in the body the next byte is.
+/// The part of the body that the next byte belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
+enum Position {
     Preamble,
-    BehindBoundary,
+    AfterBoundary,
     Header,
     Data,
     Epilogue,
 }
 
-/// What one step did.
+/// The result of one step.
 enum Step<'a> {
-    /// It left this much.
+    /// The step left these bytes.
     Left(&'a [u8]),
-    /// It needs more than there is, and left this much.
+    /// The step left these bytes, and needs more.
     Starved(&'a [u8]),
 }
 
 impl Reader {
-    /// Reads a body whose parts are separated by `boundary`.
+    /// Returns a reader of a body whose parts are separated by `boundary`.
     pub(super) fn new(boundary: &str) -> Result<Self, FormError> {
         let delimiter = Delimiter::new(boundary).ok_or(FormError::Boundary)?;
         // A boundary at the very start stands at the start of a line too.
         Ok(Self {
             delimiter,
             pending: b"\r\n".to_vec(),
-            place: Place::Preamble,
+            position: Position::Preamble,
             parts: 0,
             outside: 0,
         })
@@ -101,7 +103,7 @@ impl Reader {
 
     /// Ends the body.
     pub(super) fn finish(&self) -> Result<(), FormError> {
-        if self.place == Place::Epilogue {
+        if self.position == Position::Epilogue {
             Ok(())
         } else {
             Err(FormError::FinalBoundary)
@@ -113,12 +115,12 @@ impl Reader {
         rest: &'a [u8],
         parts: &mut impl Parts,
     ) -> Result<Step<'a>, SubmissionError> {
-        match self.place {
-            Place::Preamble => Ok(self.preamble(rest)?),
-            Place::BehindBoundary => Ok(self.behind_boundary(rest)?),
-            Place::Header => self.header(rest, parts),
-            Place::Data => self.data(rest, parts),
-            Place::Epilogue => {
+        match self.position {
+            Position::Preamble => Ok(self.preamble(rest)?),
+            Position::AfterBoundary => Ok(self.after_boundary(rest)?),
+            Position::Header => self.header(rest, parts),
+            Position::Data => self.data(rest, parts),
+            Position::Epilogue => {
                 self.count_outside(rest.len())?;
                 Ok(Step::Starved(&[]))
             }
@@ -130,16 +132,16 @@ impl Reader {
         self.count_outside(before.len())?;
         match behind {
             Some(behind) => {
-                self.place = Place::BehindBoundary;
+                self.position = Position::AfterBoundary;
                 Ok(Step::Left(behind))
             }
             None => Ok(Step::Starved(&rest[before.len()..])),
         }
     }
 
-    fn behind_boundary<'a>(&mut self, rest: &'a [u8]) -> Result<Step<'a>, FormError> {
+    fn after_boundary<'a>(&mut self, rest: &'a [u8]) -> Result<Step<'a>, FormError> {
         if let Some(epilogue) = rest.strip_prefix(b"--") {
-            self.place = Place::Epilogue;
+            self.position = Position::Epilogue;
             return Ok(Step::Left(epilogue));
         }
         let padding = rest
@@ -154,7 +156,7 @@ impl Reader {
         match &rest[padding..] {
             [b'\r', b'\n', header @ ..] => {
                 self.count_part()?;
-                self.place = Place::Header;
+                self.position = Position::Header;
                 Ok(Step::Left(header))
             }
             [] | [b'\r'] => Ok(Step::Starved(rest)),
@@ -184,7 +186,7 @@ impl Reader {
             return Err(FormError::Header.into());
         }
         parts.part(Part::parse(block)?)?;
-        self.place = Place::Data;
+        self.position = Position::Data;
         Ok(Step::Left(data))
     }
 
@@ -201,7 +203,7 @@ impl Reader {
             return Ok(Step::Starved(&rest[data.len()..]));
         };
         parts.end()?;
-        self.place = Place::BehindBoundary;
+        self.position = Position::AfterBoundary;
         Ok(Step::Left(behind))
     }
 

@@ -1,26 +1,29 @@
-//! Header values of the form `type; name=value; name="value"` (RFC 9110, section 5.6.6). Comes in: a header's text.
-//! Goes out: the type in lower case and the parameters. Never: one of two values for the same parameter.
+//! Reads header values of the form `type; name=value; name="value"` (RFC 9110, section 5.6.6).
+//!
+//! * In: a header's text.
+//! * Out: the type in lower case, and the parameters.
+//! * Never: one of two values for the same parameter.
 
 /// A header value with parameters.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Parameterised {
-    /// What stands before the first semicolon, in lower case.
+    /// The text before the first semicolon, in lower case.
     pub(super) essence: String,
     parameters: Vec<(String, String)>,
 }
 
 impl Parameterised {
-    /// Reads a value; `None` when it is malformed.
+    /// Reads a value; returns `None` when it is malformed.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let mut rest = text.find(';').map_or("", |end| &text[end..]);
         let mut parameters = Vec::new();
-        while let Some(behind) = rest.strip_prefix(';') {
-            let behind = trim_start(behind);
-            if behind.is_empty() || behind.starts_with(';') {
-                rest = behind;
+        while let Some(after_semicolon) = rest.strip_prefix(';') {
+            let parameter = trim_start(after_semicolon);
+            if parameter.is_empty() || parameter.starts_with(';') {
+                rest = parameter;
                 continue;
             }
-            let (name, value) = behind.split_once('=')?;
+            let (name, value) = parameter.split_once('=')?;
             if !is_token(name) {
                 return None;
             }
@@ -38,7 +41,7 @@ impl Parameterised {
         })
     }
 
-    /// The value of the parameter `name`; `Err` when it is there twice.
+    /// Returns the value of the parameter `name`; `Err` when it is repeated.
     pub(super) fn one(&self, name: &str) -> Result<Option<&str>, Repeated> {
         let mut values = self
             .parameters
@@ -63,17 +66,17 @@ pub(in crate::api) fn essence(text: &str) -> String {
         .to_ascii_lowercase()
 }
 
-/// A parameter is there twice.
+/// The error of a parameter that is repeated.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Repeated;
 
-/// A token and what follows it.
+/// Returns a token and the text after it.
 fn token(text: &str) -> Option<(String, &str)> {
     let (token, after) = text.split_at(text.find([';', ' ', '\t']).unwrap_or(text.len()));
     is_token(token).then(|| (token.to_owned(), after))
 }
 
-/// The content of a quoted string and what follows it.
+/// Returns the content of a quoted string and the text after it.
 fn quoted(text: &str) -> Option<(String, &str)> {
     let mut content = String::new();
     let mut characters = text.char_indices().skip(1);
@@ -86,7 +89,7 @@ fn quoted(text: &str) -> Option<(String, &str)> {
     }
 }
 
-/// RFC 9110, section 5.6.2.
+/// Returns whether text is a token (RFC 9110, section 5.6.2).
 fn is_token(text: &str) -> bool {
     !text.is_empty()
         && text

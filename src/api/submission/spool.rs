@@ -1,8 +1,11 @@
-//! Uploads on disk. Comes in: the bytes of an archive, in batches. Goes out: the tree that they unpack to. Never: a
-//! file that outlives its request, unless it is a tree that was handed out.
+//! Keeps uploads on disk.
 //!
-//! Every upload has a folder of its own, held by a [`Workspace`] that removes it when it is dropped. Work on the
-//! blocking pool that fills the folder owns it meanwhile, so that a request that goes away cannot leave files behind.
+//! * In: the bytes of an archive, in batches.
+//! * Out: the tree that they unpack to.
+//! * Never: a file that outlives its request, unless it belongs to a tree that was returned.
+//!
+//! Every upload has its own directory, held by a [`Workspace`] that removes it when it is dropped. Work on the blocking
+//! pool that fills the directory owns it meanwhile, so that a request that goes away cannot leave files behind.
 
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Write as _};
@@ -19,51 +22,52 @@ use crate::digest::{Sha256Digest, Sha256Writer};
 use crate::job::{Request, SourceRequest};
 use crate::source::archive;
 use crate::source::{Origin, SourceTree};
-use crate::toolchain::Kind;
+use crate::toolchain::{self, Options};
 
-/// Bytes that are written at once: large enough that handing them to the blocking pool does not count.
+/// The number of bytes that are written at once: so many that passing them to the blocking pool does not count.
 pub(super) const BATCH_BYTES: usize = 256 << 10;
 
-/// Sandboxes under another uid go through the folders to the one tree that is mounted for them; nobody lists them.
-const FOLDER_MODE: u32 = 0o711;
+/// The mode of the directories: sandboxes under another uid pass through them to the one tree that is mounted for them,
+/// and nobody lists them.
+const DIRECTORY_MODE: u32 = 0o711;
 
-/// Random bytes in the name of a folder.
+/// The number of random bytes in the name of a directory.
 const NAME_BYTES: usize = 16;
 
-/// Where uploads are spooled and unpacked.
+/// The directory in which uploads are spooled and unpacked.
 #[derive(Clone, Debug)]
 pub struct Intake {
-    folder: PathBuf,
+    directory: PathBuf,
     permits: Arc<Semaphore>,
 }
 
 impl Intake {
-    /// Makes `folder`, which sandboxes may walk through and nobody else may list, unless it is there.
+    /// Creates `directory`, which sandboxes may pass through and nobody else may list, unless it exists.
     ///
     /// # Errors
-    /// It cannot be made.
-    pub fn open(folder: PathBuf) -> io::Result<Self> {
+    /// The directory cannot be created.
+    pub fn open(directory: PathBuf) -> io::Result<Self> {
         DirBuilder::new()
             .recursive(true)
-            .mode(FOLDER_MODE)
-            .create(&folder)?;
+            .mode(DIRECTORY_MODE)
+            .create(&directory)?;
         Ok(Self {
-            folder,
+            directory,
             permits: Arc::new(Semaphore::new(MAX_CONCURRENT_UPLOADS)),
         })
     }
 
-    /// Removes, on the runtime's blocking pool, what came with a request that nobody will build.
+    /// Removes, on the runtime's blocking pool, the files that came with a request that nobody will build.
     pub fn discard(&self, request: Request) {
         let SourceRequest::Archive(tree) = request.source() else {
             return;
         };
         let name = tree
             .root()
-            .strip_prefix(&self.folder)
+            .strip_prefix(&self.directory)
             .ok()
             .and_then(|below| below.iter().next());
-        if let Some(upload) = name.map(|name| self.folder.join(name)) {
+        if let Some(upload) = name.map(|name| self.directory.join(name)) {
             spawn_blocking(move || remove(&upload));
         }
     }
@@ -77,7 +81,7 @@ impl Intake {
     }
 }
 
-/// The folder of one upload, removed when this is dropped.
+/// The directory of one upload, removed when this is dropped.
 #[derive(Debug)]
 struct Workspace {
     path: PathBuf,
@@ -86,11 +90,11 @@ struct Workspace {
 }
 
 impl Workspace {
-    fn create(folder: &Path, permit: OwnedSemaphorePermit) -> Result<Self, SubmissionError> {
+    fn create(directory: &Path, permit: OwnedSemaphorePermit) -> Result<Self, SubmissionError> {
         let mut name = [0; NAME_BYTES];
         getrandom::getrandom(&mut name).map_err(|error| SubmissionError::Random(error.into()))?;
-        let path = folder.join(hex::encode(name));
-        DirBuilder::new().mode(FOLDER_MODE).create(&path)?;
+        let path = directory.join(hex::encode(name));
+        DirBuilder::new().mode(DIRECTORY_MODE).create(&path)?;
         Ok(Self {
             path,
             kept: false,
@@ -106,7 +110,7 @@ impl Workspace {
         self.path.join("tree")
     }
 
-    /// Leaves the folder to whoever has the tree.
+    /// Leaves the directory to the owner of the tree.
     fn keep(mut self) {
         self.kept = true;
     }
@@ -126,7 +130,7 @@ fn remove(path: &Path) {
     }
 }
 
-/// What a write gives back: the file, and the batch to be filled again.
+/// The result of a write: the file, and the batch to be filled again.
 type Written = io::Result<(Sha256Writer<File>, Vec<u8>)>;
 
 /// An archive that is being written while the next batch is being read.
@@ -137,12 +141,12 @@ pub(super) struct Spool {
 }
 
 impl Spool {
-    /// Waits until there is room for one more upload, and makes its folder.
+    /// Waits until there is room for one more upload, and creates its directory.
     pub(super) async fn create(intake: &Intake) -> Result<Self, SubmissionError> {
         let permit = intake.permit().await?;
-        let folder = intake.folder.clone();
+        let directory = intake.directory.clone();
         let (workspace, file) = blocking(move || {
-            let workspace = Workspace::create(&folder, permit)?;
+            let workspace = Workspace::create(&directory, permit)?;
             let file = File::create_new(workspace.archive())?;
             Ok((workspace, Sha256Writer::new(file)))
         })
@@ -177,13 +181,18 @@ impl Spool {
         })
     }
 
-    /// Unpacks what was written: the tree is all that is left.
-    pub(super) async fn unpack(self, name: Option<String>) -> Result<SourceTree, SubmissionError> {
+    /// Unpacks the archive and removes it. The tree that stays is the project's, which a toolchain builds.
+    pub(super) async fn unpack(
+        self,
+        name: Option<String>,
+        options: Options,
+    ) -> Result<SourceTree, SubmissionError> {
         let workspace = self.workspace;
         let (file, _) = self.writing.await.map_err(interrupted)??;
         let (_, sha256, _) = file.finish();
         let (tree, workspace) = blocking(move || {
             let tree = unpack(&workspace, name.as_deref(), sha256)?;
+            let tree = project(tree, &options)?;
             Ok((tree, workspace))
         })
         .await?;
@@ -202,11 +211,18 @@ fn unpack(
     if !matches!(tree.origin(), Origin::Archive { sha256: unpacked, .. } if *unpacked == sha256) {
         return Err(SubmissionError::ArchiveChanged);
     }
-    if Kind::of(tree.root())?.is_none() {
-        return Err(SubmissionError::LockfileMissing);
-    }
     fs::remove_file(path)?;
     Ok(tree)
+}
+
+/// The part of the tree that the client chose, in which a toolchain finds a project.
+fn project(tree: SourceTree, options: &Options) -> Result<SourceTree, SubmissionError> {
+    let part = match &options.path {
+        Some(path) => tree.part(path).map_err(SubmissionError::Part)?,
+        None => tree,
+    };
+    toolchain::check(part.root(), options).map_err(SubmissionError::Detect)?;
+    Ok(part)
 }
 
 async fn blocking<T: Send + 'static>(
@@ -222,6 +238,8 @@ fn interrupted(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Su
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::source::SourcePath;
+    use crate::toolchain::Kind;
 
     #[test]
     fn refuses_an_archive_when_it_grows_too_large() {
@@ -259,5 +277,57 @@ mod tests {
             matches!(error, SubmissionError::ArchiveChanged),
             "{error:?}"
         );
+    }
+
+    /// What becomes of a source with these files, each empty.
+    fn checked(files: &[&str], options: Options) -> Result<SourceTree, (u16, &'static str)> {
+        let directory = tempfile::TempDir::new().unwrap();
+        for file in files {
+            let path = directory.path().join(file);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, "").unwrap();
+        }
+        let tree = SourceTree::test_only_from_directory(directory.path().to_owned()).unwrap();
+        project(tree, &options).map_err(|error| (error.status(), error.code()))
+    }
+
+    #[test]
+    fn a_source_is_refused_where_no_toolchain_builds_what_was_chosen() {
+        let path = |path| Options {
+            path: SourcePath::parse(path).ok(),
+            ..Options::default()
+        };
+        let nix = Options {
+            toolchain: Some(Kind::Nix),
+            ..Options::default()
+        };
+        let mut features = Options::default();
+        features.cargo.no_default_features = Some(true);
+        for (files, options, expected) in [
+            (
+                &["a/Cargo.lock"][..],
+                Options::default(),
+                (422, "lockfile-missing"),
+            ),
+            (&["a/Cargo.lock"], path("b"), (422, "path-missing")),
+            (&["Cargo.lock", "b/x"], path("b"), (422, "lockfile-missing")),
+            (&["Cargo.lock"], nix, (422, "lockfile-missing")),
+            (&["flake.lock"], features.clone(), (400, "option-mismatch")),
+            (
+                &["flake.lock", "Cargo.lock"],
+                features.clone(),
+                (400, "option-mismatch"),
+            ),
+        ] {
+            assert_eq!(
+                checked(files, options).map(drop),
+                Err(expected),
+                "{files:?}"
+            );
+        }
+        let part = checked(&["a/Cargo.lock", "x"], path("a")).unwrap();
+        assert!(part.root().ends_with("a"));
+        features.toolchain = Some(Kind::Cargo);
+        assert!(checked(&["flake.lock", "Cargo.lock"], features).is_ok());
     }
 }

@@ -18,8 +18,16 @@ pub enum RepositoryError {
     #[error(transparent)]
     GitBinary(#[from] GitBinaryError),
     /// Git failed; the log has its output. `action` is an infinitive.
-    #[error("git could not {action}")]
-    Git { action: &'static str, exit: Exit },
+    #[error("git could not {action}{}", said.as_ref().map(|said| format!(": {said}")).unwrap_or_default())]
+    Git {
+        action: &'static str,
+        exit: Exit,
+        /// Git's own reason, on one line of limited length.
+        said: Option<String>,
+    },
+    /// The repository does not have the ref, as the client gave it.
+    #[error("git could not resolve the ref: couldn't find remote ref {reference}")]
+    NoSuchRef { reference: String },
     #[error(transparent)]
     Redirect(#[from] RedirectError),
     /// The host has an address that fetch phases do not reach. The address is in the machine's log.

@@ -183,10 +183,10 @@ impl<'a> Intake<'a> {
             (None, Some(reference)) => reference.as_str().to_owned(),
             (None, None) => "HEAD".to_owned(),
         };
-        let mut exit = Exit::Status(0);
+        let (mut exit, mut said) = (Exit::Status(0), None);
         for amount in Amount::to_try(wanted.is_some()) {
             let spec = git.fetch(url, &name, *amount, self.left()?);
-            exit = self.try_fetch(&spec, directory).await?;
+            (exit, said) = self.try_fetch(&spec, directory).await?;
             if exit == Exit::RefusedAddress {
                 return Err(RepositoryError::RefusedAddress { url: url.clone() });
             }
@@ -205,6 +205,7 @@ impl<'a> Intake<'a> {
         Err(RepositoryError::Git {
             action: "fetch the ref",
             exit,
+            said,
         })
     }
 
@@ -234,7 +235,7 @@ impl<'a> Intake<'a> {
         &mut self,
         spec: &CommandSpec,
         directory: &Path,
-    ) -> Result<Exit, RepositoryError> {
+    ) -> Result<(Exit, Option<String>), RepositoryError> {
         let mut progress = Progress::new(self.sink, directory, MAX_REPOSITORY_BYTES);
         let result = self.runner.run(spec, &mut progress).await;
         if progress.exceeded || sinks::size(directory, MAX_REPOSITORY_BYTES) > MAX_REPOSITORY_BYTES
@@ -248,7 +249,7 @@ impl<'a> Intake<'a> {
             Exit::TimedOut { .. } => Err(RepositoryError::TimedOut {
                 limit: FETCH_TIME_LIMIT,
             }),
-            exit => Ok(exit),
+            exit => Ok((exit, progress.reason)),
         }
     }
 
@@ -436,6 +437,10 @@ fn succeeded(result: Result<Exit, RunError>, action: &'static str) -> Result<(),
         Exit::TimedOut { .. } => Err(RepositoryError::TimedOut {
             limit: FETCH_TIME_LIMIT,
         }),
-        exit => Err(RepositoryError::Git { action, exit }),
+        exit => Err(RepositoryError::Git {
+            action,
+            exit,
+            said: None,
+        }),
     }
 }

@@ -34,8 +34,10 @@ mod error;
 mod intake;
 pub mod modules;
 mod plan;
+mod reason;
 pub mod redirect;
 mod reference;
+mod resolve;
 mod sinks;
 mod url;
 
@@ -48,6 +50,7 @@ pub use error::RepositoryError;
 pub use modules::ModulesError;
 pub use plan::GitBinaryError;
 pub use reference::{GitRef, MAX_REF_BYTES, ParseRefError};
+pub use resolve::{RESOLVE_TIME_LIMIT, resolve};
 pub use url::{MAX_URL_BYTES, ParseUrlError, RepositoryUrl};
 
 use self::intake::Intake;

@@ -260,6 +260,23 @@ pub(super) fn ask(binary: &str, url: &RepositoryUrl, time_limit: Duration) -> Co
     }
 }
 
+/// Lists the refs of a server whose name ends with `name`.
+pub(super) fn list_refs(
+    binary: &str,
+    url: &RepositoryUrl,
+    name: &str,
+    time_limit: Duration,
+) -> CommandSpec {
+    CommandSpec {
+        argv: configured(binary, &["ls-remote", "--", url.as_str(), name]),
+        environment: environment(),
+        directory: "/".into(),
+        mounts: Vec::new(),
+        network: Network::Fetch,
+        time_limit,
+    }
+}
+
 /// Returns a command line of git with the appliance's configuration.
 fn configured(binary: &str, arguments: &[&str]) -> Vec<String> {
     let mut argv = vec![binary.to_owned()];

@@ -9,6 +9,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use super::reason;
 use crate::digest::GitOid;
 use crate::sandbox::{OutputSink, Stream};
 use crate::source::output::Captured;
@@ -120,6 +121,8 @@ pub(super) struct Progress<'a> {
     measured: Instant,
     line: Vec<u8>,
     pub exceeded: bool,
+    /// Why git gave up, in its own words.
+    pub reason: Option<String>,
 }
 
 impl<'a> Progress<'a> {
@@ -131,11 +134,13 @@ impl<'a> Progress<'a> {
             measured: Instant::now(),
             line: Vec::new(),
             exceeded: false,
+            reason: None,
         }
     }
 
     fn end_line(&mut self, stream: Stream) -> io::Result<()> {
         let line = std::mem::take(&mut self.line);
+        self.reason = reason::of_line(&line).or(self.reason.take());
         self.log.chunk(stream, &line)
     }
 }

@@ -8,6 +8,7 @@ use std::io;
 
 use crate::sandbox::{Exit, OutputSink, RunError, Stream};
 use crate::source::output::Captured;
+use crate::toolchain::complaint::Complaint;
 use crate::toolchain::{Log, Phase, ToolchainError};
 
 use super::CargoError;
@@ -75,7 +76,9 @@ impl<'a> Answer<'a> {
             });
         }
         match ToolchainError::of_exit(phase, run?) {
-            Err(error @ ToolchainError::Failed { .. }) => Err(self.complaint().unwrap_or(error)),
+            Err(error @ ToolchainError::Failed { .. }) => Err(self
+                .complaint()
+                .unwrap_or_else(|| error.saying(self.first_error()))),
             ended => ended,
         }
     }
@@ -93,6 +96,13 @@ impl<'a> Answer<'a> {
         } else {
             None
         }
+    }
+
+    /// Returns the first error on standard error.
+    fn first_error(&self) -> Option<String> {
+        let mut complaint = Complaint::default();
+        complaint.take(self.complaint.bytes());
+        complaint.text()
     }
 
     /// Returns whether the beginning of standard error contains one of `texts`.

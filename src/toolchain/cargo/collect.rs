@@ -15,7 +15,7 @@ use crate::toolchain::{Artifact, ToolchainError};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Wanted {
     root: PathBuf,
-    directory: &'static str,
+    directory: String,
     name: String,
 }
 
@@ -23,10 +23,10 @@ impl Wanted {
     /// Names the file `name` in `directory` of `root`, which a sandbox could write.
     ///
     /// The artifact has the name of the file.
-    pub fn new(root: &Path, directory: &'static str, name: String) -> Self {
+    pub fn new(root: &Path, directory: &str, name: String) -> Self {
         Self {
             root: root.to_owned(),
-            directory,
+            directory: directory.to_owned(),
             name,
         }
     }
@@ -50,7 +50,7 @@ pub(super) fn collect(
         // Every error is the artifact's: a build that runs as the appliance's own user can revoke
         // the access to its directory.
         let source = Untrusted::open(&root)
-            .and_then(|root| root.file(Path::new(directory).join(&name)))
+            .and_then(|root| root.file(Path::new(&directory).join(&name)))
             .map_err(|_| refused(&name, "it is missing, or no regular file"))?;
         artifacts.copy(&name, source)?;
     }

@@ -84,6 +84,8 @@ pub struct Settings {
     pub vendored: Vec<Replaced>,
     /// The lines of the build log about settings that are not used.
     pub notes: Vec<String>,
+    /// The platforms that the project builds for.
+    pub targets: Vec<String>,
 }
 
 /// A source that a directory of the tree replaces.
@@ -181,10 +183,14 @@ impl Settings {
     fn take_build(&mut self, build: &Table) {
         for (name, value) in build {
             let key = quoted(&["build", name]);
-            if name == "rustflags" {
-                self.take_flags(&key, value)
-            } else {
-                self.leave_out(&key, value)
+            match (name.as_str(), value) {
+                ("rustflags", value) => self.take_flags(&key, value),
+                ("target", Value::String(target)) => self.targets.push(target.clone()),
+                ("target", Value::Array(targets)) if targets.iter().all(Value::is_str) => {
+                    let targets = targets.iter().filter_map(Value::as_str);
+                    self.targets.extend(targets.map(str::to_owned));
+                }
+                (_, value) => self.leave_out(&key, value),
             }
         }
     }
@@ -500,7 +506,6 @@ mod tests {
             "build.rustc-wrapper = './evil'",
             "build.rustc-workspace-wrapper = './evil'",
             "build.rustdoc = './evil'",
-            "build.target = 'evil.json'",
             "build.target-dir = 'target'",
             "build.rustflags = ['-Clinker=./evil']",
             "target.x86_64-unknown-linux-gnu.linker = './evil'",
@@ -550,6 +555,18 @@ mod tests {
                 "{attack}"
             );
             assert!(!settings.notes.is_empty(), "{attack}");
+        }
+    }
+
+    #[test]
+    fn a_target_is_kept_apart_and_refused_or_built_for() {
+        for (text, expected) in [
+            ("build.target = 'evil.json'", &["evil.json"][..]),
+            ("build.target = ['a', 'b']", &["a", "b"]),
+        ] {
+            let settings = settings(text);
+            assert_eq!(settings.targets, expected);
+            assert!(settings.arguments.is_empty() && settings.notes.is_empty());
         }
     }
 

@@ -94,6 +94,69 @@ pub enum CargoError {
          be recorded"
     )]
     Commands,
+    /// The chosen package is missing.
+    #[error("the project has no package {package}; it has: {there}")]
+    NoSuchPackage {
+        /// The name that was chosen.
+        package: String,
+        /// The names of the workspace's packages.
+        there: String,
+    },
+    /// A chosen program is missing.
+    #[error("what is built has no program {bin}; the project has: {there}")]
+    NoSuchBin {
+        /// The name that was chosen.
+        bin: String,
+        /// The programs of the workspace, each with its package.
+        there: String,
+    },
+    /// A chosen feature is missing.
+    #[error("what is built has no feature {feature}; it has: {there}")]
+    NoSuchFeature {
+        /// The name that was chosen.
+        feature: String,
+        /// The features of the packages that are built.
+        there: String,
+    },
+    /// There is no library, and every program needs features that are off.
+    #[error(
+        "there is no library, and every program needs features that are off: {programs} (choose with features)"
+    )]
+    AllGated {
+        /// The programs, each with its features.
+        programs: String,
+    },
+    /// Two packages make a file of one name, and cargo would write one over the other.
+    #[error("{} and {} both make {name}: choose one with package", .packages[0], .packages[1])]
+    SameName {
+        /// The name of the file.
+        name: String,
+        /// Both packages, `NAME@VERSION`.
+        packages: [String; 2],
+    },
+    /// The compiler is older than a package asks for.
+    #[error("package {package} needs rustc {wanted} (rust-version), and this appliance has {have}")]
+    RustVersion {
+        /// The package, `NAME@VERSION`.
+        package: String,
+        /// The version in the manifest.
+        wanted: String,
+        /// The version of the compiler.
+        have: String,
+    },
+    /// The configuration builds for several platforms.
+    #[error("the source's cargo configuration builds for several targets: one is supported")]
+    SeveralTargets,
+    /// There is no standard library for a platform.
+    #[error(
+        "the source's cargo configuration builds for {target}, for which this appliance has no standard library; there are: {there}"
+    )]
+    NoStandardLibrary {
+        /// The target platform.
+        target: String,
+        /// The target platforms that have one.
+        there: String,
+    },
     /// Build scripts give the linker more arguments than a statement records.
     #[error(
         "build scripts give the linker more than {limit} bytes of arguments: a statement does not \
@@ -120,7 +183,15 @@ impl CargoError {
             Self::Crate { .. } => ErrorType::DependencyFetchFailed,
             Self::Redirect(error) if !error.is_fault() => ErrorType::DependencyFetchFailed,
             Self::Redirect(_) => ErrorType::Internal,
-            Self::Outside { .. }
+            Self::AllGated { .. } => ErrorType::NoArtifacts,
+            Self::RustVersion { .. } | Self::SeveralTargets | Self::NoStandardLibrary { .. } => {
+                ErrorType::UnsupportedToolchain
+            }
+            Self::NoSuchPackage { .. }
+            | Self::NoSuchBin { .. }
+            | Self::NoSuchFeature { .. }
+            | Self::SameName { .. }
+            | Self::Outside { .. }
             | Self::Manifest
             | Self::Configuration
             | Self::Commands

@@ -19,8 +19,8 @@ use flate2::{Compression, write::ZlibEncoder};
 use crate::digest::GitOid;
 use crate::sandbox::paths::CARGO_HOME;
 use crate::source::tree;
-use crate::toolchain::ToolchainError;
 use crate::toolchain::untrusted::Untrusted;
+use crate::toolchain::{ToolchainError, lfs};
 
 use super::CargoError;
 use super::copy;
@@ -125,6 +125,9 @@ pub(super) fn place(
             actual,
         }
         .into());
+    }
+    if let Some(path) = lfs::first_pointer(&target)? {
+        return Err(ToolchainError::pointer(&path, Some(checkout.commit)));
     }
     let database = home.join("git/db").join(&checkout.repository);
     write_repository(&database, commit, content)?;

@@ -13,6 +13,7 @@ use crate::sandbox::paths::{SOURCE, TARGET};
 use crate::toolchain::ToolchainError;
 
 use super::CargoError;
+use super::target;
 
 /// The kinds of target whose files are delivered.
 const DELIVERED: [&str; 4] = ["bin", "cdylib", "dylib", "staticlib"];
@@ -26,8 +27,12 @@ pub struct Metadata {
     /// All packages, including the dependencies.
     pub packages: Vec<Package>,
     #[serde(rename = "workspace_default_members")]
-    default_members: BTreeSet<String>,
+    pub(super) default_members: BTreeSet<String>,
+    #[serde(default, rename = "workspace_members")]
+    pub(super) members: BTreeSet<String>,
     workspace_root: PathBuf,
+    #[serde(skip)]
+    pub(super) selection: Selection,
 }
 
 /// One package of the project or one of its dependencies.
@@ -41,14 +46,30 @@ pub struct Package {
     pub version: String,
     source: Option<String>,
     manifest_path: String,
-    targets: Vec<Target>,
+    pub(super) targets: Vec<Target>,
+    #[serde(default)]
+    pub(super) features: BTreeMap<String, Vec<String>>,
+    pub(super) rust_version: Option<String>,
 }
 
+/// What is built of the selected packages, and for which platform.
+#[derive(Debug, Default)]
+pub(super) struct Selection {
+    pub bins: Option<BTreeSet<String>>,
+    pub features: Vec<String>,
+    pub no_default_features: bool,
+    /// The target platform, where the project's configuration names one.
+    pub target: Option<String>,
+}
+
+/// A program, library, example or other target of a package.
 #[derive(Debug, Deserialize)]
-struct Target {
-    name: String,
+pub(super) struct Target {
+    pub name: String,
     kind: BTreeSet<String>,
     crate_types: BTreeSet<String>,
+    #[serde(default, rename = "required-features")]
+    pub required_features: Vec<String>,
     /// The root of the crate, as the sandbox sees it.
     #[serde(default)]
     src_path: PathBuf,
@@ -99,8 +120,8 @@ impl Metadata {
     pub fn is_library_only(&self) -> bool {
         !self
             .default_members()
-            .flat_map(|package| &package.targets)
-            .any(Target::is_delivered)
+            .flat_map(|package| package.targets.iter().map(move |target| (package, target)))
+            .any(|(package, target)| target.is_delivered() && self.is_built(package, target))
     }
 
     /// Returns the packages that have a line `NAME vVERSION …` in the output of `cargo tree`.
@@ -133,6 +154,7 @@ impl Metadata {
     /// There are none when the message names an unknown target, or one that is not delivered.
     pub fn announced(&self, message: &CompilerArtifact) -> Vec<String> {
         let library_only = self.is_library_only();
+        let triple = self.selection.target.as_deref();
         let Some(target) = self.target_of(message) else {
             return Vec::new();
         };
@@ -140,8 +162,8 @@ impl Metadata {
         if !is_wanted {
             return Vec::new();
         }
-        let possible = target.file_names(library_only);
-        let release = Path::new(TARGET).join("release");
+        let possible = target.file_names(library_only, triple);
+        let release = Path::new(TARGET).join(target::release(triple));
         let mut names = Vec::new();
         for path in message.filenames.iter().map(Path::new) {
             let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
@@ -223,24 +245,33 @@ impl Package {
 
 impl Target {
     /// Returns whether the files of the target are always delivered.
-    fn is_delivered(&self) -> bool {
+    pub(super) fn is_delivered(&self) -> bool {
         self.kind
             .iter()
             .any(|kind| DELIVERED.contains(&kind.as_str()))
     }
 
     /// Returns whether the files of the target are delivered in a project of libraries only.
-    fn is_library(&self) -> bool {
+    pub(super) fn is_library(&self) -> bool {
         self.kind
             .iter()
             .any(|kind| LIBRARIES.contains(&kind.as_str()))
     }
 
-    /// Returns the names that the delivered files of the target have.
-    fn file_names(&self, library_only: bool) -> Vec<String> {
+    /// Returns whether the target is a program.
+    pub(super) fn is_program(&self) -> bool {
+        self.kind.contains("bin")
+    }
+
+    /// Returns the names that the delivered files of the target have, for the target platform
+    /// `triple` or the machine's own.
+    pub(super) fn file_names(&self, library_only: bool, triple: Option<&str>) -> Vec<String> {
         let stem = self.name.replace('-', "_");
+        let is_wasm = triple.is_some_and(|triple| triple.starts_with("wasm32"));
         let of = |kind: &str| match kind {
+            "bin" if is_wasm => Some(format!("{}.wasm", self.name)),
             "bin" => Some(self.name.clone()),
+            "cdylib" if is_wasm => Some(format!("{stem}.wasm")),
             "cdylib" | "dylib" => Some(format!("lib{stem}.so")),
             "proc-macro" if library_only => Some(format!("lib{stem}.so")),
             "staticlib" => Some(format!("lib{stem}.a")),

@@ -15,6 +15,8 @@ use crate::source::git_rules;
 use crate::toolchain::{ARTIFACTS_FOLDER, Toolchain};
 
 use super::redirects;
+use super::target;
+use crate::toolchain::options::CargoOptions;
 
 /// The wall-clock limit of a command that only reads the project.
 const INSPECT_TIME: Duration = Duration::from_secs(120);
@@ -58,6 +60,10 @@ pub(super) struct Plan<'a> {
     pub epoch: u64,
     /// The arguments of `--config`, each `key=value`.
     pub settings: &'a [String],
+    /// What the client chose.
+    pub options: &'a CargoOptions,
+    /// The target platform, where the project names one.
+    pub target: Option<&'a str>,
 }
 
 /// The directories of one job on this machine.
@@ -109,7 +115,7 @@ impl Plan<'_> {
         limit: Duration,
     ) -> CommandSpec {
         let home = Mount::new(&folders.fetch, CARGO_HOME, Access::ReadWrite);
-        let argv = self.cargo("fetch", &["--locked"]);
+        let argv = self.cargo("fetch", &["--locked"], Vec::new());
         let mut spec = self.command(argv, vec![home], limit, Phase::Online);
         spec.network = Network::Fetch;
         spec.environment
@@ -137,9 +143,18 @@ impl Plan<'_> {
         self.command(argv.to_vec(), vec![home], INSPECT_TIME, Phase::Offline)
     }
 
+    /// Prints the project's own packages, for which no dependency has to be there.
+    pub fn survey(&self, folders: &Folders) -> CommandSpec {
+        let fixed = ["--locked", "--offline", "--format-version=1", "--no-deps"];
+        let argv = self.cargo("metadata", &fixed, Vec::new());
+        let home = Mount::new(&folders.home, CARGO_HOME, Access::ReadOnly);
+        self.command(argv, vec![home], INSPECT_TIME, Phase::Offline)
+    }
+
     /// Prints every package with its targets and its directory.
     pub fn metadata(&self, folders: &Folders) -> CommandSpec {
-        let argv = self.cargo("metadata", &["--locked", "--offline", "--format-version=1"]);
+        let fixed = ["--locked", "--offline", "--format-version=1"];
+        let argv = self.cargo("metadata", &fixed, Vec::new());
         self.command(argv, self.inputs(folders), INSPECT_TIME, Phase::Offline)
     }
 
@@ -153,7 +168,7 @@ impl Plan<'_> {
             "--format={p}",
         ];
         self.command(
-            self.cargo("tree", &fixed),
+            self.cargo("tree", &fixed, self.chosen()),
             self.inputs(folders),
             INSPECT_TIME,
             Phase::Offline,
@@ -169,14 +184,44 @@ impl Plan<'_> {
             "--verbose",
             "--message-format=json-render-diagnostics",
         ];
-        self.writing(self.cargo("build", &fixed), folders, &folders.target, limit)
+        let mut chosen = self.chosen();
+        let bins = self.options.bins.iter().flatten();
+        chosen.extend(bins.map(|bin| format!("--bin={bin}")));
+        let argv = self.cargo("build", &fixed, chosen);
+        self.writing(argv, folders, &folders.target, limit)
+    }
+
+    /// The directory below `target` that the build writes its files to.
+    pub fn release(&self) -> String {
+        target::release(self.target)
+    }
+
+    /// The arguments for what the client, or the project's configuration, chose: package, features and target.
+    fn chosen(&self) -> Vec<String> {
+        let mut arguments = Vec::new();
+        arguments.extend(self.package_argument());
+        if let Some(features) = &self.options.features {
+            let features: Vec<_> = features.iter().map(ToString::to_string).collect();
+            arguments.push(format!("--features={}", features.join(",")));
+        }
+        if self.options.no_default_features == Some(true) {
+            arguments.push("--no-default-features".to_owned());
+        }
+        arguments.extend(self.target.map(|target| format!("--target={target}")));
+        arguments
+    }
+
+    fn package_argument(&self) -> Option<String> {
+        let package = self.options.package.as_ref()?;
+        Some(format!("--package={package}"))
     }
 
     /// Packs the default members as `.crate` files.
     pub fn package(&self, folders: &Folders, limit: Duration) -> CommandSpec {
         let fixed = ["--locked", "--offline", "--no-verify", "--allow-dirty"];
+        let chosen = self.package_argument().into_iter().collect();
         self.writing(
-            self.cargo("package", &fixed),
+            self.cargo("package", &fixed, chosen),
             folders,
             &folders.package,
             limit,
@@ -204,10 +249,11 @@ impl Plan<'_> {
         ]
     }
 
-    /// Returns the words of a cargo command: subcommand, `fixed`, manifest, settings.
-    fn cargo(&self, subcommand: &str, fixed: &[&str]) -> Vec<String> {
+    /// Returns the words of a cargo command: subcommand, `fixed`, manifest, settings, choices.
+    fn cargo(&self, subcommand: &str, fixed: &[&str], chosen: Vec<String>) -> Vec<String> {
         let mut argv = vec![self.toolchain.program("cargo"), subcommand.to_owned()];
         argv.extend(fixed.iter().map(|&argument| argument.to_owned()));
+        argv.extend(chosen);
         argv.push(format!("--manifest-path={SOURCE}/Cargo.toml"));
         argv.extend(
             self.settings
@@ -328,10 +374,15 @@ pub(in crate::toolchain) fn probe(toolchain: &Toolchain, program: &str) -> Comma
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::toolchain::options::ItemName;
 
     const LIMIT: Duration = Duration::from_secs(9);
 
     fn with_plan<T>(check: impl FnOnce(&Plan<'_>, &Folders) -> T) -> T {
+        choosing(&CargoOptions::default(), check)
+    }
+
+    fn choosing<T>(options: &CargoOptions, check: impl FnOnce(&Plan<'_>, &Folders) -> T) -> T {
         let toolchain = Toolchain::test_only_at("/home/x/stable");
         let settings = ["profile.release.lto=true".to_owned()];
         let plan = Plan {
@@ -339,6 +390,8 @@ mod tests {
             source: Path::new("/work/j/source"),
             epoch: 7,
             settings: &settings,
+            options,
+            target: None,
         };
         check(&plan, &Folders::of(Path::new("/work/j")))
     }
@@ -452,6 +505,36 @@ mod tests {
     }
 
     #[test]
+    fn choices_are_arguments_of_the_commands_that_they_concern() {
+        let name = |name: &str| ItemName::parse(name).unwrap();
+        let options = CargoOptions {
+            package: Some(name("tool")),
+            bins: Some(vec![name("a"), name("b")]),
+            features: Some(vec![name("x"), name("y/z")]),
+            no_default_features: Some(true),
+        };
+        choosing(&options, |plan, folders| {
+            let plan = Plan {
+                target: Some("wasm32-unknown-unknown"),
+                ..*plan
+            };
+            let chosen = |spec: CommandSpec, fixed: usize| {
+                let end = spec.argv.len() - 2;
+                spec.argv[2 + fixed..end].join(" ")
+            };
+            let common = "--package=tool --features=x,y/z --no-default-features --target=wasm32-unknown-unknown";
+            assert_eq!(chosen(plan.tree(folders), 5), common);
+            assert_eq!(
+                chosen(plan.build(folders, LIMIT), 5),
+                format!("{common} --bin=a --bin=b")
+            );
+            assert_eq!(chosen(plan.package(folders, LIMIT), 4), "--package=tool");
+            assert_eq!(chosen(plan.metadata(folders), 3), "");
+            assert_eq!(plan.release(), "wasm32-unknown-unknown/release");
+        });
+    }
+
+    #[test]
     fn only_the_fetch_phase_has_a_network_and_it_writes_its_own_folder_only() {
         with_plan(|plan, folders| {
             let fetch = plan.fetch(folders, &[], &BTreeSet::new(), LIMIT);
@@ -461,6 +544,7 @@ mod tests {
             );
             assert!(!fetch.environment.contains_key("CARGO_NET_OFFLINE"));
             for spec in [
+                plan.survey(folders),
                 plan.metadata(folders),
                 plan.tree(folders),
                 plan.commit(folders, "r-1", "abc"),

@@ -103,8 +103,11 @@ fn is_allowed(flag: &str, value: Option<&str>) -> bool {
     match (flag, value) {
         ("-O" | "-g", None) => true,
         ("-C" | "--codegen", Some(value)) => {
-            let name = value.split('=').next().unwrap_or_default();
-            CODEGEN.contains(&name.replace('_', "-").as_str())
+            let (name, value) = value.split_once('=').unwrap_or((value, ""));
+            let name = name.replace('_', "-");
+            // The processor that builds is no input that is recorded.
+            let is_of_the_machine = name == "target-cpu" && value == "native";
+            CODEGEN.contains(&name.as_str()) && !is_of_the_machine
         }
         (flag, Some(value)) => {
             (WITH_VALUE.contains(&flag) || SHORT.contains(&flag)) && !value.starts_with('@')
@@ -134,7 +137,7 @@ mod tests {
             "-D warnings",
             "-Aunused",
             "-O -g",
-            "-C target_cpu=native",
+            "-C target_cpu=x86-64-v2",
         ] {
             assert_eq!(divided(flags), (flags.to_owned(), String::new()));
         }
@@ -159,6 +162,9 @@ mod tests {
             "src/other.rs",
             "-C profile-use=x",
             "-C incremental=x",
+            "-C target-cpu=native",
+            "-Ctarget_cpu=native",
+            "--codegen=target-cpu=native",
         ] {
             assert_eq!(divided(flags), (String::new(), flags.to_owned()));
         }

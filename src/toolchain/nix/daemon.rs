@@ -11,8 +11,10 @@ use std::time::{Duration, Instant};
 use serde::Deserialize;
 
 use crate::blocking::blocking;
+use crate::sandbox::paths::SOURCE;
 use crate::sandbox::{CommandSpec, Exit, Served, remove_directory};
 use crate::source::redirect::{Endpoint, quoted};
+use crate::toolchain::complaint::Complaint;
 use crate::toolchain::{Context, Log, Phase, ToolchainError};
 
 use super::NixError;
@@ -32,8 +34,8 @@ const INPUT_HASH: [&str; 2] = [
     "mismatch in field 'narHash' of input",
 ];
 
-/// The error of a nix that finds nothing to build.
-const NO_DEFAULT: &str = "does not provide attribute";
+/// The error of a nix that lacks an output of a flake.
+const NO_OUTPUT: &str = "does not provide attribute";
 
 /// The time that the daemon may take beside the build itself: each of its clients has its own
 /// limit.
@@ -93,6 +95,7 @@ fn explained(error: ToolchainError, served: &Served) -> ToolchainError {
         } if served.was_refused_an_address => ToolchainError::Failed {
             phase: Phase::Fetch,
             exit: Exit::RefusedAddress,
+            said: None,
         },
         error => error,
     }
@@ -266,15 +269,31 @@ async fn judged<'a>(
         Err(ToolchainError::Failed { .. }) if INPUT_HASH.into_iter().any(complains) => {
             Err(NixError::InputHashByNix.into())
         }
-        Err(ToolchainError::Failed { .. }) if complains(NO_DEFAULT) => {
+        Err(ToolchainError::Failed { .. }) if lacks_output(&errors) => {
             Err(NixError::NoDefaultPackage.into())
         }
         Err(ToolchainError::Failed {
             phase: Phase::Build,
             ..
-        }) if !progress.has_begun_to_realise() => Err(NixError::Evaluation.into()),
-        Err(error) => Err(error),
+        }) if !progress.has_begun_to_realise() => Err(NixError::Evaluation {
+            said: first_error(&progress),
+        }
+        .into()),
+        Err(error) => Err(error.saying(first_error(&progress))),
     }
+}
+
+/// Returns whether nix reports a missing output of the source, and not the flake something like it.
+fn lacks_output(errors: &str) -> bool {
+    let of_the_source = format!("flake 'path:{SOURCE}");
+    let is_it = |line: &str| line.starts_with(&of_the_source) && line.contains(NO_OUTPUT);
+    errors.lines().any(is_it)
+}
+
+fn first_error(progress: &Progress<'_>) -> Option<String> {
+    let mut complaint = Complaint::default();
+    complaint.take(format!("error: {}\n", progress.error_text()).as_bytes());
+    complaint.text().filter(|text| text != "error:")
 }
 
 /// Runs a client while `progress` reads its output, and returns how it ended.
@@ -331,6 +350,20 @@ mod tests {
     use super::*;
 
     const PATH: &str = "/nix/store/hxdcrmdp9kr6x4ai5h1iyd9mpg0inv36-hello";
+
+    #[test]
+    fn only_a_missing_output_is_one() {
+        let flake = "flake 'path:/kettle/source?lastModified=0' does not provide attribute";
+        let missing = format!("x\n{flake} 'packages.x86_64-linux.default'");
+        assert!(lacks_output(&missing));
+        for other in [
+            "my-flake: the system x86_64-linux does not provide attribute 'x'",
+            "flake 'github:o/r' does not provide attribute 'x'",
+            "attribute 'x' missing",
+        ] {
+            assert!(!lacks_output(other), "{other}");
+        }
+    }
 
     #[test]
     fn outputs_are_those_of_one_derivation() {

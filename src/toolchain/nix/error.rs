@@ -8,7 +8,7 @@ use crate::error_type::ErrorType;
 use crate::sandbox::Exit;
 use crate::toolchain::exit::describe;
 
-use super::{FlakeLockError, LedgerError, NarError};
+use super::{FlakeLockError, LedgerError, NarError, TrustedKeysError};
 
 /// Why a flake cannot be built.
 #[derive(Debug, thiserror::Error)]
@@ -34,9 +34,21 @@ pub enum NixError {
     /// The flake has no package that the appliance builds.
     #[error("the flake has no default package for x86_64-linux")]
     NoDefaultPackage,
-    /// The flake cannot be evaluated; the log has the reason.
-    #[error("the flake cannot be evaluated")]
-    Evaluation,
+    /// The flake does not have the chosen output.
+    #[error("the flake has no output {attribute}")]
+    NoAttribute {
+        /// The output that was chosen.
+        attribute: String,
+    },
+    /// The key of a chosen cache has the name of another key that is trusted.
+    #[error("a key of caches cannot be used")]
+    CacheKey(#[from] TrustedKeysError),
+    /// The flake cannot be evaluated.
+    #[error("the flake cannot be evaluated{}", .said.as_ref().map(|said| format!(": {said}")).unwrap_or_default())]
+    Evaluation {
+        /// The first error that nix printed, on one line of limited length.
+        said: Option<String>,
+    },
     /// The content of the store does not fit nix's database, or has an unknown origin.
     #[error("the store cannot be accounted for")]
     Ledger(#[from] LedgerError),
@@ -68,7 +80,10 @@ impl NixError {
             | Self::InputPath { .. }
             | Self::InputHashByNix => ErrorType::LockfileMismatch,
             Self::Plaintext { .. } => ErrorType::DependencyFetchFailed,
-            Self::NoDefaultPackage | Self::Evaluation => ErrorType::BuildFailed,
+            Self::NoDefaultPackage
+            | Self::NoAttribute { .. }
+            | Self::CacheKey(_)
+            | Self::Evaluation { .. } => ErrorType::BuildFailed,
             Self::Ledger(error) if !error.is_fault() => ErrorType::BuildFailed,
             Self::Nar(error) if !error.is_fault() => ErrorType::BuildFailed,
             Self::Ledger(_) | Self::Nar(_) | Self::Service { .. } => ErrorType::Internal,

@@ -54,6 +54,23 @@ impl TrustedKeys {
         Ok(Self(keys))
     }
 
+    /// Returns these keys and the one that `text` has.
+    ///
+    /// # Errors
+    /// The text is no key, or its name is that of another key.
+    pub(super) fn and(&self, text: &str) -> Result<Self, TrustedKeysError> {
+        let mut keys = self.0.clone();
+        for (name, bytes) in Self::parse(text)?.0 {
+            if keys
+                .insert(name.clone(), bytes)
+                .is_some_and(|before| before != bytes)
+            {
+                return Err(TrustedKeysError::Duplicate { name });
+            }
+        }
+        Ok(Self(keys))
+    }
+
     /// Returns the name of the trusted key of the first of `signatures` that is valid for
     /// `fingerprint`.
     pub(crate) fn signer(&self, fingerprint: &str, signatures: &[String]) -> Option<&str> {
@@ -109,6 +126,21 @@ mod tests {
             signatures: vec![OF_HELLO.to_owned()],
             ..info("hello-1.0")
         }
+    }
+
+    #[test]
+    fn a_further_key_does_not_displace_one() {
+        let keys = TrustedKeys::parse(KEY).unwrap();
+        assert_eq!(keys.and(KEY).as_ref(), Ok(&keys));
+        let other = format!("test-cache-1:{}=", "A".repeat(43));
+        let refusal = keys.and(&other).unwrap_err();
+        assert!(
+            matches!(refusal, TrustedKeysError::Duplicate { .. }),
+            "{refusal}"
+        );
+        let more = keys.and(&other.replace("cache-1", "cache-2")).unwrap();
+        assert_eq!(signer(&more, &info("greeting-2.1")), Some("test-cache-1"));
+        assert_ne!(more, keys);
     }
 
     #[test]

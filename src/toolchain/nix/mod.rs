@@ -72,13 +72,14 @@ use serde_json::Value;
 use crate::blocking::blocking;
 use crate::digest::Sha256Digest;
 use crate::provenance::{BUILT, OutputRecord, ResourceDescriptor, fetched_from, sha256_set};
-use crate::sandbox::CommandSpec;
+use crate::sandbox::{CommandSpec, remove_directory};
 use crate::source::SourceTree;
 use crate::source::redirect::{leaves_https, quoted, recorded};
 
 use super::untrusted::Untrusted;
 use super::{
-    Artifact, Built, Commands, Context, Detected, Kind, Lockfile, Log, Phase, ToolchainError,
+    Artifact, Attempt, Built, Commands, Context, Detected, Kind, Lockfile, Log, Options, Phase,
+    ToolchainError,
 };
 use collect::Output;
 use daemon::{Answers, Ran};
@@ -97,21 +98,21 @@ pub use lockfile::{FlakeLockError, MAX_FLAKE_LOCK_BYTES};
 pub use measure::tools;
 pub use nar::NarError;
 
-/// The lockfile's name.
-const LOCKFILE: &str = "flake.lock";
-
-/// Files that are no store paths, by the end of their names: nix's locks.
+/// How the names of files in the store end that are no store paths: nix's locks.
 const LOCK_SUFFIX: &str = ".lock";
 
 const MIB: u64 = 1 << 20;
 
-/// Digits of a commit that cannot stand in a URL by chance.
+/// The number of digits of a commit that do not stand in a URL by chance.
 const MIN_COMMIT_DIGITS: usize = 40;
 
 /// A source tree with every input that it locks, checked.
 #[derive(Debug)]
 pub struct Fetched {
     tree: SourceTree,
+    options: Options,
+    /// Whether cargo builds the project where the flake turns out to have no default package.
+    gives_way: bool,
     lockfile: Lockfile,
     inputs: Inputs,
     /// The locked inputs, as provenance lists them.
@@ -119,14 +120,14 @@ pub struct Fetched {
     command: Vec<String>,
 }
 
-/// Where the inputs are that do not come with the source, by the NAR hash that each has.
+/// The paths of the inputs that do not come with the source, by their NAR hashes.
 type Inputs = BTreeMap<Sha256Digest, PathBuf>;
 
-/// What came of the fetch phase.
+/// The result of the fetch phase.
 #[derive(Default)]
 struct Downloaded {
     inputs: Inputs,
-    /// The command that did it; empty when nothing was wanted.
+    /// The command that downloaded; empty when nothing was wanted.
     command: Vec<String>,
     redirects: Redirects,
 }
@@ -134,29 +135,44 @@ struct Downloaded {
 /// Fetches and checks the inputs that the lockfile names.
 ///
 /// # Errors
-/// A lockfile that cannot be used, an input that cannot be fetched or is not what the lockfile says.
+/// The lockfile cannot be used, or an input cannot be fetched or is not what the lockfile says.
 pub async fn fetch(
     detected: Detected,
     context: &Context<'_>,
     log: &mut dyn Log,
 ) -> Result<Fetched, ToolchainError> {
-    let tree = detected.tree;
-    let nix = context
-        .toolchain
-        .nix()
-        .ok_or(ToolchainError::Unsupported(Kind::Nix))?;
-    let lockfile = Lockfile::read(tree.root(), LOCKFILE, MAX_FLAKE_LOCK_BYTES as u64)?;
+    let Detected {
+        tree,
+        options,
+        gives_way,
+        ..
+    } = detected;
+    let nix = nix_of(context)?;
+    let name = Kind::Nix.lockfile();
+    let lockfile = Lockfile::read(tree.root(), name, MAX_FLAKE_LOCK_BYTES as u64)?;
     let lock = FlakeLock::parse(&lockfile.bytes)?;
+    let plan = Plan {
+        nix,
+        source: tree.root(),
+        epoch: tree.epoch(),
+        options: &options.nix,
+    };
     let Downloaded {
         inputs,
         command,
         redirects,
-    } = fetch_inputs(nix, &tree, wanted(&lock), context, log).await?;
-    let (root, places) = (tree.root().to_owned(), inputs.clone());
-    let dependencies =
-        blocking(move || input_descriptors(&lock, &root, &places, &redirects)).await?;
+    } = fetch_inputs(&plan, wanted(&lock), context, log).await?;
+    let descriptors = InputDescriptors {
+        lock,
+        root: tree.root().to_owned(),
+        fetched: inputs.clone(),
+        redirects,
+    };
+    let dependencies = blocking(move || descriptors.all()).await?;
     Ok(Fetched {
         tree,
+        options,
+        gives_way,
         lockfile,
         inputs,
         dependencies,
@@ -164,10 +180,14 @@ pub async fn fetch(
     })
 }
 
-/// Downloads what is wanted. Nothing runs when nothing is wanted.
+fn nix_of<'a>(context: &Context<'a>) -> Result<&'a Nix, ToolchainError> {
+    let unsupported = ToolchainError::Unsupported(Kind::Nix);
+    context.toolchain.nix().ok_or(unsupported)
+}
+
+/// Downloads the wanted inputs. Nothing runs when nothing is wanted.
 async fn fetch_inputs(
-    nix: &Nix,
-    tree: &SourceTree,
+    plan: &Plan<'_>,
     wanted: Vec<(String, Sha256Digest)>,
     context: &Context<'_>,
     log: &mut dyn Log,
@@ -177,11 +197,6 @@ async fn fetch_inputs(
     }
     let folders = Folders::of(context.folder);
     context.runner.make_writable_directory(&folders.fetch)?;
-    let plan = Plan {
-        nix,
-        source: tree.root(),
-        epoch: tree.epoch(),
-    };
     let spec = plan.fetch(&folders, context.limits.fetch);
     let redirects = daemon::redirects(&daemon::ask(&spec, Phase::Fetch, context, log).await?)?;
     refuse_plaintext(&redirects)?;
@@ -197,7 +212,8 @@ async fn fetch_inputs(
     })
 }
 
-/// What is locked by a hash may come from anywhere, but what was asked for over https comes over https all the way.
+/// Refuses a redirect from https to another scheme: a download that is locked by a hash may come from any server, but one
+/// that was requested over https comes over https all the way.
 fn refuse_plaintext<'a>(
     redirects: impl IntoIterator<Item = (&'a String, &'a Vec<String>)>,
 ) -> Result<(), ToolchainError> {
@@ -213,142 +229,187 @@ fn refuse_plaintext<'a>(
     Ok(())
 }
 
-/// A URL as a statement has it.
+/// Returns a URL as a statement has it.
 fn recordable(url: &str) -> Result<String, ToolchainError> {
     recorded(url).ok_or_else(|| ToolchainError::UnreadableUrl {
         download: quoted(url),
     })
 }
 
-/// Builds, and copies what was made.
+/// Builds, and copies what was made. A flake without a default package may give way to cargo.
 ///
 /// # Errors
-/// What stopped the build; nothing to hand out; a store that does not add up.
+/// The build failed, made nothing that can be delivered, or left a store that does not add up.
 pub async fn build(
     fetched: Fetched,
     context: &Context<'_>,
     log: &mut dyn Log,
-) -> Result<Built, ToolchainError> {
-    let Fetched {
-        tree,
-        lockfile,
-        inputs,
-        mut dependencies,
-        command: fetch,
-    } = fetched;
-    let nix = context
-        .toolchain
-        .nix()
-        .ok_or(ToolchainError::Unsupported(Kind::Nix))?;
+) -> Result<Attempt, ToolchainError> {
     let folders = Folders::of(context.folder);
-    for folder in folders.of_daemon() {
-        context.runner.make_service_directory(&folder)?;
-    }
-    let plan = Plan {
-        nix,
-        source: tree.root(),
-        epoch: tree.epoch(),
+    let keys = keys(nix_of(context)?, &fetched.options)?;
+    let (ran, answers) = match realise(&fetched, &folders, context, log).await {
+        Err(ToolchainError::Nix(NixError::NoDefaultPackage)) if fetched.gives_way => {
+            return give_way(fetched, folders, log).await;
+        }
+        Err(ToolchainError::Nix(NixError::NoDefaultPackage)) => {
+            return Err(nothing_to_build(&fetched.options).into());
+        }
+        ended => ended?,
     };
-    let places: Vec<_> = inputs.values().cloned().collect();
-    let (ran, answers) = daemon::with_daemon(&plan, &folders, &places, context, log).await?;
     report_size(&folders.daemon, &answers.paths, log)?;
-
-    let (root, keys, epoch) = (tree.root().to_owned(), nix.keys().clone(), tree.epoch());
-    let accounted =
-        blocking(move || account(&folders, answers, &keys, &inputs, &root, epoch)).await?;
-    let Accounted {
-        artifacts,
-        outputs,
-        paths,
-    } = accounted;
-    dependencies.extend(paths);
-    if !outputs.iter().any(OutputRecord::is_built_here) {
+    let account = Account {
+        folders,
+        keys,
+        inputs: fetched.inputs,
+        source: fetched.tree.root().to_owned(),
+        epoch: fetched.tree.epoch(),
+    };
+    let accounted = blocking(move || account.settle(answers)).await?;
+    if !accounted.outputs.iter().any(OutputRecord::is_built_here) {
         log.note(
             "nothing was built here: every output was downloaded, from a cache or as the flake names it, or is a copy of \
              such a download",
         )?;
     }
-    let fetched = (!fetch.is_empty()).then_some("fetch");
-    let network = fetched.into_iter().chain(["daemon"]).collect();
-    let Ran {
-        evaluate,
-        substitute,
-        build: CommandSpec {
-            argv, environment, ..
-        },
-    } = ran;
-    let commands = Commands {
-        fetch,
-        evaluate,
-        substitute,
-        build: argv,
-        package: Vec::new(),
-    };
-    Ok(Built {
-        tree,
+    let mut dependencies = fetched.dependencies;
+    dependencies.extend(accounted.paths);
+    let network = (!fetched.command.is_empty()).then_some("fetch");
+    let CommandSpec {
+        argv, environment, ..
+    } = ran.build;
+    Ok(Attempt::Built(Box::new(Built {
+        tree: fetched.tree,
         kind: Kind::Nix,
-        artifacts,
+        artifacts: accounted.artifacts,
         link_arguments: Vec::new(),
-        outputs,
-        lockfile,
+        outputs: accounted.outputs,
+        lockfile: fetched.lockfile,
         dependencies,
-        commands,
+        commands: Commands {
+            fetch: fetched.command,
+            evaluate: ran.evaluate,
+            substitute: ran.substitute,
+            build: argv,
+            package: Vec::new(),
+        },
         environment,
-        network,
-    })
+        network: network.into_iter().chain(["daemon"]).collect(),
+    })))
 }
 
-/// What is known when everybody is dead.
+/// Evaluates the flake and makes its outputs, by a daemon that is dead afterwards.
+async fn realise(
+    fetched: &Fetched,
+    folders: &Folders,
+    context: &Context<'_>,
+    log: &mut dyn Log,
+) -> Result<(Ran, Answers), ToolchainError> {
+    for folder in folders.of_daemon() {
+        context.runner.make_service_directory(&folder)?;
+    }
+    let plan = Plan {
+        nix: nix_of(context)?,
+        source: fetched.tree.root(),
+        epoch: fetched.tree.epoch(),
+        options: &fetched.options.nix,
+    };
+    let inputs: Vec<_> = fetched.inputs.values().cloned().collect();
+    daemon::with_daemon(&plan, folders, &inputs, context, log).await
+}
+
+/// The keys whose signatures count for this build: the machine's, and those of the caches that the client chose.
+fn keys(nix: &Nix, options: &Options) -> Result<TrustedKeys, NixError> {
+    let mut keys = nix.keys().clone();
+    for cache in options.nix.caches.iter().flatten() {
+        keys = keys.and(cache.key())?;
+    }
+    Ok(keys)
+}
+
+fn nothing_to_build(options: &Options) -> NixError {
+    match &options.nix.attribute {
+        Some(attribute) => NixError::NoAttribute {
+            attribute: attribute.as_str().to_owned(),
+        },
+        None => NixError::NoDefaultPackage,
+    }
+}
+
+/// Leaves the source to cargo. Nothing that nix fetched takes part in that build.
+async fn give_way(
+    fetched: Fetched,
+    folders: Folders,
+    log: &mut dyn Log,
+) -> Result<Attempt, ToolchainError> {
+    log.note(
+        "the flake has no default package for x86_64-linux: cargo builds the project (choose with toolchain)",
+    )?;
+    blocking(move || {
+        for folder in [&folders.fetch, &folders.daemon] {
+            remove_directory(folder)?;
+        }
+        Ok::<_, io::Error>(())
+    })
+    .await?;
+    let detected = Detected::instead(fetched.tree, fetched.options);
+    Ok(Attempt::Instead(detected))
+}
+
+/// What is needed to account for a store when every process is dead.
+struct Account {
+    folders: Folders,
+    keys: TrustedKeys,
+    inputs: Inputs,
+    /// The source tree on this machine.
+    source: PathBuf,
+    epoch: u64,
+}
+
+/// What is known when every process is dead.
 struct Accounted {
     artifacts: Vec<Artifact>,
     outputs: Vec<OutputRecord>,
     paths: Vec<ResourceDescriptor>,
 }
 
-/// Finds out how everything in the store came to be there, and copies what is handed out.
-fn account(
-    folders: &Folders,
-    answers: Answers,
-    keys: &TrustedKeys,
-    inputs: &Inputs,
-    source: &Path,
-    epoch: u64,
-) -> Result<Accounted, ToolchainError> {
-    let added = added(&answers.paths, &nar::hash(source)?.sha256, inputs);
-    let store = folders.store();
-    let hash = |path: &StorePath| nar::hash(&store.join(path.base()));
-    let ledger = Ledger::new(answers.paths, keys, &answers.caches, &added, hash)?;
-    let mut outputs = ledger.outputs(&answers.outputs)?;
-    let downloads = ledger.downloads();
-    for output in outputs.iter_mut().filter(|output| output.realised == BUILT) {
-        let path = answers
-            .outputs
-            .get(&output.name)
-            .ok_or(ToolchainError::Answer { tool: "nix build" })?;
-        let mut from = copied::copied_from(path, &downloads, &store)?;
-        if let Some(recipe) = ledger.recipe(path) {
-            from.extend(recipe::unpacked_from(
-                &store.join(recipe.base()),
-                &downloads,
-            )?);
+impl Account {
+    /// Finds out how everything in the store came to be there, and copies what is delivered.
+    fn settle(self, answers: Answers) -> Result<Accounted, ToolchainError> {
+        let source = nar::hash(&self.source)?.sha256;
+        let added = added(&answers.paths, &source, &self.inputs);
+        let store = self.folders.store();
+        let hash = |path: &StorePath| nar::hash(&store.join(path.base()));
+        let ledger = Ledger::new(answers.paths, &self.keys, &answers.caches, &added, hash)?;
+        let mut outputs = ledger.outputs(&answers.outputs)?;
+        let downloads = ledger.downloads();
+        for output in outputs.iter_mut().filter(|output| output.realised == BUILT) {
+            let path = answers
+                .outputs
+                .get(&output.name)
+                .ok_or(ToolchainError::Answer { tool: "nix build" })?;
+            let mut from = copied::copied_from(path, &downloads, &store)?;
+            if let Some(recipe) = ledger.recipe(path) {
+                let recipe = store.join(recipe.base());
+                from.extend(recipe::unpacked_from(&recipe, &downloads)?);
+            }
+            output.copied_from = from.iter().map(ToString::to_string).collect();
         }
-        output.copied_from = from.iter().map(StorePath::to_string).collect();
+        let trees = answers.outputs.into_iter().map(|(name, path)| Output {
+            name,
+            path: store.join(path.base()),
+            store: path,
+        });
+        let trees: Vec<_> = trees.collect();
+        let artifacts = collect::collect(&trees, &self.folders.artifacts, self.epoch)?;
+        Ok(Accounted {
+            artifacts,
+            outputs,
+            paths: ledger.descriptors(),
+        })
     }
-    let trees = answers.outputs.into_iter();
-    let trees = trees.map(|(name, path)| Output {
-        name,
-        path: store.join(path.base()),
-        store: path,
-    });
-    let artifacts = collect::collect(&trees.collect::<Vec<_>>(), &folders.artifacts, epoch)?;
-    Ok(Accounted {
-        artifacts,
-        outputs,
-        paths: ledger.descriptors(),
-    })
 }
 
-/// What has to be fetched: names with NAR hashes. A folder of another tree comes with that.
+/// The inputs to fetch: names with NAR hashes. A directory of another tree comes with that tree.
 fn wanted(lock: &FlakeLock) -> Vec<(String, Sha256Digest)> {
     let wanted = lock.inputs().iter().filter(|input| input.path.is_none());
     wanted
@@ -356,57 +417,61 @@ fn wanted(lock: &FlakeLock) -> Vec<(String, Sha256Digest)> {
         .collect()
 }
 
-/// The locked inputs as dependencies, each with the NAR hash that was computed.
-fn input_descriptors(
-    lock: &FlakeLock,
-    root: &Path,
-    fetched: &Inputs,
-    redirects: &Redirects,
-) -> Result<Vec<ResourceDescriptor>, ToolchainError> {
-    // A folder of another tree has the hash of that tree's node.
-    let tree_of = |node: &str| {
-        lock.inputs()
-            .iter()
-            .find(|input| input.name == node)?
-            .nar_hash
-    };
-    let descriptor = |input: &LockedInput| {
-        let mut annotations =
-            BTreeMap::from([("locked".to_owned(), Value::from_iter(input.locked.clone()))]);
-        annotations.extend(fetched_from(
-            last_url(input, redirects)
-                .map(recordable)
-                .transpose()?
-                .as_deref(),
-        ));
-        let refused = || NixError::InputPath {
+/// What is needed to list the locked inputs as dependencies.
+struct InputDescriptors {
+    lock: FlakeLock,
+    /// The source tree on this machine.
+    root: PathBuf,
+    fetched: Inputs,
+    redirects: Redirects,
+}
+
+impl InputDescriptors {
+    /// The locked inputs as dependencies, each with the NAR hash that was computed.
+    fn all(&self) -> Result<Vec<ResourceDescriptor>, ToolchainError> {
+        let inputs = self.lock.inputs().iter();
+        inputs.map(|input| self.descriptor(input)).collect()
+    }
+
+    fn descriptor(&self, input: &LockedInput) -> Result<ResourceDescriptor, ToolchainError> {
+        let locked = Value::from_iter(input.locked.clone());
+        let mut annotations = BTreeMap::from([("locked".to_owned(), locked)]);
+        let url = last_url(input, &self.redirects)
+            .map(recordable)
+            .transpose()?;
+        annotations.extend(fetched_from(url.as_deref()));
+        if let (Some(path), Some(tree)) = (&input.path, &input.tree) {
+            annotations.insert("folder".to_owned(), path.clone().into());
+            annotations.insert("partOf".to_owned(), tree.clone().into());
+        }
+        let hash = self.hash(input).ok_or_else(|| NixError::InputPath {
             input: input.name.clone(),
-        };
-        let hash = match (&input.path, &input.tree) {
-            (Some(path), None) => part_of(root, path).ok_or_else(refused)?,
-            (Some(path), Some(tree)) => {
-                let place = tree_of(tree)
-                    .and_then(|hash| fetched.get(&hash))
-                    .ok_or_else(refused)?;
-                annotations.insert("folder".to_owned(), path.clone().into());
-                annotations.insert("partOf".to_owned(), tree.clone().into());
-                part_of(place, path).ok_or_else(refused)?
-            }
-            (None, _) => input.nar_hash.ok_or_else(refused)?,
-        };
-        let (name, digest) = (Some(input.name.clone()), sha256_set(&hash));
+        })?;
         Ok(ResourceDescriptor {
-            name,
-            digest,
+            name: Some(input.name.clone()),
+            digest: sha256_set(&hash),
             annotations,
             ..ResourceDescriptor::default()
         })
-    };
-    lock.inputs().iter().map(descriptor).collect()
+    }
+
+    /// The NAR hash of an input: of a part of the source, of a part of another input, or of a tree of its own.
+    fn hash(&self, input: &LockedInput) -> Option<Sha256Digest> {
+        match (&input.path, &input.tree) {
+            (Some(path), None) => part_of(&self.root, path),
+            (Some(path), Some(tree)) => {
+                // A directory of another tree has the hash of that tree's node.
+                let mut inputs = self.lock.inputs().iter();
+                let whole = inputs.find(|input| input.name == *tree)?.nar_hash?;
+                part_of(self.fetched.get(&whole)?, path)
+            }
+            (None, _) => input.nar_hash,
+        }
+    }
 }
 
-/// Where the download of an input ended, if it was redirected. Nix asks for the URL that is locked, or for one that it
-/// makes of what is locked and that has the commit in it.
+/// Returns the URL where the download of an input ended, if it was redirected. Nix requests the URL that is locked, or one
+/// that it derives from the locked reference and that has the commit in it.
 fn last_url<'a>(input: &LockedInput, redirects: &'a Redirects) -> Option<&'a str> {
     let locked = |name: &str| input.locked.get(name).and_then(Value::as_str);
     let is_asked = |url: &&String| {
@@ -417,14 +482,14 @@ fn last_url<'a>(input: &LockedInput, redirects: &'a Redirects) -> Option<&'a str
     redirects.get(asked)?.last().map(String::as_str)
 }
 
-/// The NAR hash of a file or folder of a tree; none where the path is, or passes, a link or nothing.
+/// The NAR hash of a file or directory of a tree; none where the path is missing, or is or passes a link.
 fn part_of(tree: &Path, path: &str) -> Option<Sha256Digest> {
     nar::hash_below(tree, Path::new(path))
         .ok()
         .map(|nar| nar.sha256)
 }
 
-/// The paths of the store that are the source or an input, by what they hold and what nix calls them.
+/// The paths of the store that are the source or an input, by their content and the name that nix gives them.
 fn added(paths: &[PathInfo], source: &Sha256Digest, inputs: &Inputs) -> BTreeMap<StorePath, Added> {
     let how = |info: &PathInfo| match &info.nar_hash {
         _ if info.path.name() != SOURCE_NAME => None,
@@ -461,7 +526,7 @@ fn find_inputs(store: &Path, wanted: &[(String, Sha256Digest)]) -> Result<Inputs
     Ok(found)
 }
 
-/// How large the store is, and how much larger it could have become.
+/// Reports how large the store is, and how large it may be.
 fn report_size(folder: &Path, paths: &[PathInfo], log: &mut dyn Log) -> Result<(), ToolchainError> {
     let space = rustix::fs::statvfs(folder).map_err(io::Error::from)?;
     let free = space.f_bavail.saturating_mul(space.f_frsize);

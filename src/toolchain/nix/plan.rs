@@ -16,6 +16,7 @@ use crate::toolchain::ARTIFACTS_FOLDER;
 
 use super::locate::Nix;
 use super::store_path::StorePath;
+use crate::toolchain::options::{Cache, NixOptions};
 
 /// The name that nix gives to the source, and to an input without a name.
 pub(super) const INPUT_NAME: &str = "source";
@@ -88,6 +89,8 @@ pub(super) struct Plan<'a> {
     pub source: &'a Path,
     /// The value of `SOURCE_DATE_EPOCH`, in seconds.
     pub epoch: u64,
+    /// What the client chose.
+    pub options: &'a NixOptions,
 }
 
 /// The directories of one job on this machine.
@@ -173,14 +176,16 @@ impl Plan<'_> {
             Mount::new(conf("group"), "/etc/group", Access::ReadOnly),
             Mount::new(&folders.daemon, STORE_ROOT, Access::ReadWrite),
         ]);
+        let mut environment = BTreeMap::from(owned_variables([
+            ("HOME", HOME),
+            ("LANG", "C.UTF-8"),
+            ("PATH", "/usr/bin:/bin"),
+            ("TZ", "UTC"),
+        ]));
+        environment.extend(self.cache_settings());
         CommandSpec {
             argv: vec!["/usr/bin/nix-daemon".to_owned()],
-            environment: BTreeMap::from(owned_variables([
-                ("HOME", HOME),
-                ("LANG", "C.UTF-8"),
-                ("PATH", "/usr/bin:/bin"),
-                ("TZ", "UTC"),
-            ])),
+            environment,
             directory: "/".into(),
             mounts,
             network: Network::Fetch,
@@ -202,8 +207,25 @@ impl Plan<'_> {
         self.client(argv, mounts, BUILD_SETTINGS, LIST_TIME)
     }
 
-    /// Evaluates the flake, and prints the recipe of the default package for this machine as JSON,
-    /// with its outputs.
+    /// The daemon's settings for the caches that the client chose, beside those of its
+    /// configuration.
+    fn cache_settings(&self) -> Option<(String, String)> {
+        let caches = self
+            .options
+            .caches
+            .as_ref()
+            .filter(|caches| !caches.is_empty())?;
+        let list = |text: fn(&Cache) -> &str| caches.iter().map(text).collect::<Vec<_>>().join(" ");
+        let settings = format!(
+            "extra-substituters = {}\nextra-trusted-public-keys = {}\n",
+            list(Cache::url),
+            list(Cache::key)
+        );
+        Some(("NIX_CONFIG".to_owned(), settings))
+    }
+
+    /// Evaluates the flake, and prints the recipe of the chosen output, or of the default package
+    /// for this machine, as JSON, with its outputs.
     pub fn evaluate(&self, folders: &Folders, time_limit: Duration) -> CommandSpec {
         let argv = [
             "build",
@@ -214,7 +236,13 @@ impl Plan<'_> {
             "internal-json",
         ];
         let mut argv = nix(&argv);
-        argv.push(format!("{}^*", self.flake()));
+        let attribute = self.options.attribute.as_ref();
+        let fragment = attribute.map(|it| format!("#{}", it.as_str()));
+        argv.push(format!(
+            "{}{}^*",
+            self.flake(),
+            fragment.unwrap_or_default()
+        ));
         self.client(argv, self.daemons(folders), BUILD_SETTINGS, time_limit)
     }
 
@@ -352,15 +380,18 @@ fn nix(arguments: &[&str]) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::toolchain::options::Attribute;
 
     const LIMIT: Duration = Duration::from_secs(9);
 
     fn with_plan<T>(check: impl FnOnce(&Plan<'_>, &Folders) -> T) -> T {
         let nix = Nix::test_only_at("/w/root", "/w/conf");
+        let options = NixOptions::default();
         let plan = Plan {
             nix: &nix,
             source: Path::new("/w/j/source"),
             epoch: 7,
+            options: &options,
         };
         check(&plan, &Folders::of(Path::new("/w/j")))
     }
@@ -464,6 +495,35 @@ mod tests {
                 .all(|(source, ..)| *source != "/w/j/source")
         );
         assert!(mounts(&spec).contains(&("/w/conf/passwd", "/etc/passwd", Access::ReadOnly)));
+    }
+
+    #[test]
+    fn an_attribute_goes_to_the_evaluation_and_caches_to_the_daemon() {
+        let key = format!("cache-1:{}=", "A".repeat(43));
+        let options = NixOptions {
+            attribute: Attribute::parse("packages.x86_64-linux.tool").ok(),
+            caches: Some(vec![Cache::parse("https://c.example", &key).unwrap()]),
+        };
+        with_plan(|plan, folders| {
+            assert!(
+                !plan
+                    .daemon(folders, LIMIT)
+                    .environment
+                    .contains_key("NIX_CONFIG")
+            );
+            let plan = Plan {
+                options: &options,
+                ..*plan
+            };
+            let evaluate = plan.evaluate(folders, LIMIT).argv;
+            let flake = "path:/kettle/source?lastModified=7#packages.x86_64-linux.tool^*";
+            assert_eq!(evaluate.last().map(String::as_str), Some(flake));
+            let settings = &plan.daemon(folders, LIMIT).environment["NIX_CONFIG"];
+            let expected = format!(
+                "extra-substituters = https://c.example\nextra-trusted-public-keys = {key}\n"
+            );
+            assert_eq!(*settings, expected);
+        });
     }
 
     #[test]

@@ -1,0 +1,55 @@
+//! What a job was started with, as far as a repeated request is compared with it.
+//!
+//! * In: a valid request.
+//! * Out: whether a later one asks for the same build.
+//! * Never: a secret of the request, which no comparison needs.
+
+use super::{Request, SourceRequest};
+use crate::digest::Sha256Digest;
+use crate::provenance::{Nonce, NonceSource};
+use crate::source::{GitRef, Origin, RepositoryUrl};
+use crate::toolchain::Options;
+
+/// The source of a request: an archive by its digest, a repository by its URL and ref.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum SourceIdentity {
+    Repository(RepositoryUrl, Option<GitRef>),
+    Archive(Sha256Digest),
+}
+
+/// What makes two requests the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct RequestIdentity {
+    nonce: Nonce,
+    nonce_source: NonceSource,
+    source: SourceIdentity,
+    options: Options,
+}
+
+impl RequestIdentity {
+    /// Returns what identifies `request`.
+    pub fn of(request: &Request) -> Self {
+        let source = match request.source() {
+            SourceRequest::Repository { url, reference } => {
+                SourceIdentity::Repository(url.clone(), reference.clone())
+            }
+            SourceRequest::Archive(tree) => match tree.origin() {
+                Origin::Archive { sha256, .. } => SourceIdentity::Archive(*sha256),
+                Origin::Repository { url, reference, .. } => {
+                    SourceIdentity::Repository(url.clone(), reference.clone())
+                }
+            },
+        };
+        Self {
+            nonce: request.nonce().clone(),
+            nonce_source: request.nonce_source(),
+            source,
+            options: request.options().clone(),
+        }
+    }
+
+    /// Returns the options of the build.
+    pub fn options(&self) -> &Options {
+        &self.options
+    }
+}

@@ -1,0 +1,35 @@
+//! What is asked of a repository before a job is accepted for it.
+//!
+//! * In: a URL and a ref, of a request that is valid otherwise.
+//! * Out: nothing, or the reason why no job could fetch them.
+//! * Never: an internal cause in the words for the caller.
+
+use std::error::Error;
+use std::pin::Pin;
+
+use crate::causes::Chain;
+use crate::source::repository::RepositoryError;
+
+/// The question whether a ref can be resolved, on its way.
+pub type Resolving = Pin<Box<dyn Future<Output = Result<(), ResolveError>>>>;
+
+/// Why a ref was not resolved.
+#[derive(Debug, thiserror::Error)]
+pub enum ResolveError {
+    /// The repository or the ref cannot be used: the reason for the caller.
+    #[error("{0}")]
+    Refused(String),
+    /// The appliance failed.
+    #[error("a ref could not be resolved")]
+    Internal(#[source] Box<dyn Error>),
+}
+
+impl From<RepositoryError> for ResolveError {
+    fn from(error: RepositoryError) -> Self {
+        if error.is_fault() {
+            Self::Internal(error.into())
+        } else {
+            Self::Refused(Chain(&error).to_string())
+        }
+    }
+}

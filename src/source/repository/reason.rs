@@ -1,0 +1,75 @@
+//! Git's own reason for a failure, for a message to the caller.
+//!
+//! * In: the lines that git prints to standard error.
+//! * Out: the last one that says in git's or curl's known words why it gave up, of limited length.
+//! * Never: what a server answered, which could be one of the machine's own network.
+
+/// How git begins to say why it gives up.
+const STARTS: [&str; 2] = ["fatal: ", "error: "];
+
+/// The words by which a reason is known to be git's own, or curl's.
+const KNOWN: [&str; 12] = [
+    "couldn't find remote ref",
+    "not found",
+    "not appear to be a git repository",
+    "unable to access",
+    "unable to update url base",
+    "could not read Username",
+    "Authentication failed",
+    "Could not resolve host",
+    "Failed to connect",
+    "timed out",
+    "SSL certificate",
+    "early EOF",
+];
+
+/// How git marks what a server said.
+const OF_THE_SERVER: &str = "remote error";
+
+/// Longest reason, in bytes.
+const MAX_REASON_BYTES: usize = 400;
+
+/// Returns the reason that a line of git's is, if it is one.
+pub(super) fn of_line(line: &[u8]) -> Option<String> {
+    let text = String::from_utf8_lossy(line);
+    let text = text.trim();
+    let reason = STARTS.iter().find_map(|start| text.strip_prefix(start))?;
+    let is_known = KNOWN.iter().any(|words| reason.contains(words));
+    if !is_known || reason.contains(OF_THE_SERVER) {
+        return None;
+    }
+    let mut reason = reason.to_owned();
+    reason.truncate(reason.floor_char_boundary(MAX_REASON_BYTES));
+    Some(reason)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_known_words_of_git_are_a_reason() {
+        for (line, reason) in [
+            (
+                "fatal: couldn't find remote ref vv1\n",
+                "couldn't find remote ref vv1",
+            ),
+            (
+                "fatal: unable to access 'https://h/': Could not resolve host: h",
+                "unable to access 'https://h/': Could not resolve host: h",
+            ),
+        ] {
+            assert_eq!(of_line(line.as_bytes()).as_deref(), Some(reason));
+        }
+        for line in [
+            "remote: not found",
+            "fatal: remote error: not found: secret",
+            "fatal: protocol error: bad line length character: secr",
+            "Cloning not found",
+        ] {
+            assert_eq!(of_line(line.as_bytes()), None, "{line}");
+        }
+        let long = format!("fatal: unable to access {}", "ö".repeat(MAX_REASON_BYTES));
+        assert!(of_line(long.as_bytes()).unwrap().len() <= MAX_REASON_BYTES);
+    }
+}

@@ -1,0 +1,353 @@
+//! Runs the commands of one cargo project.
+//!
+//! * In: the plan of the commands, and the job's directories.
+//! * Out: what the commands said, read and compared.
+//! * Never: the answer of a command that failed, or that ran code of the project, as a fact.
+
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+
+use crate::blocking::blocking;
+use crate::error_type::ErrorType;
+use crate::presence::there;
+use crate::provenance::LinkRecord;
+use crate::sandbox::CommandSpec;
+use crate::source::RepositoryUrl;
+use crate::source::repository::redirect;
+use crate::toolchain::complaint::Overheard;
+use crate::toolchain::untrusted::Untrusted;
+use crate::toolchain::{Context, Log, Phase, ToolchainError};
+
+use super::answer::Answer;
+use super::collect::Wanted;
+use super::dependencies::{Checked, Place};
+use super::lockfile::GitSource;
+use super::messages::{Announced, Messages};
+use super::metadata::Metadata;
+use super::needs::Needs;
+use super::plan::{self, Folders, Moved, Plan};
+use super::vendor::Redirects;
+use super::{CargoError, copy, git, redirects};
+
+/// The files that cargo itself writes into a package's archive, and refuses to find in a package's source.
+const RESERVED: [&str; 2] = ["Cargo.toml.orig", ".cargo_vcs_info.json"];
+
+/// What every step of one project needs.
+pub(super) struct Steps<'a> {
+    plan: &'a Plan<'a>,
+    folders: &'a Folders,
+    context: &'a Context<'a>,
+    log: &'a mut dyn Log,
+}
+
+/// What the build will compile.
+pub(super) struct Project {
+    /// The project as cargo describes it, with the selection made.
+    pub metadata: Metadata,
+    /// The ids of the packages that are used and are not selected themselves.
+    pub used: Vec<String>,
+}
+
+/// What came of the fetch phase.
+#[derive(Default)]
+pub(super) struct Downloaded {
+    /// The repositories that were fetched from where their servers have them.
+    pub moved: Vec<Moved>,
+    /// The last URLs of archives that a registry redirects.
+    pub redirects: Redirects,
+    /// The command that downloaded; empty when nothing was needed.
+    pub command: Vec<String>,
+}
+
+/// What the build compiled.
+pub(super) struct Compiled {
+    /// The command that compiled.
+    pub spec: CommandSpec,
+    /// The files to deliver.
+    pub wanted: Vec<Wanted>,
+    /// What build scripts gave to the linker.
+    pub link_arguments: Vec<LinkRecord>,
+}
+
+impl<'a> Steps<'a> {
+    pub fn new(
+        plan: &'a Plan<'a>,
+        folders: &'a Folders,
+        context: &'a Context<'a>,
+        log: &'a mut dyn Log,
+    ) -> Self {
+        Self {
+            plan,
+            folders,
+            context,
+            log,
+        }
+    }
+
+    /// Downloads what is needed, for a project that can be built.
+    ///
+    /// # Errors
+    /// A choice that the project does not have, or a download that fails.
+    pub async fn download(&mut self, needs: &Needs) -> Result<Downloaded, ToolchainError> {
+        if needs.is_empty() {
+            return Ok(Downloaded::default());
+        }
+        self.survey().await?;
+        let runner = self.context.runner;
+        runner.make_writable_directory(&self.folders.fetch)?;
+        let moved = self.find_moved(needs).await?;
+        let limit = self.context.limits.fetch;
+        let spec = self
+            .plan
+            .fetch(self.folders, &moved, &needs.plain_hosts(), limit);
+        let command = spec.argv.clone();
+        let redirects = self.fetch(spec, needs).await?;
+        Ok(Downloaded {
+            moved,
+            redirects,
+            command,
+        })
+    }
+
+    /// Looks at the project alone, before anything is fetched for it.
+    ///
+    /// # Errors
+    /// A choice that the project does not have, or a compiler that is older than it asks for.
+    async fn survey(&mut self) -> Result<(), ToolchainError> {
+        let survey = self.plan.survey(self.folders);
+        let answer = self.ask(&survey, Phase::Inspect, "cargo metadata").await?;
+        let metadata = Metadata::parse(&answer)?.select(self.plan.options, self.plan.target)?;
+        if !metadata.asks_for_a_version() {
+            return Ok(());
+        }
+        let toolchain = self.context.toolchain;
+        let version = plan::probe(toolchain, &toolchain.program("rustc"));
+        let answer = self.ask(&version, Phase::Inspect, "rustc").await?;
+        Ok(metadata.check_version(&String::from_utf8_lossy(&answer))?)
+    }
+
+    /// Asks the server of each repository where it has it: only on the same host, port and scheme is it fetched.
+    async fn find_moved(&mut self, needs: &Needs) -> Result<Vec<Moved>, ToolchainError> {
+        let mut moved = Vec::new();
+        for from in needs.repositories() {
+            // Other text has no server that could redirect git, or is not fetched.
+            let Ok(url) = RepositoryUrl::parse(from) else {
+                continue;
+            };
+            let to = redirect::settle(self.context.runner, &url, plan::ASK_TIME).await?;
+            if to != url {
+                self.log.note(&format!("the server has {from} at {to}"))?;
+                moved.push(Moved {
+                    from: from.to_owned(),
+                    to: to.as_str().to_owned(),
+                });
+            }
+        }
+        Ok(moved)
+    }
+
+    /// Runs the download, and finds out where archives came from if a registry redirects.
+    async fn fetch(
+        &mut self,
+        spec: CommandSpec,
+        needs: &Needs,
+    ) -> Result<Redirects, ToolchainError> {
+        if !redirects::fetch(&spec, self.context, self.log).await? {
+            return Ok(Redirects::new());
+        }
+        self.log.note(
+            "a registry redirects: each archive is fetched once more, alone, which tells where from",
+        )?;
+        let fetched = &self.folders.fetch;
+        redirects::find(&needs.registries, spec, fetched, self.context, self.log).await
+    }
+
+    /// Checks every checkout of a locked commit and places it in the build's `CARGO_HOME`.
+    pub async fn place_git(
+        &mut self,
+        needs: &Needs,
+    ) -> Result<Vec<(GitSource, git::Checked)>, ToolchainError> {
+        let mut placed: Vec<(GitSource, git::Checked)> = Vec::new();
+        for source in needs.git.iter().chain(&needs.unused) {
+            // Directories that cannot be read have no checkout.
+            let found = git::checkouts(&self.folders.fetch, source.commit).unwrap_or_default();
+            if found.is_empty() && needs.git.contains(source) {
+                return Err(ToolchainError::NotFetched {
+                    dependency: format!("git dependency {}", source.commit),
+                });
+            }
+            let is_placed = |(_, checked): &(_, git::Checked)| checked.commit == source.commit;
+            if placed.iter().any(is_placed) {
+                continue;
+            }
+            for checkout in found {
+                placed.push((source.clone(), self.place_checkout(checkout).await?));
+            }
+        }
+        Ok(placed)
+    }
+
+    async fn place_checkout(
+        &mut self,
+        checkout: git::Checkout,
+    ) -> Result<git::Checked, ToolchainError> {
+        let commit = checkout.commit.to_string();
+        let spec = self
+            .plan
+            .commit(self.folders, &checkout.repository, &commit);
+        let content = self.ask(&spec, Phase::Fetch, "git cat-file").await?;
+        let (fetched, home) = (self.folders.fetch.clone(), self.folders.home.clone());
+        let epoch = self.plan.epoch;
+        blocking(move || git::place(&checkout, &content, &fetched, &home, epoch)).await
+    }
+
+    /// Finds out what the build will compile.
+    ///
+    /// # Errors
+    /// A choice that the project does not have, or a package that was not checked.
+    pub async fn inspect(&mut self, checked: &Checked) -> Result<Project, ToolchainError> {
+        let spec = self.plan.metadata(self.folders);
+        let answer = self.ask(&spec, Phase::Inspect, "cargo metadata").await?;
+        let metadata = Metadata::parse(&answer)?.select(self.plan.options, self.plan.target)?;
+        for member in metadata.default_members() {
+            if !matches!(checked.place(member)?, Place::Source(_)) {
+                return Err(CargoError::Outside {
+                    package: member.spec(),
+                }
+                .into());
+            }
+        }
+        for note in metadata.not_built() {
+            self.log.note(&note)?;
+        }
+        let used = self.used(&metadata, checked).await?;
+        Ok(Project { metadata, used })
+    }
+
+    /// The ids of the packages that the build compiles, without those that are selected.
+    async fn used(
+        &mut self,
+        metadata: &Metadata,
+        checked: &Checked,
+    ) -> Result<Vec<String>, ToolchainError> {
+        let is_selected = |package| metadata.is_default_member(package);
+        if metadata.packages.iter().all(is_selected) {
+            return Ok(Vec::new());
+        }
+        let spec = self.plan.tree(self.folders);
+        let tree = self.ask(&spec, Phase::Inspect, "cargo tree").await?;
+        let mut used = Vec::new();
+        for package in metadata.used(&tree)? {
+            if !metadata.is_default_member(package) {
+                checked.place(package)?;
+                used.push(package.id.clone());
+            }
+        }
+        Ok(used)
+    }
+
+    /// Compiles what is selected.
+    ///
+    /// # Errors
+    /// The build failed, or gave the linker what cannot be recorded.
+    pub async fn build(&mut self, metadata: &Metadata) -> Result<Compiled, ToolchainError> {
+        self.context
+            .runner
+            .make_writable_directory(&self.folders.target)?;
+        let spec = self.plan.build(self.folders, self.context.limits.build);
+        let rustc = self.context.toolchain.program("rustc");
+        let mut messages = Messages::new(metadata, &rustc, self.log);
+        let mut overheard = Overheard::new(&mut messages);
+        let exit = self.context.runner.run(&spec, &mut overheard).await?;
+        let complaint = overheard.complaint();
+        let Announced { names, links } = messages.finish()?;
+        ToolchainError::of_exit(Phase::Build, exit).map_err(|error| error.saying(complaint))?;
+        let (target, release) = (&self.folders.target, self.plan.release());
+        let wanted = names
+            .into_iter()
+            .map(|name| Wanted::new(target, &release, name));
+        Ok(Compiled {
+            spec,
+            wanted: wanted.collect(),
+            link_arguments: links.records()?,
+        })
+    }
+
+    /// Packs a library; where that is impossible the rlib is all there is.
+    pub async fn pack(
+        &mut self,
+        metadata: &Metadata,
+        wanted: &mut Vec<Wanted>,
+    ) -> Result<Vec<String>, ToolchainError> {
+        self.context
+            .runner
+            .make_writable_directory(&self.folders.package)?;
+        let unpublished = self.unpublished().await?;
+        let plan = Plan {
+            source: unpublished.as_deref().unwrap_or(self.plan.source),
+            ..*self.plan
+        };
+        let spec = plan.package(self.folders, self.context.limits.build);
+        match self.ask(&spec, Phase::Package, "cargo package").await {
+            Ok(_) => {
+                let names = metadata
+                    .default_members()
+                    .map(|package| package.crate_name());
+                let archive = |name| Wanted::new(&self.folders.package, "package", name);
+                wanted.extend(names.map(archive));
+                Ok(spec.argv)
+            }
+            Err(error)
+                if !matches!(
+                    error.error_type(),
+                    ErrorType::BuildFailed | ErrorType::LockfileMismatch
+                ) =>
+            {
+                Err(error)
+            }
+            Err(_) => {
+                self.log.note(
+                    "cargo package cannot pack this library: its rlib is delivered without a .crate file",
+                )?;
+                Ok(Vec::new())
+            }
+        }
+    }
+
+    /// A copy of the source without the files that cargo writes into archives, if it has them: it was unpacked from one.
+    async fn unpublished(&mut self) -> Result<Option<PathBuf>, ToolchainError> {
+        let mut has_one = false;
+        for name in RESERVED {
+            has_one |= there(self.plan.source.join(name).symlink_metadata())?.is_some();
+        }
+        if !has_one {
+            return Ok(None);
+        }
+        self.log.note(&format!(
+            "cargo package sees the source without {}",
+            RESERVED.join(" and ")
+        ))?;
+        let (source, epoch) = (self.plan.source.to_owned(), self.plan.epoch);
+        let target = self.folders.unpublished.clone();
+        let copied = blocking(move || {
+            fs::create_dir(&target)?;
+            copy::folder(&Untrusted::open(&source)?, &target, &RESERVED, epoch)?;
+            Ok::<_, io::Error>(target)
+        });
+        Ok(Some(copied.await?))
+    }
+
+    /// Runs a command that runs nothing of the project, and returns its standard output.
+    async fn ask(
+        &mut self,
+        spec: &CommandSpec,
+        phase: Phase,
+        tool: &'static str,
+    ) -> Result<Vec<u8>, ToolchainError> {
+        let mut answer = Answer::new(tool, self.log);
+        let run = self.context.runner.run(spec, &mut answer).await;
+        answer.judge(run, phase)?;
+        Ok(answer.output.into_bytes())
+    }
+}
