@@ -1,20 +1,26 @@
 #!/usr/bin/env bash
-# Do other tools accept a signed statement with its key, and refuse each copy that breaks one rule? The tools are
-# securesystemslib (PyPI), sigstore-js (npm) and, if COSIGN names its program, cosign 2.5 or newer; all run without a
-# network. Exit status: 0 yes, 1 no, 2 wrong usage, 77 not run (something cannot be installed here).
+# Do other tools accept a signed statement and a verification summary with their keys, and refuse each copy that breaks
+# one rule? The tools are securesystemslib (PyPI), sigstore-js (npm) and cosign (Debian; COSIGN names another program);
+# all run without a network. Exit status: 0 yes, 1 no, 2 wrong usage, 77 not run (something cannot be installed here).
 set -euo pipefail
+
+# The mirror's address.
+source "$(dirname "${BASH_SOURCE[0]}")/../scripts/lib.sh"
+source "$ROOT/scripts/image/lib.sh"
 
 readonly SECURESYSTEMSLIB=1.6.0
 readonly SIGSTORE_VERIFY=4.1.3
 readonly SIGSTORE_BUNDLE=5.0.1
+# Of Debian 13, unpacked into the test's own directory.
+readonly COSIGN_PACKAGE=pool/main/c/cosign/cosign_2.5.0-2+b5_amd64.deb
+readonly COSIGN_SHA256=3b6eadd27f3c4c00bfa7eab5c2397a6a15a763630c7a1d40d06ff60d24799eef
 
-if [[ $# -ne 3 ]]; then
-    echo "usage: ${0##*/} BUNDLE KEY ARTIFACT: provenance.sigstore.json, its key (PEM), and a file that is a subject" >&2
+if [[ $# -ne 1 || ! -e $1/summary.json ]]; then
+    echo "usage: ${0##*/} DIRECTORY, with provenance.sigstore.json, its key key.pem, the key other.pem of another bundle," >&2
+    echo "       summary.json, its key summary.pem, and artifact, a file that is a subject of both" >&2
     exit 2
 fi
-bundle=$(realpath "$1")
-key=$(realpath "$2")
-artifact=$(realpath "$3")
+files=$(realpath "$1")
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -31,13 +37,22 @@ isolated true 2>"$work/log" || not_run "no network namespace: $(tail -n 1 "$work
 python3 -m venv "$work/venv" >"$work/log" 2>&1 || not_run "python3 has no venv"
 "$work/venv/bin/pip" install --quiet --disable-pip-version-check "securesystemslib[crypto]==$SECURESYSTEMSLIB" \
     >"$work/log" 2>&1 || not_run "pip cannot install securesystemslib: $(tail -n 1 "$work/log")"
+command -v npm >/dev/null || not_run "there is no npm"
 npm install --prefix "$work/npm" --no-audit --no-fund --ignore-scripts \
     "@sigstore/verify@$SIGSTORE_VERIFY" "@sigstore/bundle@$SIGSTORE_BUNDLE" \
     >"$work/log" 2>&1 || not_run "npm cannot install sigstore-js: $(tail -n 1 "$work/log")"
 
-# What is broken: a byte of the payload, the key, the artifact.
-openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 2>/dev/null | openssl pkey -pubout -out "$work/other.pub"
-python3 - "$bundle" >"$work/flipped.json" <<'PYTHON'
+if [[ -z ${COSIGN:-} ]]; then
+    curl --silent --fail --location --output "$work/cosign.deb" "$(mirror main)/$COSIGN_PACKAGE" ||
+        not_run "the mirror does not have $COSIGN_PACKAGE"
+    sha256sum --quiet --check - <<<"$COSIGN_SHA256  $work/cosign.deb"
+    dpkg-deb --extract "$work/cosign.deb" "$work/cosign"
+    COSIGN=$work/cosign/usr/bin/cosign
+fi
+
+# A copy with a flipped bit in the middle of its payload.
+flip() { # CONTAINER
+    python3 - "$1" <<'PYTHON'
 import base64
 import json
 import sys
@@ -48,6 +63,7 @@ payload[len(payload) // 2] ^= 1
 container["dsseEnvelope"]["payload"] = base64.b64encode(payload).decode()
 json.dump(container, sys.stdout)
 PYTHON
+}
 echo 'another file' >"$work/other"
 
 cat >"$work/python.py" <<'PYTHON'
@@ -92,14 +108,14 @@ sigstore_js() { isolated node "$work/npm/node.cjs" "$1" "$2"; }
 # shellcheck disable=SC2317
 cosign() {
     HOME=$work isolated "$COSIGN" verify-blob-attestation --bundle "$1" --key "$2" --insecure-ignore-tlog=true \
-        --new-bundle-format --trusted-root "$work/root.json" --type slsaprovenance1 "$3"
+        --new-bundle-format --trusted-root "$work/root.json" --type "$4" "$3"
 }
 
 failed=0
-# expect WANTED TOOL WHAT BUNDLE KEY ARTIFACT
+# expect WANTED TOOL CASE CONTAINER KEY ARTIFACT TYPE
 expect() {
     local found=refused
-    if "$2" "$4" "$5" "$6" >"$work/log" 2>&1; then found=accepted; fi
+    if "$2" "${@:4}" >"$work/log" 2>&1; then found=accepted; fi
     echo "$2: $3: $found"
     if [[ $found != "$1" ]]; then
         echo "$2: $3: should be $1: $(tail -n 1 "$work/log")" >&2
@@ -107,12 +123,19 @@ expect() {
     fi
 }
 
-tools=(securesystemslib sigstore_js)
-[[ -z ${COSIGN:-} ]] || tools+=(cosign)
-for tool in "${tools[@]}"; do
-    expect accepted "$tool" 'as it is' "$bundle" "$key" "$artifact"
-    expect refused "$tool" 'a flipped bit of the payload' "$work/flipped.json" "$key" "$artifact"
-    expect refused "$tool" 'another key' "$bundle" "$work/other.pub" "$artifact"
-done
-[[ -z ${COSIGN:-} ]] || expect refused cosign 'another artifact' "$bundle" "$key" "$work/other"
+# try CONTAINER KEY TYPE
+try() {
+    local tool name=${1##*/}
+    flip "$1" >"$work/flipped.json"
+    for tool in securesystemslib sigstore_js cosign; do
+        expect accepted "$tool" "$name" "$1" "$2" "$files/artifact" "$3"
+        expect refused "$tool" "$name with a flipped bit of its payload" "$work/flipped.json" "$2" "$files/artifact" "$3"
+        expect refused "$tool" "$name with the key of another bundle" "$1" "$files/other.pem" "$files/artifact" "$3"
+    done
+    expect refused cosign "$name with another artifact" "$1" "$2" "$work/other" "$3"
+    expect refused cosign "$name as another type" "$1" "$2" "$files/artifact" spdxjson
+}
+
+try "$files/provenance.sigstore.json" "$files/key.pem" slsaprovenance1
+try "$files/summary.json" "$files/summary.pem" https://slsa.dev/verification_summary/v1
 exit "$failed"

@@ -29,7 +29,7 @@ pub fn appraise(bundle: &Bundle, statement: &Statement<'_>) -> Result<(), Reject
     appraise_sbom(bundle.sbom.as_ref(), statement)
 }
 
-/// Compares the bill of materials with its record. Appliances up to 0.5.0 wrote none, and recorded
+/// Compares the bill of materials with its record. Appliances up to 0.4.0 wrote none, and recorded
 /// none.
 fn appraise_sbom(file: Option<&HashedFile>, statement: &Statement<'_>) -> Result<(), Rejection> {
     let name = names::SBOM.to_owned();

@@ -168,7 +168,11 @@ fn a_client_that_goes_away_keeps_its_turn_until_git_has_ended() {
             break response.status;
         }
     };
-    assert_eq!(accepted, 202);
+    // Both requests were valid, and the first one may have been resolved before the service noticed
+    // that nobody waits for it.
+    assert!(matches!(accepted, 202 | 409), "{accepted}");
+    appliance.build();
+    assert!(appliance.no_build());
 }
 
 #[test]

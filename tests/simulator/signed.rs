@@ -1,11 +1,15 @@
 //! The statement key of the real service, under a simulated secure processor.
 
 use std::fs;
+use std::path::PathBuf;
 use std::process::Command;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use kettle::dsse::PublicKey;
 use kettle::simulator::Faults;
+use ring::rand::SystemRandom;
+use ring::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair as _};
 use serde_json::Value;
 
 use super::harness::{Bundle, NONCE, Request, Server, package};
@@ -44,7 +48,11 @@ fn built(directory: &Directory, name: &str) -> Signed {
 fn tls_key(server: &Server) -> String {
     let session = server.get(&format!("/attestation?nonce={NONCE}")).json();
     let der = STANDARD.decode(session["tls_public_key"].as_str().unwrap());
-    der::pem::encode_string("PUBLIC KEY", der::pem::LineEnding::LF, &der.unwrap()).unwrap()
+    pem("PUBLIC KEY", &der.unwrap())
+}
+
+fn pem(label: &str, der: &[u8]) -> String {
+    der::pem::encode_string(label, der::pem::LineEnding::LF, der).unwrap()
 }
 
 fn verify(directory: &Directory, bundle: &str, more: &[&str]) -> Value {
@@ -101,4 +109,54 @@ fn a_signed_statement_is_that_of_its_bundle_and_its_key_is_of_one_job() {
     fs::remove_file(directory.path().join("mixed").join(ENVELOPE)).unwrap();
     let document = verify(&directory, "mixed", &[]);
     assert_eq!(outcome(&document, "envelope")["outcome"], "not-checked");
+}
+
+/// Returns a new key of an organisation and its public half, PEM.
+fn summary_key() -> (String, String) {
+    let random = SystemRandom::new();
+    let algorithm = &ECDSA_P256_SHA256_ASN1_SIGNING;
+    let pkcs8 = EcdsaKeyPair::generate_pkcs8(algorithm, &random).unwrap();
+    let pair = EcdsaKeyPair::from_pkcs8(algorithm, pkcs8.as_ref(), &random).unwrap();
+    let public = PublicKey::from_point(pair.public_key().as_ref()).unwrap();
+    (
+        pem("PRIVATE KEY", pkcs8.as_ref()),
+        pem("PUBLIC KEY", &public.to_spki()),
+    )
+}
+
+/// Leaves what `tests/sigstore_readers.sh` gives to other tools in the directory `KETTLE_SIGNED`.
+#[test]
+#[ignore = "scripts/test runs it, with a directory"]
+fn files_for_other_tools() {
+    let target = PathBuf::from(std::env::var_os("KETTLE_SIGNED").expect("KETTLE_SIGNED"));
+    let directory = Directory::with(Faults::default());
+    let (first, second) = (
+        built(&directory, "first.tar.gz"),
+        built(&directory, "second.tar.gz"),
+    );
+    let (private, public) = summary_key();
+    fs::write(directory.path().join("summary.key"), private).unwrap();
+    let summary = [
+        "--vsa-out",
+        "summary.json",
+        "--vsa-key",
+        "summary.key",
+        "--resource-uri",
+        "https://example.org/package",
+    ];
+    assert_eq!(
+        verify(&directory, "first.tar.gz", &summary)["verdict"],
+        "accepted"
+    );
+    let summary = fs::read(directory.path().join("summary.json")).unwrap();
+    for (name, bytes) in [
+        (ENVELOPE, &first.bundle.files[ENVELOPE]),
+        ("artifact", &first.bundle.files["artifacts/package"]),
+        ("key.pem", &first.key.into_bytes()),
+        ("other.pem", &second.key.into_bytes()),
+        ("summary.json", &summary),
+        ("summary.pem", &public.into_bytes()),
+    ] {
+        fs::write(target.join(name), bytes).unwrap();
+    }
 }

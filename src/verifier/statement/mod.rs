@@ -285,7 +285,7 @@ impl<'a> Statement<'a> {
         source.git_tree.as_deref()
     }
 
-    /// Returns the record of the statement key; statements of appliances up to 0.5.0 have none.
+    /// Returns the record of the statement key; statements of appliances up to 0.4.0 have none.
     pub fn signer(&self) -> Option<&Signer<'a>> {
         self.internal_parameters().signer.as_ref()
     }
