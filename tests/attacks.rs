@@ -519,7 +519,8 @@ fn check_hosted(attack: &Hosted, reference: &Bundle) -> Result<(), NotTried> {
     Ok(())
 }
 
-/// A server whose first answer is an attack gets no job: it is refused for the reason, without what the server says.
+/// A server whose first answer is an attack gets no job: it is refused for the reason, without what
+/// the server says.
 fn assert_unresolved(problem: &Value, reason: &str) {
     let detail = problem["detail"].as_str().unwrap();
     assert_eq!(problem["error_type"], "SourceFetchFailed", "{problem}");

@@ -6,7 +6,8 @@
 
 use serde::Serialize;
 
-/// The options that a client gave, under the names of the statement; each that it did not give is left out.
+/// The options that a client gave, under the names of the statement; each that it did not give is
+/// left out.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct OptionsRecord {

@@ -2,7 +2,8 @@
 //!
 //! * In: the directory of the project, and what the client chose.
 //! * Out: [`Detected`].
-//! * Never: a toolchain that the client did not choose where it chose one, or an option that no tool would get.
+//! * Never: a toolchain that the client did not choose where it chose one, or an option that no
+//!   tool would get.
 
 use std::collections::VecDeque;
 use std::fs;
@@ -173,7 +174,8 @@ impl Detected {
 /// Finds out what builds `tree`, on a machine that has a nix or not.
 ///
 /// # Errors
-/// There is no lockfile that is known or chosen, an option is given that no tool would get, or the file system's own.
+/// There is no lockfile that is known or chosen, an option is given that no tool would get, or the
+/// file system's own.
 pub fn detect(tree: SourceTree, options: Options, has_nix: bool) -> Result<Detected, DetectError> {
     let (kind, lockfiles) = choose(tree.root(), &options, has_nix)?;
     if kind == Kind::Nix && !has_nix {

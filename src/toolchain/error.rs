@@ -192,7 +192,8 @@ impl ToolchainError {
         }
     }
 
-    /// Returns the error about a pointer of git LFS at `path` of the source, or of a git dependency.
+    /// Returns the error about a pointer of git LFS at `path` of the source, or of a git
+    /// dependency.
     pub(super) fn pointer(path: &Path, dependency: Option<GitOid>) -> Self {
         Self::LfsPointer {
             path: path.to_string_lossy().escape_default().to_string(),

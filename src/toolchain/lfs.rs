@@ -4,7 +4,8 @@
 //! * Out: the first file that is only a pointer to another one.
 //! * Never: a link that is followed.
 //!
-//! A pointer is text of up to 1,024 bytes with one `KEY VALUE` a line, `version` first (git-lfs, `docs/spec.md`).
+//! A pointer is text of up to 1,024 bytes with one `KEY VALUE` a line, `version` first (git-lfs,
+//! `docs/spec.md`).
 
 use std::fs::{self, File};
 use std::io::{self, Read as _};

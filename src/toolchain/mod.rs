@@ -2,8 +2,8 @@
 //!
 //! * In: a [`SourceTree`], and the [`Options`] that the client chose.
 //! * Out: [`Built`], the artifacts and everything that provenance says about how they came to be.
-//! * Never: a process that is not a plan given to the sandbox, or a dependency whose bytes were not compared with the
-//!   lockfile.
+//! * Never: a process that is not a plan given to the sandbox, or a dependency whose bytes were not
+//!   compared with the lockfile.
 //!
 //! The order of the stages is in their types:
 //!
@@ -153,7 +153,8 @@ enum FetchedBy {
 /// Fetches and checks what the lockfile names, with a network for the last time.
 ///
 /// # Errors
-/// The lockfile or an option cannot be used, or a dependency cannot be fetched or is not what the lockfile says.
+/// The lockfile or an option cannot be used, or a dependency cannot be fetched or is not what the
+/// lockfile says.
 pub async fn fetch(
     detected: Detected,
     context: &Context<'_>,
@@ -166,7 +167,8 @@ pub async fn fetch(
     }))
 }
 
-/// Refuses a source with a file that git LFS keeps elsewhere: the build would take the pointer for the file.
+/// Refuses a source with a file that git LFS keeps elsewhere: the build would take the pointer for
+/// the file.
 async fn refuse_pointers(root: &Path) -> Result<(), ToolchainError> {
     let root = root.to_owned();
     match blocking(move || lfs::first_pointer(&root)).await? {
@@ -341,7 +343,8 @@ impl Built {
         &self.link_arguments
     }
 
-    /// Returns what the artifacts were taken from, where that has an identity of its own: the outputs of a flake.
+    /// Returns what the artifacts were taken from, where that has an identity of its own: the
+    /// outputs of a flake.
     pub fn outputs(&self) -> &[OutputRecord] {
         &self.outputs
     }
@@ -387,7 +390,8 @@ pub struct Lockfile {
 }
 
 impl Lockfile {
-    /// Reads a lockfile at the top of a source tree; of one over the limit, one byte more than the limit.
+    /// Reads a lockfile at the top of a source tree; of one over the limit, one byte more than the
+    /// limit.
     fn read(root: &Path, name: &'static str, limit: u64) -> io::Result<Self> {
         let mut bytes = Vec::new();
         File::open(root.join(name))?
@@ -409,7 +413,8 @@ pub(crate) mod test_only {
         pub output: Vec<u8>,
     }
 
-    /// What `kind` made of `tree`, as far as a statement says it: the same each time, and nothing of it is empty.
+    /// What `kind` made of `tree`, as far as a statement says it: the same each time, and nothing
+    /// of it is empty.
     pub fn built(tree: SourceTree, kind: Kind) -> Built {
         let words = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
         let artifact = |name: &str, executable| Artifact {

@@ -14,7 +14,8 @@ use crate::source::redirect::Endpoint;
 use super::Kind;
 use super::nix::key::TrustedKeys;
 
-/// The longest name of a package, program or feature, of an output of a flake, or URL of a cache, in bytes.
+/// The longest name of a package, program or feature, of an output of a flake, or URL of a cache,
+/// in bytes.
 const MAX_VALUE_BYTES: usize = 512;
 
 /// What a client chose.
@@ -200,7 +201,8 @@ impl FromStr for Kind {
 }
 
 impl Options {
-    /// Returns the first option that was given and that only the other toolchain knows, by its name in the API.
+    /// Returns the first option that was given and that only the other toolchain knows, by its name
+    /// in the API.
     pub fn first_not_for(&self, kind: Kind) -> Option<&'static str> {
         match kind {
             Kind::Cargo => self.nix.first(),

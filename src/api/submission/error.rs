@@ -2,7 +2,8 @@
 //!
 //! * In: the check that failed, with both sides of its comparison.
 //! * Out: a status, a stable code, a sentence for the caller, and a cause for the log.
-//! * Never: an internal path or cause in the sentence, or more than a few words of the caller's own text.
+//! * Never: an internal path or cause in the sentence, or more than a few words of the caller's own
+//!   text.
 
 use std::error::Error;
 use std::io;
@@ -23,8 +24,8 @@ const MAX_QUOTED_CHARS: usize = 80;
 /// The message to the caller about an internal error.
 const FAULT: &str = "the appliance could not take the upload in; the cause is in its log";
 
-/// The reason to refuse a submission. `Display` is the detail for the caller; the cause of an internal error is in
-/// `source()` alone.
+/// The reason to refuse a submission. `Display` is the detail for the caller; the cause of an
+/// internal error is in `source()` alone.
 #[derive(Debug, thiserror::Error)]
 pub enum SubmissionError {
     /// There is no Content-Type, or there are several.
@@ -341,7 +342,8 @@ impl SubmissionError {
         }
     }
 
-    /// Returns the error of a body that is not a JSON object, without the parser's position, which is not the caller's.
+    /// Returns the error of a body that is not a JSON object, without the parser's position, which
+    /// is not the caller's.
     pub(super) fn json(error: &serde_json::Error) -> Self {
         let text = error.to_string();
         let reason = text

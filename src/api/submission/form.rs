@@ -4,8 +4,8 @@
 //! * Out: the archive's bytes while they come, and the fields.
 //! * Never: a part with a name or content that was passed over without a check.
 //!
-//! Browsers send every field of a form, also those that nobody filled in: an empty part counts as not given, and so
-//! does a `source` with neither a file name nor a byte.
+//! Browsers send every field of a form, also those that nobody filled in: an empty part counts as
+//! not given, and so does a `source` with neither a file name nor a byte.
 
 use super::error::{FormError, SubmissionError};
 use super::field::Field;

@@ -4,9 +4,9 @@
 //! * Out: the archive's bytes while they come, and the fields.
 //! * Never: the document in memory as a whole, or a document that is not valid JSON.
 //!
-//! The value of the top-level key `source_data` is cut out and decoded on the way; the rest, with an empty string in
-//! its place, is small and goes through `serde_json` as it is. A document is valid exactly when the rest is valid and
-//! the part that was cut out is a string.
+//! The value of the top-level key `source_data` is cut out and decoded on the way; the rest, with
+//! an empty string in its place, is small and goes through `serde_json` as it is. A document is
+//! valid exactly when the rest is valid and the part that was cut out is a string.
 
 use std::fmt;
 use std::ops::Range;
@@ -56,7 +56,8 @@ enum Position {
 }
 
 impl JsonDecoder {
-    /// Takes the next bytes of the document and appends the bytes of the archive that they complete to `archive`.
+    /// Takes the next bytes of the document and appends the bytes of the archive that they complete
+    /// to `archive`.
     pub(super) fn feed(
         &mut self,
         mut input: &[u8],
@@ -143,7 +144,8 @@ impl JsonDecoder {
         Ok(())
     }
 
-    /// Returns whether the string that begins is the value of `source_data`. A key has one value, so it is forgotten.
+    /// Returns whether the string that begins is the value of `source_data`. A key has one value,
+    /// so it is forgotten.
     fn takes_source_data(&mut self) -> bool {
         let quoted = self.key.take().and_then(|key| self.rest.get(key));
         quoted
@@ -233,8 +235,8 @@ fn ascii(digits: &[u8]) -> Option<u8> {
     (bytes[0] == 0 && bytes[1].is_ascii()).then_some(bytes[1])
 }
 
-/// Reads the fields of a document without the archive's bytes. No key may be repeated; a field that is null counts as
-/// not given.
+/// Reads the fields of a document without the archive's bytes. No key may be repeated; a field that
+/// is null counts as not given.
 fn fields(document: &[u8]) -> Result<Fields, SubmissionError> {
     let Members(members) =
         serde_json::from_slice(document).map_err(|error| SubmissionError::json(&error))?;

@@ -32,7 +32,8 @@ pub(super) trait Parts {
 pub(super) struct Part {
     /// The name of the field.
     pub(super) name: String,
-    /// The name of the file. `filename*` does not belong to forms (RFC 7578, section 4.2) and does not count.
+    /// The name of the file. `filename*` does not belong to forms (RFC 7578, section 4.2) and does
+    /// not count.
     pub(super) file_name: Option<String>,
 }
 
@@ -235,7 +236,8 @@ struct Delimiter {
 }
 
 impl Delimiter {
-    /// From a boundary of 1 to 70 of the characters of RFC 2046, section 5.1.1, not ending in a space.
+    /// From a boundary of 1 to 70 of the characters of RFC 2046, section 5.1.1, not ending in a
+    /// space.
     fn new(boundary: &str) -> Option<Self> {
         let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"'()+_,-./:=? ".contains(&byte);
         if !(1..=MAX_BOUNDARY_BYTES).contains(&boundary.len())

@@ -4,8 +4,9 @@
 //! * Out: the tree that they unpack to.
 //! * Never: a file that outlives its request, unless it belongs to a tree that was returned.
 //!
-//! Every upload has its own directory, held by a [`Workspace`] that removes it when it is dropped. Work on the blocking
-//! pool that fills the directory owns it meanwhile, so that a request that goes away cannot leave files behind.
+//! Every upload has its own directory, held by a [`Workspace`] that removes it when it is dropped.
+//! Work on the blocking pool that fills the directory owns it meanwhile, so that a request that
+//! goes away cannot leave files behind.
 
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Write as _};
@@ -24,11 +25,12 @@ use crate::source::archive;
 use crate::source::{Origin, SourceTree};
 use crate::toolchain::{self, Options};
 
-/// The number of bytes that are written at once: so many that passing them to the blocking pool does not count.
+/// The number of bytes that are written at once: so many that passing them to the blocking pool
+/// does not count.
 pub(super) const BATCH_BYTES: usize = 256 << 10;
 
-/// The mode of the directories: sandboxes under another uid pass through them to the one tree that is mounted for them,
-/// and nobody lists them.
+/// The mode of the directories: sandboxes under another uid pass through them to the one tree that
+/// is mounted for them, and nobody lists them.
 const DIRECTORY_MODE: u32 = 0o711;
 
 /// The number of random bytes in the name of a directory.
@@ -42,7 +44,8 @@ pub struct Intake {
 }
 
 impl Intake {
-    /// Creates `directory`, which sandboxes may pass through and nobody else may list, unless it exists.
+    /// Creates `directory`, which sandboxes may pass through and nobody else may list, unless it
+    /// exists.
     ///
     /// # Errors
     /// The directory cannot be created.
@@ -57,7 +60,8 @@ impl Intake {
         })
     }
 
-    /// Removes, on the runtime's blocking pool, the files that came with a request that nobody will build.
+    /// Removes, on the runtime's blocking pool, the files that came with a request that nobody will
+    /// build.
     pub fn discard(&self, request: Request) {
         let SourceRequest::Archive(tree) = request.source() else {
             return;
@@ -181,7 +185,8 @@ impl Spool {
         })
     }
 
-    /// Unpacks the archive and removes it. The tree that stays is the project's, which a toolchain builds.
+    /// Unpacks the archive and removes it. The tree that stays is the project's, which a toolchain
+    /// builds.
     pub(super) async fn unpack(
         self,
         name: Option<String>,

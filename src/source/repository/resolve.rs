@@ -2,11 +2,13 @@
 //!
 //! * In: a URL and a ref.
 //! * Out: nothing, or why the ref cannot be resolved.
-//! * Never: a fetch of more than a few megabytes. A commit that is not found in those is left to the fetch.
+//! * Never: a fetch of more than a few megabytes. A commit that is not found in those is left to
+//!   the fetch.
 //!
-//! 1. `git ls-remote` lists the refs of that name. It follows no redirect; one that the fetch would follow is asked next.
-//! 2. Commits are not listed. For a commit, git fetches it alone, and where the server does not deliver it by its id,
-//!    all branches and tags.
+//! 1. `git ls-remote` lists the refs of that name. It follows no redirect; one that the fetch would
+//!    follow is asked next.
+//! 2. Commits are not listed. For a commit, git fetches it alone, and where the server does not
+//!    deliver it by its id, all branches and tags.
 
 use std::io;
 use std::path::Path;
@@ -19,7 +21,8 @@ use crate::sandbox::{CommandSpec, Exit, OutputSink, Run, Stream, remove_director
 use crate::source::output::Captured;
 use crate::source::redirect::MAX_REDIRECTS;
 
-/// Wall-clock time for everything that belongs to one resolution: shorter than a client waits for a response.
+/// Wall-clock time for everything that belongs to one resolution: shorter than a client waits for a
+/// response.
 pub const RESOLVE_TIME_LIMIT: Duration = Duration::from_secs(60);
 
 /// Most bytes of a listing of refs.
@@ -44,7 +47,8 @@ const RULES: [[&str; 2]; 6] = [
     ["refs/remotes/", "/HEAD"],
 ];
 
-/// Resolves `reference`, or the default branch, of the repository at `url`; `directory` is made for it and removed.
+/// Resolves `reference`, or the default branch, of the repository at `url`; `directory` is made for
+/// it and removed.
 ///
 /// # Errors
 /// Why there is no such repository or ref, or an internal error.
@@ -139,7 +143,8 @@ impl Question<'_> {
         })
     }
 
-    /// Returns whether the repository has the commit; one that was not found within the limits counts as found.
+    /// Returns whether the repository has the commit; one that was not found within the limits
+    /// counts as found.
     async fn fetch_commit(
         &self,
         git: &Git,
@@ -230,7 +235,8 @@ impl OutputSink for Said<'_> {
             return Err(io::ErrorKind::FileTooLarge.into());
         }
         if stream == Stream::Stdout {
-            // A listing that is longer than its limit names the ref in the part that is kept, or not at all.
+            // A listing that is longer than its limit names the ref in the part that is kept, or
+            // not at all.
             let _ = self.listing.take(bytes);
             return Ok(());
         }

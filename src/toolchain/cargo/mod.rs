@@ -25,9 +25,9 @@
 //!    the others. Cargo itself does not find the configuration, because `plan` gives each command a
 //!    working directory outside of the source. `needs` derives what is fetched.
 //! 2. The survey refuses a choice that the project does not have, and a project that needs a newer
-//!    compiler, before anything is fetched. `cargo fetch` fills a `CARGO_HOME` that only this step writes. `redirects` reads cargo's
-//!    trace meanwhile: if a registry redirected, each archive is fetched again, alone, so that its
-//!    last URL is known.
+//!    compiler, before anything is fetched. `cargo fetch` fills a `CARGO_HOME` that only this step
+//!    writes. `redirects` reads cargo's trace meanwhile: if a registry redirected, each archive is
+//!    fetched again, alone, so that its last URL is known.
 //! 3. `git` hashes the object of each locked commit, copies the checkout into the fresh
 //!    `CARGO_HOME` of the build, and compares the tree id of the copy. `vendor` unpacks each
 //!    archive into a directory source, and compares the digest of the same bytes with the lockfile.
@@ -111,7 +111,8 @@ pub struct Fetched {
 /// Fetches and checks the dependencies that the lockfile names.
 ///
 /// # Errors
-/// The lockfile or an option cannot be used, or a dependency cannot be fetched or is not what the lockfile says.
+/// The lockfile or an option cannot be used, or a dependency cannot be fetched or is not what the
+/// lockfile says.
 pub async fn fetch(
     detected: Detected,
     context: &Context<'_>,
@@ -162,7 +163,8 @@ pub async fn fetch(
     })
 }
 
-/// Checks the archives of registries and unpacks them for the build, which sees nothing else of the fetch.
+/// Checks the archives of registries and unpacks them for the build, which sees nothing else of the
+/// fetch.
 async fn unpack(
     vendor: Vendor,
     folders: Folders,

@@ -47,8 +47,8 @@ impl Needs {
         }
     }
 
-    /// Returns the URLs of everything that git fetches, once each: dependencies, and the indexes of registries that have
-    /// one in a repository.
+    /// Returns the URLs of everything that git fetches, once each: dependencies, and the indexes of
+    /// registries that have one in a repository.
     pub fn repositories(&self) -> BTreeSet<&str> {
         let indexes = self
             .registries
@@ -65,8 +65,8 @@ impl Needs {
             .collect()
     }
 
-    /// Returns the hosts of registries that the lockfile names without TLS. Text that is no name and no address is left
-    /// out: it could mean every host to the program that is told.
+    /// Returns the hosts of registries that the lockfile names without TLS. Text that is no name
+    /// and no address is left out: it could mean every host to the program that is told.
     pub fn plain_hosts(&self) -> BTreeSet<String> {
         let indexes = self
             .registries

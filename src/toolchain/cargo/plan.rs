@@ -196,7 +196,8 @@ impl Plan<'_> {
         target::release(self.target)
     }
 
-    /// The arguments for what the client, or the project's configuration, chose: package, features and target.
+    /// The arguments for what the client, or the project's configuration, chose: package, features
+    /// and target.
     fn chosen(&self) -> Vec<String> {
         let mut arguments = Vec::new();
         arguments.extend(self.package_argument());

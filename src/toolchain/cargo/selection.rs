@@ -1,7 +1,8 @@
 //! Decides what of a project is built.
 //!
 //! * In: the project as `cargo metadata` describes it, and what the client chose.
-//! * Out: the packages, programs and features that the build is asked for, and words about those that it is not.
+//! * Out: the packages, programs and features that the build is asked for, and words about those
+//!   that it is not.
 //! * Never: a choice that the project does not have, or two files that would be one artifact.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,8 +21,8 @@ impl Metadata {
     /// Selects what `options` say, for the target platform `target`.
     ///
     /// # Errors
-    /// The project has no such package, program or feature, everything that it has needs features that are off, or two
-    /// of its packages make a file of the same name.
+    /// The project has no such package, program or feature, everything that it has needs features
+    /// that are off, or two of its packages make a file of the same name.
     pub(super) fn select(
         mut self,
         options: &CargoOptions,
@@ -171,7 +172,8 @@ impl Metadata {
             .collect()
     }
 
-    /// The features of a package that are on, and those of dependencies that they switch on, `NAME/FEATURE`.
+    /// The features of a package that are on, and those of dependencies that they switch on,
+    /// `NAME/FEATURE`.
     fn features_on<'a>(&'a self, package: &'a Package) -> BTreeSet<&'a str> {
         let own = |feature: &'a String| match feature.split_once('/') {
             Some((name, below)) if name == package.name => below,

@@ -30,7 +30,8 @@ use super::plan::{self, Folders, Moved, Plan};
 use super::vendor::Redirects;
 use super::{CargoError, copy, git, redirects};
 
-/// The files that cargo itself writes into a package's archive, and refuses to find in a package's source.
+/// The files that cargo itself writes into a package's archive, and refuses to find in a package's
+/// source.
 const RESERVED: [&str; 2] = ["Cargo.toml.orig", ".cargo_vcs_info.json"];
 
 /// What every step of one project needs.
@@ -127,7 +128,8 @@ impl<'a> Steps<'a> {
         Ok(metadata.check_version(&String::from_utf8_lossy(&answer))?)
     }
 
-    /// Asks the server of each repository where it has it: only on the same host, port and scheme is it fetched.
+    /// Asks the server of each repository where it has it: only on the same host, port and scheme
+    /// is it fetched.
     async fn find_moved(&mut self, needs: &Needs) -> Result<Vec<Moved>, ToolchainError> {
         let mut moved = Vec::new();
         for from in needs.repositories() {
@@ -315,7 +317,8 @@ impl<'a> Steps<'a> {
         }
     }
 
-    /// A copy of the source without the files that cargo writes into archives, if it has them: it was unpacked from one.
+    /// A copy of the source without the files that cargo writes into archives, if it has them: it
+    /// was unpacked from one.
     async fn unpublished(&mut self) -> Result<Option<PathBuf>, ToolchainError> {
         let mut has_one = false;
         for name in RESERVED {

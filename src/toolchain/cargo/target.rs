@@ -15,7 +15,8 @@ use crate::toolchain::{Toolchain, ToolchainError};
 /// The directory of a sysroot with the standard libraries, by target platform.
 const STANDARD_LIBRARIES: &str = "lib/rustlib";
 
-/// The directory below `target` that a build for `triple`, or for the machine's own platform, writes its files to.
+/// The directory below `target` that a build for `triple`, or for the machine's own platform,
+/// writes its files to.
 pub(super) fn release(triple: Option<&str>) -> String {
     match triple {
         Some(triple) => format!("{triple}/release"),

@@ -212,8 +212,8 @@ async fn fetch_inputs(
     })
 }
 
-/// Refuses a redirect from https to another scheme: a download that is locked by a hash may come from any server, but one
-/// that was requested over https comes over https all the way.
+/// Refuses a redirect from https to another scheme: a download that is locked by a hash may come
+/// from any server, but one that was requested over https comes over https all the way.
 fn refuse_plaintext<'a>(
     redirects: impl IntoIterator<Item = (&'a String, &'a Vec<String>)>,
 ) -> Result<(), ToolchainError> {
@@ -317,7 +317,8 @@ async fn realise(
     daemon::with_daemon(&plan, folders, &inputs, context, log).await
 }
 
-/// The keys whose signatures count for this build: the machine's, and those of the caches that the client chose.
+/// The keys whose signatures count for this build: the machine's, and those of the caches that the
+/// client chose.
 fn keys(nix: &Nix, options: &Options) -> Result<TrustedKeys, NixError> {
     let mut keys = nix.keys().clone();
     for cache in options.nix.caches.iter().flatten() {
@@ -455,7 +456,8 @@ impl InputDescriptors {
         })
     }
 
-    /// The NAR hash of an input: of a part of the source, of a part of another input, or of a tree of its own.
+    /// The NAR hash of an input: of a part of the source, of a part of another input, or of a tree
+    /// of its own.
     fn hash(&self, input: &LockedInput) -> Option<Sha256Digest> {
         match (&input.path, &input.tree) {
             (Some(path), None) => part_of(&self.root, path),
@@ -470,8 +472,8 @@ impl InputDescriptors {
     }
 }
 
-/// Returns the URL where the download of an input ended, if it was redirected. Nix requests the URL that is locked, or one
-/// that it derives from the locked reference and that has the commit in it.
+/// Returns the URL where the download of an input ended, if it was redirected. Nix requests the URL
+/// that is locked, or one that it derives from the locked reference and that has the commit in it.
 fn last_url<'a>(input: &LockedInput, redirects: &'a Redirects) -> Option<&'a str> {
     let locked = |name: &str| input.locked.get(name).and_then(Value::as_str);
     let is_asked = |url: &&String| {
@@ -482,14 +484,16 @@ fn last_url<'a>(input: &LockedInput, redirects: &'a Redirects) -> Option<&'a str
     redirects.get(asked)?.last().map(String::as_str)
 }
 
-/// The NAR hash of a file or directory of a tree; none where the path is missing, or is or passes a link.
+/// The NAR hash of a file or directory of a tree; none where the path is missing, or is or passes a
+/// link.
 fn part_of(tree: &Path, path: &str) -> Option<Sha256Digest> {
     nar::hash_below(tree, Path::new(path))
         .ok()
         .map(|nar| nar.sha256)
 }
 
-/// The paths of the store that are the source or an input, by their content and the name that nix gives them.
+/// The paths of the store that are the source or an input, by their content and the name that nix
+/// gives them.
 fn added(paths: &[PathInfo], source: &Sha256Digest, inputs: &Inputs) -> BTreeMap<StorePath, Added> {
     let how = |info: &PathInfo| match &info.nar_hash {
         _ if info.path.name() != SOURCE_NAME => None,
