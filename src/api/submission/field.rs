@@ -1,4 +1,4 @@
-//! Which fields a submission has, and what each format calls them.
+//! Names the fields of a submission, as each of the two formats calls them.
 //!
 //! * In: a name in one format.
 //! * Out: a [`Field`].
@@ -73,7 +73,7 @@ impl Field {
         }
     }
 
-    /// Returns what its value is in JSON.
+    /// Returns the type that the value of the field has in JSON, with its article.
     pub(super) const fn expected(self) -> &'static str {
         match self {
             Self::Bins | Self::Features => "an array of strings",

@@ -42,16 +42,16 @@ pub(super) struct JsonDecoder {
 /// The part of the document that the next byte belongs to.
 #[derive(Debug, Default)]
 enum Position {
-    /// Outside of strings.
+    /// The byte is outside of strings.
     #[default]
     Structure,
-    /// In a string that is kept; after a backslash or not.
+    /// The byte is in a string that is kept, after a backslash or not.
     String { escaped: bool },
-    /// In the value of `source_data`.
+    /// The byte is in the value of `source_data`.
     Data,
-    /// In the value of `source_data`, after a backslash.
+    /// The byte is in the value of `source_data`, after a backslash.
     DataEscape,
-    /// In the value of `source_data`, after `\u`, with the digits so far.
+    /// The byte is in the value of `source_data`, after `\u` and these digits.
     DataUnicode(Vec<u8>),
 }
 
@@ -85,7 +85,7 @@ impl JsonDecoder {
         input: &'a [u8],
         archive: &mut Vec<u8>,
     ) -> Result<&'a [u8], SubmissionError> {
-        let Some((&byte, behind)) = input.split_first() else {
+        let Some((&byte, after)) = input.split_first() else {
             return Ok(input);
         };
         match &mut self.position {
@@ -112,7 +112,7 @@ impl JsonDecoder {
                 }
             }
         }
-        Ok(behind)
+        Ok(after)
     }
 
     fn structure(&mut self, byte: u8) -> Result<(), SubmissionError> {
@@ -179,19 +179,19 @@ impl JsonDecoder {
             .iter()
             .position(|byte| matches!(byte, b'"' | b'\\'))
             .unwrap_or(input.len());
-        let (digits, behind) = input.split_at(end);
+        let (digits, after) = input.split_at(end);
         self.base64
             .push(digits, archive)
             .map_err(|_| SubmissionError::SourceData)?;
-        let Some((&byte, behind)) = behind.split_first() else {
-            return Ok(behind);
+        let Some((&byte, after)) = after.split_first() else {
+            return Ok(after);
         };
         if byte == b'\\' {
             self.position = Position::DataEscape;
         } else {
             self.end_data()?;
         }
-        Ok(behind)
+        Ok(after)
     }
 
     fn escaped(
@@ -215,7 +215,7 @@ impl JsonDecoder {
     }
 }
 
-/// The character that `\` and `letter` stand for.
+/// Returns the character that `\` and `letter` stand for.
 fn unescape(letter: u8) -> Option<u8> {
     match letter {
         b'"' | b'\\' | b'/' => Some(letter),
@@ -228,7 +228,7 @@ fn unescape(letter: u8) -> Option<u8> {
     }
 }
 
-/// The ASCII character that four hexadecimal digits stand for.
+/// Returns the ASCII character that four hexadecimal digits stand for.
 fn ascii(digits: &[u8]) -> Option<u8> {
     let mut bytes = [0; UNICODE_DIGITS / 2];
     hex::decode_to_slice(digits, &mut bytes).ok()?;

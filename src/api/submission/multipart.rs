@@ -70,7 +70,7 @@ impl Reader {
     /// Returns a reader of a body whose parts are separated by `boundary`.
     pub(super) fn new(boundary: &str) -> Result<Self, FormError> {
         let delimiter = Delimiter::new(boundary).ok_or(FormError::Boundary)?;
-        // A boundary at the very start stands at the start of a line too.
+        // A boundary at the very start is at the start of a line too.
         Ok(Self {
             delimiter,
             pending: b"\r\n".to_vec(),
@@ -129,12 +129,12 @@ impl Reader {
     }
 
     fn preamble<'a>(&mut self, rest: &'a [u8]) -> Result<Step<'a>, FormError> {
-        let (before, behind) = self.delimiter.split(rest);
+        let (before, after) = self.delimiter.split(rest);
         self.count_outside(before.len())?;
-        match behind {
-            Some(behind) => {
+        match after {
+            Some(after) => {
                 self.position = Position::AfterBoundary;
-                Ok(Step::Left(behind))
+                Ok(Step::Left(after))
             }
             None => Ok(Step::Starved(&rest[before.len()..])),
         }
@@ -196,16 +196,16 @@ impl Reader {
         rest: &'a [u8],
         parts: &mut impl Parts,
     ) -> Result<Step<'a>, SubmissionError> {
-        let (data, behind) = self.delimiter.split(rest);
+        let (data, after) = self.delimiter.split(rest);
         if !data.is_empty() {
             parts.data(data)?;
         }
-        let Some(behind) = behind else {
+        let Some(after) = after else {
             return Ok(Step::Starved(&rest[data.len()..]));
         };
         parts.end()?;
         self.position = Position::AfterBoundary;
-        Ok(Step::Left(behind))
+        Ok(Step::Left(after))
     }
 
     fn count_part(&mut self) -> Result<(), FormError> {
@@ -258,7 +258,7 @@ impl Delimiter {
             .any(|line| line.starts_with(&self.bytes[b"\r\n".len()..]))
     }
 
-    /// What is certainly before the delimiter, and what is behind it if it is there.
+    /// What is certainly before the delimiter, and what is after it if it is there.
     fn split<'a>(&self, rest: &'a [u8]) -> (&'a [u8], Option<&'a [u8]>) {
         let length = self.bytes.len();
         match self.finder.find(rest) {

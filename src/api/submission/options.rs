@@ -1,4 +1,4 @@
-//! The options among the fields of a submission.
+//! Reads the options among the fields of a submission.
 //!
 //! * In: fields with their values.
 //! * Out: [`Options`].
@@ -65,7 +65,7 @@ fn names(items: &[String]) -> Result<Vec<ItemName>, OptionError> {
     items.iter().map(|item| ItemName::parse(item)).collect()
 }
 
-/// Refuses options that no toolchain could take together: the rest is checked against the source.
+/// Refuses options that no toolchain takes together. The rest is checked against the source.
 pub(super) fn check(options: &Options) -> Result<(), SubmissionError> {
     let for_cargo = options.first_not_for(Kind::Nix);
     let for_nix = options.first_not_for(Kind::Cargo);
@@ -84,9 +84,12 @@ pub(super) fn check(options: &Options) -> Result<(), SubmissionError> {
     }
 }
 
-/// Puts a value where none is yet.
-pub(super) fn once<T>(field: Field, slot: &mut Option<T>, value: T) -> Result<(), SubmissionError> {
-    match slot.replace(value) {
+/// Keeps the value of a field that has none yet.
+///
+/// # Errors
+/// The field is repeated.
+pub(super) fn once<T>(field: Field, kept: &mut Option<T>, value: T) -> Result<(), SubmissionError> {
+    match kept.replace(value) {
         Some(_) => Err(SubmissionError::FieldRepeated { field }),
         None => Ok(()),
     }

@@ -163,7 +163,7 @@ impl Spool {
         })
     }
 
-    /// Takes the batch, and leaves an empty one.
+    /// Starts to write the batch, once the last one is written, and leaves an empty one.
     pub(super) async fn write(self, batch: &mut Vec<u8>) -> Result<Self, SubmissionError> {
         let bytes = self.bytes + batch.len() as u64;
         if bytes > MAX_ARCHIVE_BYTES {
@@ -220,7 +220,7 @@ fn unpack(
     Ok(tree)
 }
 
-/// The part of the tree that the client chose, in which a toolchain finds a project.
+/// Returns the part of the tree that the client chose, which a toolchain can build.
 fn project(tree: SourceTree, options: &Options) -> Result<SourceTree, SubmissionError> {
     let part = match &options.path {
         Some(path) => tree.part(path).map_err(SubmissionError::Part)?,
@@ -248,8 +248,8 @@ mod tests {
 
     #[test]
     fn refuses_an_archive_when_it_grows_too_large() {
-        let folder = tempfile::TempDir::new().unwrap();
-        let uploads = folder.path().join("uploads");
+        let directory = tempfile::TempDir::new().unwrap();
+        let uploads = directory.path().join("uploads");
         let intake = Intake::open(uploads.clone()).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread()
             .build()
@@ -266,9 +266,9 @@ mod tests {
 
     #[test]
     fn refuses_a_tree_of_other_bytes_than_came() {
-        let folder = tempfile::TempDir::new().unwrap();
+        let directory = tempfile::TempDir::new().unwrap();
         let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
-        let workspace = Workspace::create(folder.path(), permit).unwrap();
+        let workspace = Workspace::create(directory.path(), permit).unwrap();
         let mut archive = tar::Builder::new(File::create_new(workspace.archive()).unwrap());
         let mut header = tar::Header::new_ustar();
         header.set_size(0);
@@ -284,7 +284,7 @@ mod tests {
         );
     }
 
-    /// What becomes of a source with these files, each empty.
+    /// Checks a source with these files, each of them empty.
     fn checked(files: &[&str], options: Options) -> Result<SourceTree, (u16, &'static str)> {
         let directory = tempfile::TempDir::new().unwrap();
         for file in files {
