@@ -246,7 +246,7 @@ impl Job {
                 let fetched = toolchain::fetch(detected, &context, &mut log).await?;
                 match toolchain::build(fetched, &context, &mut log).await? {
                     Attempt::Built(built) => Ok(*built),
-                    Attempt::Instead(_) => unreachable!("cargo gives way to nobody"),
+                    Attempt::GivesWay(_) => unreachable!("cargo gives way to nobody"),
                 }
             });
         Self {

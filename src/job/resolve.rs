@@ -1,4 +1,4 @@
-//! What is asked of a repository before a job is accepted for it.
+//! Defines the check of a ref before a job is accepted for it.
 //!
 //! * In: a URL and a ref, of a request that is valid otherwise.
 //! * Out: nothing, or the reason why no job could fetch them.
@@ -10,10 +10,10 @@ use std::pin::Pin;
 use crate::causes::Chain;
 use crate::source::repository::RepositoryError;
 
-/// The question whether a ref can be resolved, on its way.
+/// A future that finds out whether a ref can be resolved.
 pub type Resolving = Pin<Box<dyn Future<Output = Result<(), ResolveError>>>>;
 
-/// Why a ref was not resolved.
+/// The reason why a ref was not resolved.
 #[derive(Debug, thiserror::Error)]
 pub enum ResolveError {
     /// The repository or the ref cannot be used: the reason for the caller.

@@ -1,6 +1,6 @@
-//! The options of a build in its statement, beside its source.
+//! Describes the options of a build in its statement.
 //!
-//! * In: what the client chose, checked.
+//! * In: the options that the client chose, checked.
 //! * Out: the object `externalParameters.options`.
 //! * Never: an option that the client did not give.
 

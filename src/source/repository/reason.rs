@@ -1,10 +1,10 @@
-//! Git's own reason for a failure, for a message to the caller.
+//! Finds git's own reason for a failure, for a message to the caller.
 //!
 //! * In: the lines that git prints to standard error.
-//! * Out: the last one that says in git's or curl's known words why it gave up, of limited length.
-//! * Never: what a server answered, which could be one of the machine's own network.
+//! * Out: the last one that has a known reason of git's or curl's in it, of limited length.
+//! * Never: a server's response: the server could be one of the machine's own network.
 
-/// How git begins to say why it gives up.
+/// The beginnings of the lines in which git says why it gives up.
 const STARTS: [&str; 2] = ["fatal: ", "error: "];
 
 /// The words by which a reason is known to be git's own, or curl's.
@@ -26,10 +26,10 @@ const KNOWN: [&str; 12] = [
 /// How git marks what a server said.
 const OF_THE_SERVER: &str = "remote error";
 
-/// Longest reason, in bytes.
+/// The length of the longest reason, in bytes.
 const MAX_REASON_BYTES: usize = 400;
 
-/// Returns the reason that a line of git's is, if it is one.
+/// Returns the reason in a line of git's, if the line has one.
 pub(super) fn of_line(line: &[u8]) -> Option<String> {
     let text = String::from_utf8_lossy(line);
     let text = text.trim();

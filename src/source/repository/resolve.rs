@@ -1,7 +1,7 @@
 //! Finds out whether a repository has the ref that a client names, before anything is built of it.
 //!
 //! * In: a URL and a ref.
-//! * Out: nothing, or why the ref cannot be resolved.
+//! * Out: nothing, or the reason why the ref cannot be resolved.
 //! * Never: a fetch of more than a few megabytes. A commit that is not found in those is left to
 //!   the fetch.
 //!
@@ -21,23 +21,24 @@ use crate::sandbox::{CommandSpec, Exit, OutputSink, Run, Stream, remove_director
 use crate::source::output::Captured;
 use crate::source::redirect::MAX_REDIRECTS;
 
-/// Wall-clock time for everything that belongs to one resolution: shorter than a client waits for a
+/// The wall-clock limit of everything that belongs to one resolution: less than clients wait for a
 /// response.
 pub const RESOLVE_TIME_LIMIT: Duration = Duration::from_secs(60);
 
-/// Most bytes of a listing of refs.
+/// The largest number of bytes of a listing of refs that are kept.
 const MAX_LISTING_BYTES: usize = 1 << 20;
 
-/// Most bytes that are fetched for a commit, measured as git's own data.
+/// The largest number of bytes that are fetched for a commit, measured as git's own data.
 const MAX_COMMIT_BYTES: u64 = 32 << 20;
 
-/// How often the size of a fetch is measured.
+/// The time between two measurements of a fetch.
 const MEASURE_INTERVAL: Duration = Duration::from_millis(250);
 
-/// Longest line of git's that is read, in bytes.
+/// The length of the longest line of git's that is read, in bytes.
 const MAX_LINE_BYTES: usize = 1024;
 
-/// What git looks a name up as, in this order (`gitrevisions(7)`).
+/// The texts before and after a name under which git looks it up, in this order
+/// (`gitrevisions(7)`).
 const RULES: [[&str; 2]; 6] = [
     ["", ""],
     ["refs/", ""],
@@ -47,11 +48,11 @@ const RULES: [[&str; 2]; 6] = [
     ["refs/remotes/", "/HEAD"],
 ];
 
-/// Resolves `reference`, or the default branch, of the repository at `url`; `directory` is made for
-/// it and removed.
+/// Resolves `reference`, or the default branch, of the repository at `url`; `directory` is created
+/// for it and removed.
 ///
 /// # Errors
-/// Why there is no such repository or ref, or an internal error.
+/// There is no such repository or ref, or there is an internal error.
 pub async fn resolve(
     runner: &dyn Run,
     url: &RepositoryUrl,
@@ -79,6 +80,7 @@ pub async fn resolve(
     .into())
 }
 
+/// One resolution, with the values that all its commands need.
 struct Question<'a> {
     runner: &'a dyn Run,
     reference: Option<&'a GitRef>,
@@ -86,6 +88,7 @@ struct Question<'a> {
 }
 
 impl Question<'_> {
+    /// Returns how much time is left.
     fn left(&self) -> Duration {
         RESOLVE_TIME_LIMIT.saturating_sub(self.started.elapsed())
     }
@@ -97,8 +100,8 @@ impl Question<'_> {
             _ => "HEAD",
         };
         let spec = plan::list_refs(plan::binary()?, url, name, self.left());
-        let mut said = Said::new(None);
-        let exit = self.run(&spec, &mut said).await?;
+        let mut output = Output::new(None);
+        let exit = self.run(&spec, &mut output).await?;
         if exit == Exit::RefusedAddress {
             return Err(RepositoryError::RefusedAddress { url: url.clone() });
         }
@@ -107,11 +110,11 @@ impl Question<'_> {
             return next.map(Some).ok_or(RepositoryError::Git {
                 action: "ask the repository",
                 exit,
-                said: said.reason,
+                said: output.reason,
             });
         }
         let is_commit = self.reference.and_then(GitRef::commit).is_some();
-        if is_commit || has_ref(said.listing.bytes(), name) {
+        if is_commit || has_ref(output.listing.bytes(), name) {
             return Ok(None);
         }
         Err(RepositoryError::NoSuchRef {
@@ -119,7 +122,7 @@ impl Question<'_> {
         })
     }
 
-    /// Fetches the commit, if the ref is one, from `url`, which answers.
+    /// Fetches the commit, if the ref is one, from `url`, whose server has responded.
     async fn ask_for_commit(
         &self,
         url: &RepositoryUrl,
@@ -152,83 +155,88 @@ impl Question<'_> {
         directory: &Path,
         commit: &str,
     ) -> Result<bool, RepositoryError> {
-        self.run(&git.init(self.left()), &mut Said::new(None))
+        self.run(&git.init(self.left()), &mut Output::new(None))
             .await?;
         for amount in [Amount::Commit, Amount::Everything] {
-            let mut said = Said::new(Some(directory));
+            let mut output = Output::new(Some(directory));
             let spec = git.fetch(url, commit, amount, self.left());
-            let run = self.run(&spec, &mut said).await;
-            if said.is_too_much || matches!(run, Ok(Exit::TimedOut { .. })) {
+            let run = self.run(&spec, &mut output).await;
+            if output.is_too_much || matches!(run, Ok(Exit::TimedOut { .. })) {
                 return Ok(true);
             }
             if run?.success() {
                 let spec = git.resolve(self.reference, amount, self.left());
-                let exit = self.run(&spec, &mut Said::new(None)).await?;
+                let exit = self.run(&spec, &mut Output::new(None)).await?;
                 return Ok(exit.success());
             }
         }
         Ok(false)
     }
 
-    async fn run(&self, spec: &CommandSpec, said: &mut Said<'_>) -> Result<Exit, RepositoryError> {
-        let ended = self.runner.run(spec, said).await;
-        if said.is_too_much {
+    async fn run(
+        &self,
+        spec: &CommandSpec,
+        output: &mut Output<'_>,
+    ) -> Result<Exit, RepositoryError> {
+        let ended = self.runner.run(spec, output).await;
+        if output.is_too_much {
             return Ok(Exit::Status(1));
         }
         ended.map_err(RepositoryError::Run)
     }
 }
 
-/// Whether a listing of `ID\tNAME` lines has a ref that git takes `name` for.
+/// Returns whether a listing of `ID\tNAME` lines has a ref that git takes `name` for.
 fn has_ref(listing: &[u8], name: &str) -> bool {
     let listing = String::from_utf8_lossy(listing);
-    let is_it = |listed: &str| {
+    let is_meant = |listed: &str| {
         let is_rule = |[before, after]: &[&str; 2]| {
             let rest = listed.strip_prefix(before);
             rest.and_then(|rest| rest.strip_suffix(after)) == Some(name)
         };
         RULES.iter().any(is_rule)
     };
-    let names = listing.lines().filter_map(|line| line.split_once('\t'));
-    names.map(|(_, listed)| listed).any(is_it)
+    let lines = listing.lines().filter_map(|line| line.split_once('\t'));
+    lines.map(|(_, listed)| listed).any(is_meant)
 }
 
-/// What git says: its listing, and its reason to give up.
-struct Said<'a> {
+/// The output of git: its listing, and its reason to give up.
+struct Output<'a> {
     listing: Captured,
     line: Vec<u8>,
     reason: Option<String>,
     /// The directory whose size is limited.
     measured: Option<&'a Path>,
-    since: Instant,
+    measured_at: Instant,
     is_too_much: bool,
 }
 
-impl<'a> Said<'a> {
+impl<'a> Output<'a> {
     fn new(measured: Option<&'a Path>) -> Self {
         Self {
             listing: Captured::new(MAX_LISTING_BYTES),
             line: Vec::new(),
             reason: None,
             measured,
-            since: Instant::now(),
+            measured_at: Instant::now(),
             is_too_much: false,
         }
     }
 
+    /// Measures the directory again, unless that was done a moment ago.
     fn measure(&mut self) {
         let Some(directory) = self
             .measured
-            .filter(|_| self.since.elapsed() > MEASURE_INTERVAL)
+            .filter(|_| self.measured_at.elapsed() > MEASURE_INTERVAL)
         else {
             return;
         };
-        self.since = Instant::now();
+        self.measured_at = Instant::now();
         self.is_too_much = super::sinks::size(directory, MAX_COMMIT_BYTES) > MAX_COMMIT_BYTES;
     }
 }
 
-impl OutputSink for Said<'_> {
+impl OutputSink for Output<'_> {
     fn chunk(&mut self, stream: Stream, bytes: &[u8]) -> io::Result<()> {
         self.measure();
         if self.is_too_much {
@@ -260,7 +268,8 @@ mod tests {
 
     #[test]
     fn a_listed_ref_is_one_that_git_would_take_the_name_for() {
-        let listing = "01\tHEAD\n02\trefs/heads/main\n03\trefs/tags/v1\n03\trefs/tags/v1^{}\n04\trefs/heads/x/y\n";
+        let listing = "01\tHEAD\n02\trefs/heads/main\n03\trefs/tags/v1\n\
+                       03\trefs/tags/v1^{}\n04\trefs/heads/x/y\n";
         let has = |name| has_ref(listing.as_bytes(), name);
         for name in ["HEAD", "main", "v1", "heads/main", "refs/tags/v1", "x/y"] {
             assert!(has(name), "{name}");

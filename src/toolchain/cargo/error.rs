@@ -120,7 +120,8 @@ pub enum CargoError {
     },
     /// There is no library, and every program needs features that are off.
     #[error(
-        "there is no library, and every program needs features that are off: {programs} (choose with features)"
+        "there is no library, and every program needs features that are off: {programs} (choose \
+         with features)"
     )]
     AllGated {
         /// The programs, each with its features.
@@ -149,7 +150,8 @@ pub enum CargoError {
     SeveralTargets,
     /// There is no standard library for a platform.
     #[error(
-        "the source's cargo configuration builds for {target}, for which this appliance has no standard library; there are: {there}"
+        "the source's cargo configuration builds for {target}, for which this appliance has no \
+         standard library; there are: {there}"
     )]
     NoStandardLibrary {
         /// The target platform.

@@ -7,8 +7,8 @@
 //!
 //! | step | command | network | dependencies that it sees |
 //! |---|---|---|---|
-//! | survey | `cargo metadata --no-deps`, `rustc --version` | no | none; skipped when nothing is fetched |
-//! | ask | `git ls-remote` for each repository | yes | none: it finds out where a server redirects |
+//! | survey | `cargo metadata --no-deps`, `rustc --version` | no | none; skipped without a fetch |
+//! | ask | `git ls-remote` for each repository | yes | none: it finds out the redirects |
 //! | fetch | `cargo fetch` | yes | downloads them; skipped when the lockfile names none |
 //! | fetch again | the same, for one archive | yes | for each archive, if a registry redirected |
 //! | check | `git cat-file` for each git dependency | no | the downloads; its output is hashed |
@@ -247,7 +247,7 @@ pub async fn build(
     })
 }
 
-/// The packages with the ids `used`, as a statement has them, sorted by name and version.
+/// Returns the packages with the ids `used` as a statement has them, sorted by name and version.
 fn descriptors(
     metadata: &Metadata,
     used: &[String],
