@@ -137,7 +137,7 @@ impl Attribute {
     }
 }
 
-/// A binary cache with the one key whose signatures count for it.
+/// A binary cache with the key that signs its store paths.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cache {
     url: String,
@@ -158,8 +158,11 @@ impl Cache {
         if url.contains(is_special) || Endpoint::of(url).is_none() {
             return Err(OptionError::CacheUrl);
         }
-        let is_one = !key.contains([',', ' ']) && key.split_whitespace().count() == 1;
-        if !is_one || TrustedKeys::parse(key).is_err() {
+        // Nix reads a `#` as the beginning of a comment.
+        let ends_key = |character: char| {
+            character.is_control() || character.is_whitespace() || ",#".contains(character)
+        };
+        if key.contains(ends_key) || TrustedKeys::parse(key).is_err() {
             return Err(OptionError::CacheKey);
         }
         Ok(Self {
@@ -310,6 +313,11 @@ mod tests {
             "cache-1:AAAA",
             &format!("{key} {key}"),
             &format!("{key}\n{key}"),
+            &format!("{key}\n"),
+            &format!("\t{key}"),
+            &key.replace("cache-1", "cache#1"),
+            &key.replace("cache-1", "cache\0"),
+            &key.replace("cache-1", "cache,1"),
         ] {
             assert!(Cache::parse("https://c", key).is_err(), "{key}");
         }
