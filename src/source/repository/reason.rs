@@ -23,8 +23,13 @@ const KNOWN: [&str; 12] = [
     "early EOF",
 ];
 
-/// How git marks what a server said.
-const OF_THE_SERVER: &str = "remote error";
+/// The texts by which git introduces a server's own words, which could contain a known reason.
+const OF_THE_SERVER: [&str; 4] = [
+    "remote error",
+    "protocol error",
+    "server response",
+    "bad line length",
+];
 
 /// The length of the longest reason, in bytes.
 const MAX_REASON_BYTES: usize = 400;
@@ -34,8 +39,8 @@ pub(super) fn of_line(line: &[u8]) -> Option<String> {
     let text = String::from_utf8_lossy(line);
     let text = text.trim();
     let reason = STARTS.iter().find_map(|start| text.strip_prefix(start))?;
-    let is_known = KNOWN.iter().any(|words| reason.contains(words));
-    if !is_known || reason.contains(OF_THE_SERVER) {
+    let has = |texts: &[&str]| texts.iter().any(|text| reason.contains(text));
+    if !has(&KNOWN) || has(&OF_THE_SERVER) {
         return None;
     }
     let mut reason = reason.to_owned();
@@ -65,6 +70,8 @@ mod tests {
             "remote: not found",
             "fatal: remote error: not found: secret",
             "fatal: protocol error: bad line length character: secr",
+            "fatal: invalid server response; got 'secret not found'",
+            "fatal: protocol error: unexpected 'secret timed out'",
             "Cloning not found",
         ] {
             assert_eq!(of_line(line.as_bytes()), None, "{line}");
