@@ -105,10 +105,14 @@ impl Question<'_> {
         if exit == Exit::RefusedAddress {
             return Err(RepositoryError::RefusedAddress { url: url.clone() });
         }
+        if matches!(exit, Exit::TimedOut { .. }) {
+            let limit = RESOLVE_TIME_LIMIT;
+            return Err(RepositoryError::TimedOut { limit });
+        }
         if !exit.success() {
             let next = redirect::one_step(self.runner, url, self.left()).await?;
             return next.map(Some).ok_or(RepositoryError::Git {
-                action: "ask the repository",
+                action: "list the refs",
                 exit,
                 said: output.reason,
             });
@@ -148,6 +152,9 @@ impl Question<'_> {
 
     /// Returns whether the repository has the commit; one that was not found within the limits
     /// counts as found.
+    ///
+    /// # Errors
+    /// Neither the commit nor all branches and tags can be fetched.
     async fn fetch_commit(
         &self,
         git: &Git,
@@ -155,8 +162,14 @@ impl Question<'_> {
         directory: &Path,
         commit: &str,
     ) -> Result<bool, RepositoryError> {
-        self.run(&git.init(self.left()), &mut Output::new(None))
+        let failed = |action, exit, said| RepositoryError::Git { action, exit, said };
+        let created = self
+            .run(&git.init(self.left()), &mut Output::new(None))
             .await?;
+        if !created.success() {
+            return Err(failed("create a repository", created, None));
+        }
+        let (mut exit, mut said) = (created, None);
         for amount in [Amount::Commit, Amount::Everything] {
             let mut output = Output::new(Some(directory));
             let spec = git.fetch(url, commit, amount, self.left());
@@ -164,13 +177,18 @@ impl Question<'_> {
             if output.is_too_much || matches!(run, Ok(Exit::TimedOut { .. })) {
                 return Ok(true);
             }
-            if run?.success() {
+            exit = run?;
+            if exit == Exit::RefusedAddress {
+                return Err(RepositoryError::RefusedAddress { url: url.clone() });
+            }
+            if exit.success() {
                 let spec = git.resolve(self.reference, amount, self.left());
                 let exit = self.run(&spec, &mut Output::new(None)).await?;
-                return Ok(exit.success());
+                return Ok(exit.success() || matches!(exit, Exit::TimedOut { .. }));
             }
+            said = output.reason;
         }
-        Ok(false)
+        Err(failed("fetch the commit", exit, said))
     }
 
     async fn run(
@@ -264,7 +282,95 @@ impl OutputSink for Output<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::RefCell;
+    use std::collections::VecDeque;
+    use std::pin::Pin;
+
     use super::*;
+    use crate::sandbox::{RunError, Served, Work};
+
+    /// A sandbox in which each command ends as the next of these, after it printed these lines.
+    struct Scripted(RefCell<VecDeque<(Exit, &'static str)>>);
+
+    impl Run for Scripted {
+        fn run<'a>(
+            &'a self,
+            _: &'a CommandSpec,
+            sink: &'a mut dyn OutputSink,
+        ) -> Pin<Box<dyn Future<Output = Result<Exit, RunError>> + 'a>> {
+            let (exit, lines) = self.0.borrow_mut().pop_front().unwrap();
+            Box::pin(async move {
+                sink.chunk(Stream::Stderr, lines.as_bytes()).unwrap();
+                Ok(exit)
+            })
+        }
+
+        fn make_writable_directory(&self, path: &Path) -> io::Result<()> {
+            std::fs::create_dir(path)
+        }
+
+        fn serve<'a>(
+            &'a self,
+            _: &'a CommandSpec,
+            _: &'a Path,
+            _: Work<'a>,
+        ) -> Pin<Box<dyn Future<Output = Result<Served, RunError>> + 'a>> {
+            unreachable!("git needs no service")
+        }
+
+        fn make_service_directory(&self, _: &Path) -> io::Result<()> {
+            unreachable!("git needs no service")
+        }
+    }
+
+    /// Resolves a commit with commands that end like this.
+    fn of_commit(commands: &[(Exit, &'static str)]) -> Result<(), String> {
+        let directory = tempfile::tempdir().unwrap();
+        let runner = Scripted(RefCell::new(commands.iter().cloned().collect()));
+        let url = RepositoryUrl::parse("https://example.org/x").unwrap();
+        let reference = GitRef::parse(&"1".repeat(40)).unwrap();
+        let scratch = directory.path().join("resolution");
+        let resolving = resolve(&runner, &url, Some(&reference), &scratch);
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap();
+        let resolved = runtime.block_on(resolving);
+        assert!(!scratch.exists() && runner.0.borrow().is_empty());
+        resolved.map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_commit_is_missing_only_where_everything_was_fetched() {
+        let done = || (Exit::Status(0), "");
+        let failed = |reason| (Exit::Status(128), reason);
+        let limit = Duration::from_secs(1);
+        assert_eq!(of_commit(&[done(), done(), done(), done()]), Ok(()));
+        assert_eq!(
+            of_commit(&[done(), done(), failed(""), done(), done()]),
+            Ok(())
+        );
+        assert_eq!(
+            of_commit(&[done(), done(), (Exit::TimedOut { limit }, "")]),
+            Ok(())
+        );
+        let missing = of_commit(&[done(), done(), failed(""), done(), failed("")]);
+        assert!(missing.unwrap_err().contains("couldn't find remote ref 1"));
+        let broken = "fatal: unable to access 'https://example.org/x/': timed out\n";
+        for (commands, expected) in [
+            (
+                &[done(), done(), failed(""), failed(broken)][..],
+                "git could not fetch the commit: unable to access 'https://example.org/x/': \
+                 timed out",
+            ),
+            (&[done(), failed("")], "git could not create a repository"),
+        ] {
+            assert_eq!(of_commit(commands), Err(expected.to_owned()));
+        }
+        let refused = of_commit(&[done(), done(), (Exit::RefusedAddress, "")]).unwrap_err();
+        assert!(refused.contains("no public address"), "{refused}");
+        let slow = of_commit(&[(Exit::TimedOut { limit }, "")]).unwrap_err();
+        assert!(slow.contains("60 s"), "{slow}");
+    }
 
     #[test]
     fn a_listed_ref_is_one_that_git_would_take_the_name_for() {
