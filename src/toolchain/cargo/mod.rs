@@ -84,7 +84,7 @@ use lockfile::{Lock, LockfileError};
 use metadata::Metadata;
 use needs::{Needs, is_vendored_registry};
 use plan::{Folders, Plan};
-use steps::{Project, Steps};
+use steps::{Compiled, Project, Steps};
 use vendor::{Redirects, Vendor};
 
 pub(super) use plan::probe;
@@ -124,12 +124,9 @@ pub async fn fetch(
     let Settings {
         mut arguments,
         vendored,
-        notes,
         targets,
-    } = config::read(tree.root())?;
-    for note in notes {
-        log.note(&note)?;
-    }
+        ..
+    } = read_settings(tree.root(), log)?;
     let target = target::choose(&targets, context.toolchain)?;
     let needs = Needs::of(lock, &vendored);
     let folders = Folders::of(context.folder);
@@ -163,6 +160,15 @@ pub async fn fetch(
     })
 }
 
+/// Reads the project's own cargo configuration, and notes the settings that are not used.
+fn read_settings(root: &Path, log: &mut dyn Log) -> Result<Settings, ToolchainError> {
+    let settings = config::read(root)?;
+    for note in &settings.notes {
+        log.note(note)?;
+    }
+    Ok(settings)
+}
+
 /// Checks the archives of registries and unpacks them for the build, which sees nothing else of the
 /// fetch.
 async fn unpack(
@@ -188,56 +194,58 @@ pub async fn build(
     context: &Context<'_>,
     log: &mut dyn Log,
 ) -> Result<Built, ToolchainError> {
-    let Fetched {
-        tree,
-        options,
-        lockfile,
-        settings,
-        target,
-        checked,
-        command: fetch,
-    } = fetched;
     let plan = Plan {
         toolchain: context.toolchain,
-        source: tree.root(),
-        epoch: tree.epoch(),
-        settings: &settings,
-        options: &options.cargo,
-        target: target.as_deref(),
+        source: fetched.tree.root(),
+        epoch: fetched.tree.epoch(),
+        settings: &fetched.settings,
+        options: &fetched.options.cargo,
+        target: fetched.target.as_deref(),
     };
     let folders = Folders::of(context.folder);
     let mut steps = Steps::new(&plan, &folders, context, log);
-    let Project { metadata, used } = steps.inspect(&checked).await?;
-    let compiled = steps.build(&metadata).await?;
-    let mut wanted = compiled.wanted;
+    let project = steps.inspect(&fetched.checked).await?;
+    let mut compiled = steps.build(&project.metadata).await?;
     let mut package = Vec::new();
-    if metadata.is_library_only() {
-        package = steps.pack(&metadata, &mut wanted).await?;
+    if project.metadata.is_library_only() {
+        package = steps.pack(&project.metadata, &mut compiled.wanted).await?;
     }
-    if wanted.is_empty() {
+    if compiled.wanted.is_empty() {
         return Err(ToolchainError::NoArtifacts);
     }
-    let root = tree.root().to_owned();
+    collect(fetched, project, compiled, package, folders).await
+}
+
+/// Copies the artifacts, and describes what took part in the build.
+async fn collect(
+    fetched: Fetched,
+    project: Project,
+    compiled: Compiled,
+    package: Vec<String>,
+    folders: Folders,
+) -> Result<Built, ToolchainError> {
+    let (wanted, checked) = (compiled.wanted, fetched.checked);
+    let root = fetched.tree.root().to_owned();
     let (artifacts, dependencies) = blocking(move || {
-        let dependencies = descriptors(&metadata, &used, &checked, &root)?;
+        let dependencies = descriptors(&project.metadata, &project.used, &checked, &root)?;
         let artifacts: Vec<Artifact> = collect::collect(wanted, &folders.artifacts)?;
         Ok::<_, ToolchainError>((artifacts, dependencies))
     })
     .await?;
-    let network = (!fetch.is_empty()).then_some("fetch");
+    let network = (!fetched.command.is_empty()).then_some("fetch");
     let CommandSpec {
         argv, environment, ..
     } = compiled.spec;
     Ok(Built {
-        tree,
+        tree: fetched.tree,
         kind: Kind::Cargo,
         artifacts,
         link_arguments: compiled.link_arguments,
         outputs: Vec::new(),
-        lockfile,
+        lockfile: fetched.lockfile,
         dependencies,
         commands: Commands {
-            fetch,
+            fetch: fetched.command,
             build: argv,
             package,
             ..Commands::default()

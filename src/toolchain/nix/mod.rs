@@ -63,7 +63,7 @@ mod recipe;
 pub mod store_path;
 mod tree;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -261,7 +261,7 @@ pub async fn build(
     let account = Account {
         folders,
         keys,
-        inputs: fetched.inputs,
+        inputs: fetched.inputs.clone(),
         source: fetched.tree.root().to_owned(),
         epoch: fetched.tree.epoch(),
     };
@@ -272,13 +272,18 @@ pub async fn build(
              names it, or is a copy of such a download",
         )?;
     }
+    let built = built(fetched, ran, accounted);
+    Ok(Attempt::Built(Box::new(built)))
+}
+
+fn built(fetched: Fetched, ran: Ran, accounted: Accounted) -> Built {
     let mut dependencies = fetched.dependencies;
     dependencies.extend(accounted.paths);
     let network = (!fetched.command.is_empty()).then_some("fetch");
     let CommandSpec {
         argv, environment, ..
     } = ran.build;
-    Ok(Attempt::Built(Box::new(Built {
+    Built {
         tree: fetched.tree,
         kind: Kind::Nix,
         artifacts: accounted.artifacts,
@@ -295,7 +300,7 @@ pub async fn build(
         },
         environment,
         network: network.into_iter().chain(["daemon"]).collect(),
-    })))
+    }
 }
 
 /// Evaluates the flake and makes its outputs, by a daemon that is dead afterwards.
@@ -391,12 +396,7 @@ impl Account {
                 .outputs
                 .get(&output.name)
                 .ok_or(ToolchainError::Answer { tool: "nix build" })?;
-            let mut from = copied::copied_from(path, &downloads, &store)?;
-            if let Some(recipe) = ledger.recipe(path) {
-                let recipe = store.join(recipe.base());
-                from.extend(recipe::unpacked_from(&recipe, &downloads)?);
-            }
-            output.copied_from = from.iter().map(ToString::to_string).collect();
+            output.copied_from = copied_from(path, &ledger, &downloads, &store)?;
         }
         let trees = answers.outputs.into_iter().map(|(name, path)| Output {
             name,
@@ -411,6 +411,21 @@ impl Account {
             paths: ledger.descriptors(),
         })
     }
+}
+
+/// Returns the downloads of which the builder of the output at `path` only made copies.
+fn copied_from(
+    path: &StorePath,
+    ledger: &Ledger,
+    downloads: &BTreeSet<&StorePath>,
+    store: &Path,
+) -> Result<Vec<String>, ToolchainError> {
+    let mut from = copied::copied_from(path, downloads, store)?;
+    if let Some(recipe) = ledger.recipe(path) {
+        let recipe = store.join(recipe.base());
+        from.extend(recipe::unpacked_from(&recipe, downloads)?);
+    }
+    Ok(from.iter().map(ToString::to_string).collect())
 }
 
 /// Returns the inputs to fetch: names with NAR hashes. A directory of another tree comes with that
