@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn one_has_a_turn_at_a_time_and_says_when_to_come_back() {
+    fn one_client_has_the_turn_and_another_learns_when_to_try_again() {
         let resolutions = Resolutions::default();
         let turn = resolutions.begin(Some(&peer(1))).unwrap();
         let refusal = resolutions
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_has_so_many_tries_and_so_many_addresses_have_any() {
+    fn tries_of_an_address_and_addresses_are_limited() {
         let resolutions = Resolutions::default();
         for _ in 0..MAX_REF_TRIES {
             assert!(resolutions.begin(Some(&peer(1))).is_ok());

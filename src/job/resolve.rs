@@ -19,7 +19,7 @@ pub enum ResolveError {
     /// The repository or the ref cannot be used: the reason for the caller.
     #[error("{0}")]
     Refused(String),
-    /// The appliance failed.
+    /// There was an internal error.
     #[error("a ref could not be resolved")]
     Internal(#[source] Box<dyn Error>),
 }

@@ -42,7 +42,7 @@ pub struct OptionsRecord {
 pub struct CacheRecord {
     /// The URL of the cache.
     pub url: String,
-    /// The key, `NAME:BASE64`.
+    /// The key that signs its paths, `NAME:BASE64`.
     pub key: String,
 }
 

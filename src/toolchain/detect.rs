@@ -52,7 +52,7 @@ pub enum DetectError {
     OtherOption {
         /// The option, by its name in the API.
         option: &'static str,
-        /// The toolchain that builds.
+        /// The toolchain that builds the source.
         kind: Kind,
         /// Whether the source has both lockfiles.
         has_both: bool,

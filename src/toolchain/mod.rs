@@ -244,7 +244,7 @@ impl Default for Limits {
 pub struct Context<'a> {
     /// The sandbox that runs commands.
     pub runner: &'a dyn Run,
-    /// The programs that build.
+    /// The programs that build projects.
     pub toolchain: &'a Toolchain,
     /// The job's directory on this machine, which exists. Further directories are created in it.
     pub folder: &'a Path,

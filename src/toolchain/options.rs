@@ -20,7 +20,7 @@ const MAX_VALUE_BYTES: usize = 512;
 /// The options that a client chose.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Options {
-    /// The toolchain that builds.
+    /// The toolchain that builds the project.
     pub toolchain: Option<Kind>,
     /// The directory of the project within the source.
     pub path: Option<SourcePath>,
@@ -33,9 +33,9 @@ pub struct Options {
 /// The options of a cargo project that a client chose.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CargoOptions {
-    /// The package to build.
+    /// The package that is built.
     pub package: Option<ItemName>,
-    /// The programs to build.
+    /// The programs that are built.
     pub bins: Option<Vec<ItemName>>,
     /// The features that are switched on.
     pub features: Option<Vec<ItemName>>,
@@ -46,7 +46,7 @@ pub struct CargoOptions {
 /// The options of a flake that a client chose.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NixOptions {
-    /// The output to build.
+    /// The output that is built.
     pub attribute: Option<Attribute>,
     /// Further binary caches for this build.
     pub caches: Option<Vec<Cache>>,
@@ -176,7 +176,7 @@ impl Cache {
         &self.url
     }
 
-    /// Returns the key, `NAME:BASE64`.
+    /// Returns the key as the client wrote it, `NAME:BASE64`.
     pub fn key(&self) -> &str {
         &self.key
     }

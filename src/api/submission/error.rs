@@ -98,7 +98,7 @@ pub enum SubmissionError {
     /// The body is not a JSON object.
     #[error("the body is not a JSON object: {}", .reason)]
     Json {
-        /// The parser's reason.
+        /// The parser's reason, without a position.
         reason: String,
     },
     /// The body is not a form.
@@ -154,7 +154,7 @@ pub enum SubmissionError {
     /// A form has a part `source_data`.
     #[error("source_data belongs to JSON; a form carries the archive in the file part source")]
     SourceDataInForm,
-    /// The nonce is missing.
+    /// A JSON submission has no nonce.
     #[error("no nonce: a JSON submission needs one (2 to 32 hexadecimal digits)")]
     NonceMissing,
     /// The nonce cannot be read.
@@ -271,7 +271,7 @@ impl FormError {
 }
 
 impl SubmissionError {
-    /// Returns the HTTP status.
+    /// Returns the HTTP status of the refusal.
     pub fn status(&self) -> u16 {
         match self {
             Self::LengthMissing => 411,

@@ -13,7 +13,7 @@ use super::fields::{Fields, Submitted, WithoutNonce, check_length};
 use super::multipart::{Part, Parts, Reader};
 use super::value::FieldValue;
 
-/// Reads one form.
+/// A reader of the fields of one form.
 #[derive(Debug)]
 pub(super) struct FormDecoder {
     reader: Reader,
@@ -125,7 +125,7 @@ impl Parts for Filling<'_> {
 }
 
 impl Filling<'_> {
-    /// Begins the part `source`.
+    /// Begins the part `source`, which has the archive.
     fn source(&mut self, file_name: &str) -> Result<(), SubmissionError> {
         if file_name.is_empty() {
             self.form.reading = Reading::UnnamedArchive;

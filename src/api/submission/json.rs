@@ -24,7 +24,7 @@ use super::value::FieldValue;
 /// The number of hexadecimal digits after `\u`.
 const UNICODE_DIGITS: usize = 4;
 
-/// Reads one document.
+/// A reader of the fields of one document.
 #[derive(Debug, Default)]
 pub(super) struct JsonDecoder {
     /// The document without the value of `source_data`.

@@ -102,7 +102,7 @@ impl Reader {
         }
     }
 
-    /// Ends the body.
+    /// Ends the body, which has to end with the final boundary.
     pub(super) fn finish(&self) -> Result<(), FormError> {
         if self.position == Position::Epilogue {
             Ok(())

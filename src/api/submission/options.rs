@@ -13,7 +13,7 @@ use crate::toolchain::options::{
 };
 use crate::toolchain::{Kind, Options};
 
-/// Takes the option `field`.
+/// Takes the option `field` with its value.
 pub(super) fn set(
     options: &mut Options,
     field: Field,

@@ -162,14 +162,8 @@ impl Question<'_> {
         directory: &Path,
         commit: &str,
     ) -> Result<bool, RepositoryError> {
-        let failed = |action, exit, said| RepositoryError::Git { action, exit, said };
-        let created = self
-            .run(&git.init(self.left()), &mut Output::new(None))
-            .await?;
-        if !created.success() {
-            return Err(failed("create a repository", created, None));
-        }
-        let (mut exit, mut said) = (created, None);
+        self.create_repository(git).await?;
+        let (mut exit, mut said) = (Exit::Status(0), None);
         for amount in [Amount::Commit, Amount::Everything] {
             let mut output = Output::new(Some(directory));
             let spec = git.fetch(url, commit, amount, self.left());
@@ -188,7 +182,25 @@ impl Question<'_> {
             }
             said = output.reason;
         }
-        Err(failed("fetch the commit", exit, said))
+        Err(RepositoryError::Git {
+            action: "fetch the commit",
+            exit,
+            said,
+        })
+    }
+
+    async fn create_repository(&self, git: &Git) -> Result<(), RepositoryError> {
+        let spec = git.init(self.left());
+        let exit = self.run(&spec, &mut Output::new(None)).await?;
+        // Without time left, the fetch ends at once too.
+        if exit.success() || matches!(exit, Exit::TimedOut { .. }) {
+            return Ok(());
+        }
+        Err(RepositoryError::Git {
+            action: "create a repository",
+            exit,
+            said: None,
+        })
     }
 
     async fn run(

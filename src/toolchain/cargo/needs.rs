@@ -13,9 +13,9 @@ use super::lockfile::{CRATES_IO, GitSource, Lock, Locked, Origin};
 
 /// The dependencies that are fetched.
 pub(super) struct Needs {
-    /// The packages of registries.
+    /// The packages that registries have.
     pub registries: Vec<Locked>,
-    /// The commits of repositories.
+    /// The commits that repositories have.
     pub git: Vec<GitSource>,
     /// The commits of patches that no package uses: cargo fetches them too.
     pub unused: Vec<GitSource>,

@@ -63,9 +63,9 @@ pub(super) struct Downloaded {
 
 /// The result of the build.
 pub(super) struct Compiled {
-    /// The command that compiled.
+    /// The command that compiled the packages.
     pub spec: CommandSpec,
-    /// The files to deliver.
+    /// The files that will be delivered.
     pub wanted: Vec<Wanted>,
     /// The arguments that build scripts gave to the linker.
     pub link_arguments: Vec<LinkRecord>,
