@@ -7,6 +7,7 @@
 use std::error::Error;
 use std::pin::Pin;
 
+use super::line::sanitise;
 use crate::causes::Chain;
 use crate::source::repository::RepositoryError;
 
@@ -29,7 +30,27 @@ impl From<RepositoryError> for ResolveError {
         if error.is_fault() {
             Self::Internal(error.into())
         } else {
-            Self::Refused(Chain(&error).to_string())
+            // Git repeats what it was given and told, so the message is made inert.
+            Self::Refused(sanitise(&Chain(&error).to_string()))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sandbox::Exit;
+
+    #[test]
+    fn a_reason_has_no_control_characters() {
+        let error = RepositoryError::Git {
+            action: "list the refs",
+            exit: Exit::Status(128),
+            said: Some("not found\u{1b}[31m".to_owned()),
+        };
+        assert_eq!(
+            ResolveError::from(error).to_string(),
+            "git could not list the refs: not found\\u{1b}[31m"
+        );
     }
 }
