@@ -2,7 +2,7 @@
 //!
 //! * In: a valid request.
 //! * Out: whether a later one asks for the same build.
-//! * Never: a secret of the request, which no comparison needs.
+//! * Never: a secret of the request: no comparison needs one.
 
 use super::{Request, SourceRequest};
 use crate::digest::Sha256Digest;

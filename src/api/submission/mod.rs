@@ -11,7 +11,7 @@
 //!    within its limits.
 //! 2. `decoder` chooses the format by the type: `json`, or `form` over `multipart`. Both cut the
 //!    archive out while it comes and give everything else to `fields`, which checks each field as
-//!    soon as it is there: a body with a bad nonce is refused before its archive has come.
+//!    soon as it has come: a body with a bad nonce is refused before its archive has come.
 //! 3. `spool` writes the archive into its own directory, in batches, and hashes it. At the end
 //!    it unpacks it and asks the toolchain room whether there is a project in it for the `options`
 //!    that were chosen.

@@ -2,11 +2,11 @@
 //!
 //! * In: a URL and a ref.
 //! * Out: nothing, or the reason why the ref cannot be resolved.
-//! * Never: a fetch of more than a few megabytes. A commit that is not found in those is left to
-//!   the fetch.
+//! * Never: a fetch that goes on beyond `MAX_COMMIT_BYTES`. A commit that is not found in them is
+//!   left to the fetch.
 //!
 //! 1. `git ls-remote` lists the refs of that name. It follows no redirect; one that the fetch would
-//!    follow is asked next.
+//!    follow gets the next request.
 //! 2. Commits are not listed. For a commit, git fetches it alone, and where the server does not
 //!    deliver it by its id, all branches and tags.
 
