@@ -8,7 +8,7 @@
 const STARTS: [&str; 2] = ["fatal: ", "error: "];
 
 /// The words by which a reason is known to be git's own, or curl's.
-const KNOWN: [&str; 12] = [
+const KNOWN: [&str; 13] = [
     "couldn't find remote ref",
     "not found",
     "not appear to be a git repository",
@@ -21,6 +21,7 @@ const KNOWN: [&str; 12] = [
     "timed out",
     "SSL certificate",
     "early EOF",
+    "has bad hash",
 ];
 
 /// The texts by which git introduces a server's own words, which could contain a known reason.
@@ -63,6 +64,7 @@ mod tests {
                 "fatal: unable to access 'https://h/': Could not resolve host: h",
                 "unable to access 'https://h/': Could not resolve host: h",
             ),
+            ("error: File 01 has bad hash", "File 01 has bad hash"),
         ] {
             assert_eq!(of_line(line.as_bytes()).as_deref(), Some(reason));
         }

@@ -374,6 +374,15 @@ mod tests {
                 "git could not fetch the commit: unable to access 'https://example.org/x/': \
                  timed out",
             ),
+            (
+                &[
+                    done(),
+                    done(),
+                    failed(""),
+                    failed("error: File 01 has bad hash\n"),
+                ],
+                "git could not fetch the commit: File 01 has bad hash",
+            ),
             (&[done(), failed("")], "git could not create a repository"),
         ] {
             assert_eq!(of_commit(commands), Err(expected.to_owned()));
