@@ -8,7 +8,7 @@
 const STARTS: [&str; 2] = ["fatal: ", "error: "];
 
 /// The words by which a reason is known to be git's own, or curl's.
-const KNOWN: [&str; 13] = [
+const KNOWN: [&str; 14] = [
     "couldn't find remote ref",
     "not found",
     "not appear to be a git repository",
@@ -22,6 +22,7 @@ const KNOWN: [&str; 13] = [
     "SSL certificate",
     "early EOF",
     "has bad hash",
+    "died of signal",
 ];
 
 /// The texts by which git introduces a server's own words, which could contain a known reason.
