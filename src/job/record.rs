@@ -352,11 +352,11 @@ mod tests {
     const GOLDEN: [(Kind, &str); 2] = [
         (
             Kind::Cargo,
-            "474f8c63d07482bc47e8a6af551bddcfecc05f283e32fc194eb6058fe9fc9a46",
+            "9293f4704f6fc6f27891a4397f51cc76d5f4b0217f99e26c7f34289d7101fff3",
         ),
         (
             Kind::Nix,
-            "3a40046fd59a02ced00ab131215e5341e5c93d4c3babe8d1f38217082de49e14",
+            "95ff7f84e8d5edde58dc7a79247f0d82002ce6f09f9ee08bca891055b4540fd3",
         ),
     ];
 
