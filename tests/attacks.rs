@@ -554,7 +554,14 @@ fn assert_harmless(outcome: &Outcome, reference: &Bundle) {
 /// their bytes.
 fn assert_complete(bundle: &Bundle, names: &[String]) {
     let artifacts = names.iter().map(|name| format!("artifacts/{name}"));
-    let others = ["build-config/Cargo.lock", "build.log", "provenance.json"].map(String::from);
+    let others = [
+        "build-config/Cargo.lock",
+        "build.log",
+        "provenance.json",
+        "provenance.sigstore.json",
+        "sbom.cdx.json",
+    ]
+    .map(String::from);
     let files: Vec<_> = artifacts.chain(others).collect();
     assert!(bundle.keys().eq(files.iter()), "{:?}", bundle.keys());
 
