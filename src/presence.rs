@@ -36,7 +36,7 @@ fn is_absence(error: &io::Error) -> bool {
 ///
 /// # Errors
 /// The path cannot be examined.
-pub fn is_folder(path: &Path) -> io::Result<bool> {
+pub fn is_directory(path: &Path) -> io::Result<bool> {
     Ok(there(path.metadata())?.is_some_and(|found| found.is_dir()))
 }
 

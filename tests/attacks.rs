@@ -484,13 +484,13 @@ fn check_hosted(attack: &Hosted, reference: &Bundle) -> Result<(), NotTried> {
     match attack.fetched {
         Fetched::Refused(code, reason) => assert_refused(&server.post(&submission), code, reason),
         Fetched::Fails(reason) => {
-            let (status, answer) = server.post(&submission);
+            let (status, response) = server.post(&submission);
             if status == 422 {
-                assert_unresolved(&answer, reason);
+                assert_unresolved(&response, reason);
                 return Ok(());
             }
-            assert_eq!(status, 202, "{answer}");
-            let job = answer["job_id"].as_str().unwrap().to_owned();
+            assert_eq!(status, 202, "{response}");
+            let job = response["job_id"].as_str().unwrap().to_owned();
             let outcome = follow(&server, &canary, job);
             let words = [outcome.result.to_string(), outcome.lines.join("\n")].concat();
             assert_eq!(outcome.result["status"], "failed", "{words}");
@@ -519,7 +519,8 @@ fn check_hosted(attack: &Hosted, reference: &Bundle) -> Result<(), NotTried> {
     Ok(())
 }
 
-/// A server whose first answer is an attack gets no job: it is refused for the reason, without what the server says.
+/// A server whose first response is an attack gets no job: it is refused for the reason, without
+/// what the server says.
 fn assert_unresolved(problem: &Value, reason: &str) {
     let detail = problem["detail"].as_str().unwrap();
     assert_eq!(problem["error_type"], "SourceFetchFailed", "{problem}");
@@ -559,8 +560,9 @@ fn assert_complete(bundle: &Bundle, names: &[String]) {
         "provenance.json",
         "provenance.sigstore.json",
         "sbom.cdx.json",
-    ];
-    let files: Vec<_> = artifacts.chain(others.map(String::from)).collect();
+    ]
+    .map(String::from);
+    let files: Vec<_> = artifacts.chain(others).collect();
     assert!(bundle.keys().eq(files.iter()), "{:?}", bundle.keys());
 
     let statement: Value = serde_json::from_slice(&bundle["provenance.json"]).unwrap();

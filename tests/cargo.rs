@@ -246,7 +246,7 @@ impl Job {
                 let fetched = toolchain::fetch(detected, &context, &mut log).await?;
                 match toolchain::build(fetched, &context, &mut log).await? {
                     Attempt::Built(built) => Ok(*built),
-                    Attempt::Instead(_) => unreachable!("cargo gives way to nobody"),
+                    Attempt::GivesWay(_) => unreachable!("cargo gives way to nobody"),
                 }
             });
         Self {
@@ -542,7 +542,8 @@ fn a_failed_build_says_the_first_error_of_its_tool() {
     .unwrap();
     let job = Job::of(directory.path());
     let message = job.result.as_ref().unwrap_err().to_string();
-    let start = "the build failed (exit status 101): error[E0425]: cannot find function `seven` in this scope; --> ";
+    let start = "the build failed (exit status 101): error[E0425]: cannot find function `seven` in \
+                 this scope; --> ";
     assert!(message.starts_with(start), "{message}");
     assert!(message.contains("src/main.rs:1:13"), "{message}");
 }

@@ -1,4 +1,4 @@
-//! Whose turn it is to have a ref resolved.
+//! Decides which client may have a ref resolved, and when.
 //!
 //! * In: the address of a client that submits a repository.
 //! * Out: a turn, of which there is one at a time.
@@ -14,11 +14,11 @@ use hyper::header;
 use super::limits::{MAX_REF_ADDRESSES, MAX_REF_TRIES, REF_RETRY};
 use super::problem::Problem;
 
-/// The address of the client at the other end of a connection.
+/// The address of a client; `None` where the kernel does not know it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Peer(pub Option<IpAddr>);
 
-/// Counts who had refs resolved.
+/// Counts the refs that were resolved for each client.
 #[derive(Debug, Default)]
 pub(super) struct Resolutions {
     is_busy: Rc<Cell<bool>>,
@@ -39,7 +39,7 @@ impl Resolutions {
     /// Returns the turn for a client.
     ///
     /// # Errors
-    /// Another client has it, or this one has had too many.
+    /// Another submission has the turn, or this client has had too many.
     pub fn begin(&self, peer: Option<&Peer>) -> Result<Turn, Problem> {
         if self.is_busy.get() {
             let problem = Problem::new(
@@ -63,7 +63,7 @@ impl Resolutions {
         }
         let count = tries.entry(address).or_default();
         if *count == MAX_REF_TRIES {
-            return Err(too_many("tries of one address", MAX_REF_TRIES));
+            return Err(too_many("submissions of one address", MAX_REF_TRIES));
         }
         *count += 1;
         Ok(())
@@ -75,7 +75,7 @@ fn too_many(what: &str, limit: usize) -> Problem {
         429,
         "too-many-refs",
         format!(
-            "this machine has resolved refs for {limit} {what}, which is its limit; an archive is still accepted"
+            "this machine resolves refs for at most {limit} {what}; an archive is still accepted"
         ),
     )
 }
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn one_has_a_turn_at_a_time_and_says_when_to_come_back() {
+    fn one_client_has_the_turn_and_another_learns_when_to_try_again() {
         let resolutions = Resolutions::default();
         let turn = resolutions.begin(Some(&peer(1))).unwrap();
         let refusal = resolutions
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_has_so_many_tries_and_so_many_addresses_have_any() {
+    fn tries_of_an_address_and_addresses_are_limited() {
         let resolutions = Resolutions::default();
         for _ in 0..MAX_REF_TRIES {
             assert!(resolutions.begin(Some(&peer(1))).is_ok());

@@ -1,4 +1,4 @@
-//! Answers submissions: decides which one gets the slot.
+//! Responds to submissions, and decides which one gets the slot.
 //!
 //! * In: a POST whose body is still on its way.
 //! * Out: the one acceptance, which a repeated request gets again, or a refusal.
@@ -48,7 +48,7 @@ pub trait Receive {
     fn discard(&self, request: Request);
 }
 
-/// Answers `POST /build` and `POST /build/stream`.
+/// Returns the response to `POST /build` or `POST /build/stream`.
 ///
 /// # Errors
 /// The submission is refused. The rest of its body may still be on its way: the connection is
@@ -83,7 +83,8 @@ async fn accept(service: &Service, parts: &Parts, body: Incoming) -> Result<Arc<
     }
 }
 
-/// Has the ref of a repository resolved, unless the slot is taken: then there is nothing to save.
+/// Has the ref of a repository resolved. Once the slot is taken, nothing is left to save from a
+/// typo.
 async fn resolve(
     service: &Service,
     parts: &Parts,
@@ -98,7 +99,7 @@ async fn resolve(
     }
     let turn = service.resolutions.begin(parts.extensions.get())?;
     let resolving = service.builder.resolve(url.clone(), reference.clone());
-    // Git goes on when the client goes away, and has its turn until then.
+    // When the client goes away, git goes on, and keeps the turn until it has ended.
     let resolved = spawn_local(async move {
         let resolved = resolving.await;
         drop(turn);
@@ -119,7 +120,7 @@ async fn resolve(
         .unwrap_or_else(|| Err(slot_taken()))
 }
 
-/// Takes the slot for `request`, or finds the job that it asked for before.
+/// Takes the slot for `request`, or finds the job that the same request started before.
 fn claim(service: &Service, key: &RetryKey, request: Request) -> Result<Arc<Job>, Problem> {
     match service.slot.claim(&request) {
         Ok(running) => {
@@ -141,10 +142,12 @@ fn claim(service: &Service, key: &RetryKey, request: Request) -> Result<Arc<Job>
     }
 }
 
-/// The nonce by which a client says that it may have sent the same request before, if it says so.
+/// The nonce by which a client says that it may have sent the same request before; `None` without
+/// a usable header.
 struct RetryKey(Option<Nonce>);
 
 impl RetryKey {
+    /// Reads the header of a request. One that is repeated or no nonce does not count.
     fn of(headers: &HeaderMap) -> Self {
         let mut values = headers.get_all(IDEMPOTENCY_KEY).iter();
         let (Some(value), None) = (values.next(), values.next()) else {

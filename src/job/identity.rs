@@ -1,8 +1,8 @@
-//! What a job was started with, as far as a repeated request is compared with it.
+//! Compares a repeated request with the one that a job was started with.
 //!
 //! * In: a valid request.
 //! * Out: whether a later one asks for the same build.
-//! * Never: a secret of the request, which no comparison needs.
+//! * Never: a secret of the request: no comparison needs one.
 
 use super::{Request, SourceRequest};
 use crate::digest::Sha256Digest;
@@ -17,7 +17,8 @@ enum SourceIdentity {
     Archive(Sha256Digest),
 }
 
-/// What makes two requests the same.
+/// The values in which two requests have to be equal to be the same. The file name of an archive
+/// is not among them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct RequestIdentity {
     nonce: Nonce,
@@ -27,7 +28,7 @@ pub(super) struct RequestIdentity {
 }
 
 impl RequestIdentity {
-    /// Returns what identifies `request`.
+    /// Returns the identity of `request`.
     pub fn of(request: &Request) -> Self {
         let source = match request.source() {
             SourceRequest::Repository { url, reference } => {
@@ -48,7 +49,7 @@ impl RequestIdentity {
         }
     }
 
-    /// Returns the options of the build.
+    /// Returns the options that the client chose for the build.
     pub fn options(&self) -> &Options {
         &self.options
     }

@@ -15,8 +15,8 @@
 //!    the end of the build on.
 //! 3. On an error the pipeline first removes what could be downloaded, then ends the job; after
 //!    every end it removes all files that nobody downloads (`pack`).
-//! 4. [`Running::finish`] sets the [`Outcome`], closes the log and wakes all waiting tasks. A handle
-//!    that is dropped without that ends the job as failed, so no job runs for ever.
+//! 4. [`Running::finish`] sets the [`Outcome`], closes the log and wakes all waiting tasks. A
+//!    handle that is dropped without that ends the job as failed, so no job runs for ever.
 //!
 //! # From an event to its readers
 //!

@@ -37,7 +37,7 @@ pub(super) enum PackError {
 /// Writes the bundle of a build that was stated and, where there is an attester, attested.
 pub(super) async fn pack(build: AttestedBuild) -> Result<Finished, PackError> {
     let BundleParts {
-        folder,
+        directory,
         built,
         log,
         sbom,
@@ -53,7 +53,7 @@ pub(super) async fn pack(build: AttestedBuild) -> Result<Finished, PackError> {
             (names::ENVELOPE, Some(&envelope)),
             (names::EVIDENCE, evidence.as_deref()),
         ];
-        let path = folder.join(BUNDLE);
+        let path = directory.join(BUNDLE);
         let bundle = write(path, &built, &documents, &log)?;
         let (project, toolchain) = (built.tree().project().clone(), built.kind());
         let (artifacts, build_config) = built.into_files();
@@ -120,10 +120,10 @@ fn artifact(artifact: &Artifact) -> io::Result<Entry<'static>> {
 
 /// Removes what there is of a bundle. Call it before any client learns that the job failed: a
 /// service that ends at that moment removes nothing more.
-pub(super) async fn withdraw(folder: PathBuf) {
+pub(super) async fn withdraw(directory: PathBuf) {
     let removing = blocking(move || {
         for name in DOWNLOADS {
-            remove(&folder.join(name))?;
+            remove(&directory.join(name))?;
         }
         Ok(())
     });
@@ -132,12 +132,12 @@ pub(super) async fn withdraw(folder: PathBuf) {
 
 /// Removes what a finished job no longer needs: sources, dependencies, the build's own directories,
 /// and its upload. Other uploads stay: a request that is repeated is still read.
-pub(super) async fn clean(folder: PathBuf, upload: Option<PathBuf>) {
+pub(super) async fn clean(directory: PathBuf, upload: Option<PathBuf>) {
     let removing = blocking(move || {
         if let Some(upload) = upload {
             remove(&upload)?;
         }
-        for entry in fs::read_dir(&folder)? {
+        for entry in fs::read_dir(&directory)? {
             let entry = entry?;
             if !is_kept(&entry.file_name()) {
                 remove(&entry.path())?;
@@ -193,8 +193,8 @@ mod tests {
 
     #[test]
     fn a_file_that_changed_after_it_was_recorded_ends_the_job() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("file");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("file");
         let (sha256, size) = (Sha256Digest::of(b"recorded"), 8);
         let packed = |content: &str| {
             fs::write(&path, content).unwrap();

@@ -34,7 +34,8 @@ use crate::toolchain::{
 /// The message for the client when the machine's disk is full.
 const NO_ROOM: &str = "there is no room left for what the build writes";
 
-/// Name, below the uploads, of the directory in which a commit is looked for before there is a job.
+/// The name, below the uploads, of the directory in which git looks for a commit before there is a
+/// job.
 const RESOLUTION: &str = "resolution";
 
 /// Builds jobs with one toolchain in one sandbox.
@@ -258,7 +259,7 @@ impl Inner {
             let fetched = toolchain::fetch(detected, &context, log).await?;
             match toolchain::build(fetched, &context, log).await? {
                 Attempt::Built(built) => return Ok(*built),
-                Attempt::Instead(other) => detected = other,
+                Attempt::GivesWay(cargo) => detected = cargo,
             }
             log.end_lines()?;
         }
@@ -300,7 +301,7 @@ impl Inner {
     }
 }
 
-/// Returns the directory, below that of all uploads, with everything of the one that a job builds.
+/// Returns the directory of the upload that a job builds, which is below that of all uploads.
 fn upload(intake: &Path, source: &SourceRequest) -> Option<PathBuf> {
     let SourceRequest::Archive(tree) = source else {
         return None;
@@ -309,8 +310,8 @@ fn upload(intake: &Path, source: &SourceRequest) -> Option<PathBuf> {
     Some(intake.join(below.iter().next()?))
 }
 
-/// Returns the part of a fetched source that the client chose. That of an archive was taken when it
-/// was unpacked.
+/// Returns the part of a fetched source that the client chose. The part of an archive was chosen
+/// when it was unpacked.
 async fn chosen_part(job: &Job, tree: SourceTree) -> Result<SourceTree, JobError> {
     let Some(path) = job.options().path.clone() else {
         return Ok(tree);

@@ -1,7 +1,7 @@
 //! States what happened, in the words of provenance, and has it signed.
 //!
 //! * In: a build that is over.
-//! * Out: the statement, the same signed by a key of its own, then evidence about the statement.
+//! * Out: the statement, the same signed by its own key, then evidence about the statement.
 //! * Never: a value that a client or a build claimed without our having computed or chosen it.
 //!
 //! | receipt | made by | taken by |
@@ -88,7 +88,7 @@ impl<'a> CompletedBuild<'a> {
         let (statement, sbom) = self.statement(key.signer())?;
         let envelope = key.sign(&statement)?;
         Ok(StatedBuild {
-            folder: self.job.directory().to_owned(),
+            directory: self.job.directory().to_owned(),
             built: self.built,
             log: self.log,
             sbom,
@@ -173,7 +173,7 @@ impl<'a> CompletedBuild<'a> {
 
 /// A build with its signed statement: the receipt of [`CompletedBuild::state`].
 pub(super) struct StatedBuild {
-    folder: PathBuf,
+    directory: PathBuf,
     built: Built,
     log: LogFile,
     sbom: Vec<u8>,
@@ -209,14 +209,14 @@ pub(super) struct AttestedBuild {
 /// The contents of a bundle.
 pub(super) struct BundleParts {
     /// The directory of the job, in which the bundle is written.
-    pub folder: PathBuf,
+    pub directory: PathBuf,
     /// The build, with its artifacts.
     pub built: Built,
     /// The build log, whose digest the statement has.
     pub log: LogFile,
     /// The bill of materials, whose digest the statement has.
     pub sbom: Vec<u8>,
-    /// The statement about all of it.
+    /// The statement about everything else here.
     pub statement: Statement,
     /// The statement in its container, signed by the statement key.
     pub envelope: Vec<u8>,
@@ -225,10 +225,10 @@ pub(super) struct BundleParts {
 }
 
 impl AttestedBuild {
-    /// Takes the receipt apart, for the bundle.
+    /// Returns the contents of the receipt, for the bundle.
     pub fn into_parts(self) -> BundleParts {
         let StatedBuild {
-            folder,
+            directory,
             built,
             log,
             sbom,
@@ -236,7 +236,7 @@ impl AttestedBuild {
             envelope,
         } = self.stated;
         BundleParts {
-            folder,
+            directory,
             built,
             log,
             sbom,

@@ -25,7 +25,12 @@ use crate::toolchain::Options;
 /// ```compile_fail,E0451
 /// use kettle::job::Request;
 ///
-/// let request = Request { nonce: todo!(), nonce_source: todo!(), source: todo!(), options: todo!() };
+/// let request = Request {
+///     nonce: todo!(),
+///     nonce_source: todo!(),
+///     source: todo!(),
+///     options: todo!(),
+/// };
 /// ```
 ///
 /// ```compile_fail,E0624
@@ -83,7 +88,7 @@ impl Request {
         &self.source
     }
 
-    /// Returns what the client chose about the build.
+    /// Returns the options that the client chose for the build.
     pub fn options(&self) -> &Options {
         &self.options
     }

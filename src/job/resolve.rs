@@ -1,4 +1,4 @@
-//! What is asked of a repository before a job is accepted for it.
+//! Defines the check of a ref before a job is accepted for it.
 //!
 //! * In: a URL and a ref, of a request that is valid otherwise.
 //! * Out: nothing, or the reason why no job could fetch them.
@@ -7,19 +7,20 @@
 use std::error::Error;
 use std::pin::Pin;
 
+use super::line::sanitise;
 use crate::causes::Chain;
 use crate::source::repository::RepositoryError;
 
-/// The question whether a ref can be resolved, on its way.
+/// A future that finds out whether a ref can be resolved.
 pub type Resolving = Pin<Box<dyn Future<Output = Result<(), ResolveError>>>>;
 
-/// Why a ref was not resolved.
+/// The reason why a ref was not resolved.
 #[derive(Debug, thiserror::Error)]
 pub enum ResolveError {
     /// The repository or the ref cannot be used: the reason for the caller.
     #[error("{0}")]
     Refused(String),
-    /// The appliance failed.
+    /// There was an internal error.
     #[error("a ref could not be resolved")]
     Internal(#[source] Box<dyn Error>),
 }
@@ -29,7 +30,27 @@ impl From<RepositoryError> for ResolveError {
         if error.is_fault() {
             Self::Internal(error.into())
         } else {
-            Self::Refused(Chain(&error).to_string())
+            // Git repeats what it was given and told, so the message is made inert.
+            Self::Refused(sanitise(&Chain(&error).to_string()))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sandbox::Exit;
+
+    #[test]
+    fn a_reason_has_no_control_characters() {
+        let error = RepositoryError::Git {
+            action: "list the refs",
+            exit: Exit::Status(128),
+            said: Some("not found\u{1b}[31m".to_owned()),
+        };
+        assert_eq!(
+            ResolveError::from(error).to_string(),
+            "git could not list the refs: not found\\u{1b}[31m"
+        );
     }
 }

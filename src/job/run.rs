@@ -32,7 +32,7 @@ const DIRECTORY_MODE: u32 = 0o711;
 
 /// Starts the builds of accepted jobs.
 pub trait Builder {
-    /// Returns whether the repository has the ref, without a job. Dropping the future may leave git
+    /// Checks, without a job, that the repository has the ref. Dropping the future may leave git
     /// running for a while.
     fn resolve(&self, url: RepositoryUrl, reference: Option<GitRef>) -> Resolving;
 
@@ -69,7 +69,7 @@ pub struct Ended {
     pub finished_at: Date,
 }
 
-/// The state of a job, which everybody who knows its id may see.
+/// The state of a job, which every client that knows its id may see.
 #[derive(Debug)]
 pub struct Job {
     id: JobId,
@@ -135,7 +135,7 @@ impl Job {
         self.nonce_source
     }
 
-    /// Returns what the client chose about the build.
+    /// Returns the options that the client chose for the build.
     pub fn options(&self) -> &Options {
         self.identity.options()
     }

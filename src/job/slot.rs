@@ -76,13 +76,13 @@ impl Slot {
         self.lock().as_ref().filter(|job| job.id() == id).cloned()
     }
 
-    /// Returns the job whose client chose `nonce`, one of the longest kind, for a client that
-    /// repeats its request.
+    /// Returns the job whose client chose `nonce`, for a client that repeats its request. A nonce
+    /// of less than the greatest length names no job.
     pub fn job_of(&self, nonce: &Nonce) -> Option<Arc<Job>> {
-        let is_it = |job: &&Arc<Job>| {
+        let is_named = |job: &&Arc<Job>| {
             job.nonce() == nonce && job.nonce_source() == NonceSource::Client && nonce.is_longest()
         };
-        self.lock().as_ref().filter(is_it).cloned()
+        self.lock().as_ref().filter(is_named).cloned()
     }
 
     /// Waits until a job has the slot.

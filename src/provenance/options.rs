@@ -1,12 +1,13 @@
-//! The options of a build in its statement, beside its source.
+//! Describes the options of a build in its statement.
 //!
-//! * In: what the client chose, checked.
+//! * In: the options that the client chose, checked.
 //! * Out: the object `externalParameters.options`.
 //! * Never: an option that the client did not give.
 
 use serde::Serialize;
 
-/// The options that a client gave, under the names of the statement; each that it did not give is left out.
+/// The options that a client gave, under the names of the statement; each that it did not give is
+/// left out.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct OptionsRecord {
@@ -41,7 +42,7 @@ pub struct OptionsRecord {
 pub struct CacheRecord {
     /// The URL of the cache.
     pub url: String,
-    /// The key, `NAME:BASE64`.
+    /// The key that signs its paths, `NAME:BASE64`.
     pub key: String,
 }
 

@@ -27,8 +27,8 @@ pub struct Description {
     pub seccomp: String,
     /// The limits of each command.
     pub limits: Limits,
-    /// The number of processors that commands see, which cargo tells to build scripts (`NUM_JOBS`); left out where the kernel
-    /// does not say it.
+    /// The number of processors that commands see, which cargo tells to build scripts (`NUM_JOBS`);
+    /// left out where the kernel does not say it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub processors: Option<usize>,
     /// The cgroup controllers that enforce limits.

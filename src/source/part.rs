@@ -1,7 +1,7 @@
-//! A part of a source, for a project that is not at the top of it.
+//! Takes a part of a source, for a project that is not at the top of it.
 //!
 //! * In: a [`SourceTree`], and the path that a client chose.
-//! * Out: the tree of the directory at that path, with an identity of its own.
+//! * Out: the tree of the directory at that path, with its own identity.
 //! * Never: a link that is followed on the way, or one that leads out of the part.
 
 use std::collections::BTreeMap;
@@ -16,7 +16,7 @@ use super::tree::{Tree, TreeError};
 /// The longest path of a part, in bytes.
 pub const MAX_PART_PATH_BYTES: usize = 1024;
 
-/// Why text is not the path of a part.
+/// The reason why text is not the path of a part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[allow(missing_docs)] // Each sentence is the documentation.
 pub enum ParsePathError {
@@ -33,10 +33,10 @@ pub enum ParsePathError {
 pub struct SourcePath(String);
 
 impl SourcePath {
-    /// Reads a path that can be written in one way only.
+    /// Reads a path, which has exactly one spelling.
     ///
     /// # Errors
-    /// Returns which rule for such paths the text breaks.
+    /// The text breaks a rule for such paths.
     pub fn parse(text: &str) -> Result<Self, ParsePathError> {
         let (bytes, limit) = (text.len(), MAX_PART_PATH_BYTES);
         if bytes == 0 || bytes > limit {
@@ -63,13 +63,17 @@ impl fmt::Display for SourcePath {
     }
 }
 
-/// Why a source has no such part.
+/// The reason why a part cannot be taken from a source.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)] // Each sentence is the documentation.
 pub enum PartError {
     #[error("the source has no directory {:?} (a link does not count)", .path.as_str())]
     NotFound { path: SourcePath },
-    #[error("link {link} in {:?} cannot be used: a build sees nothing of the source outside of its path", .path.as_str())]
+    #[error(
+        "link {link} in {:?} cannot be used: a build sees nothing of the source outside of its \
+         path",
+        .path.as_str()
+    )]
     Link {
         path: SourcePath,
         link: Label,
@@ -89,7 +93,7 @@ impl PartError {
 }
 
 impl SourceTree {
-    /// Returns the part of the tree at `path`, whose files were hashed for its own identity.
+    /// Returns the part of the tree at `path`. Its tree id is computed from its own files.
     ///
     /// # Errors
     /// There is no such directory, or it has a link that leads out of it.

@@ -1,29 +1,29 @@
-//! The first error that a tool prints, for a message to the caller.
+//! Finds the first error that a tool prints, for a message to the caller.
 //!
-//! * In: what a tool prints, cut anywhere.
+//! * In: the output of a tool, cut anywhere.
 //! * Out: its first error with the lines that explain it, as one line of limited length.
-//! * Never: what a server answered, which could be one of the machine's own network.
+//! * Never: a server's response: the server could be one of the machine's own network.
 
 use std::io;
 
 use crate::sandbox::{OutputSink, Stream};
 
-/// Longest line of a tool that is looked at, in bytes; the rest of it is cut.
+/// The number of bytes of a line that are kept; the rest is cut.
 const MAX_LINE_BYTES: usize = 400;
 
-/// Most lines of one error.
+/// The largest number of lines of one error.
 const MAX_LINES: usize = 12;
 
-/// Longest error, in bytes.
+/// The length of the longest error, in bytes.
 const MAX_COMPLAINT_BYTES: usize = 1000;
 
-/// How the first line of an error begins: cargo's and nix's, the compiler's, git's.
+/// The beginnings of the first line of an error: cargo's and nix's, the compiler's, git's.
 const STARTS: [&str; 3] = ["error:", "error[", "fatal:"];
 
-/// How a line begins that belongs to no error any more.
+/// The beginnings of the lines that end an error.
 const ENDS: [&str; 4] = ["warning:", "error:", "error[", "note: this error"];
 
-/// What stands in a line from which on a tool repeats what a server answered.
+/// The texts in a line from which on a tool repeats a server's response.
 const OF_SERVERS: [&str; 7] = [
     "remote:",
     "remote error",
@@ -34,7 +34,7 @@ const OF_SERVERS: [&str; 7] = [
     "bad line length",
 ];
 
-/// Listens to the output of one command.
+/// A reader of the standard error of one command, which keeps the first error.
 #[derive(Debug, Default)]
 pub(super) struct Complaint {
     line: Vec<u8>,
@@ -71,7 +71,7 @@ impl Complaint {
             self.is_over = true;
             return;
         }
-        // The compiler's margins say nothing without their source.
+        // A line of the compiler's margins alone is of no use.
         if !line
             .trim_start_matches(['|', '^', '-', ' ', '='])
             .is_empty()
@@ -104,7 +104,7 @@ impl Complaint {
     }
 }
 
-/// A sink that passes everything on, and keeps the first error.
+/// A sink that passes everything on and keeps the first error.
 pub(super) struct Overheard<'a> {
     sink: &'a mut dyn OutputSink,
     complaint: Complaint,
@@ -137,7 +137,7 @@ impl OutputSink for Overheard<'_> {
 mod tests {
     use super::*;
 
-    fn said(text: &str, size: usize) -> Option<String> {
+    fn complaint_of(text: &str, size: usize) -> Option<String> {
         let mut complaint = Complaint::default();
         for chunk in text.as_bytes().chunks(size) {
             complaint.take(chunk);
@@ -146,40 +146,44 @@ mod tests {
     }
 
     #[test]
-    fn the_first_error_is_kept_with_its_place_however_it_is_cut() {
-        let output = "   Compiling a v0.1.0\nwarning: unused\nerror[E0425]: cannot find value `x` in this scope\n \
+    fn the_first_error_is_kept_with_its_position_however_it_is_cut() {
+        let output = "   Compiling a v0.1.0\nwarning: unused\n\
+                      error[E0425]: cannot find value `x` in this scope\n \
                       --> src/main.rs:2:5\n  |\n2 |     x\n  |     ^ not found\n\nerror: aborting\n";
         for size in [1, 7, 1000] {
             assert_eq!(
-                said(output, size).unwrap(),
-                "error[E0425]: cannot find value `x` in this scope; --> src/main.rs:2:5; 2 |     x; |     ^ not found"
+                complaint_of(output, size).unwrap(),
+                "error[E0425]: cannot find value `x` in this scope; \
+                 --> src/main.rs:2:5; 2 |     x; |     ^ not found"
             );
         }
-        assert_eq!(said("   Compiling a\n", 1), None);
+        assert_eq!(complaint_of("   Compiling a\n", 1), None);
     }
 
     #[test]
     fn the_cause_of_a_build_script_is_kept() {
-        let output = "error: failed to run custom build command for `x v1.0.0`\n\nCaused by:\n  process didn't exit\n";
+        let output = "error: failed to run custom build command for `x v1.0.0`\n\n\
+                      Caused by:\n  process didn't exit\n";
         assert_eq!(
-            said(output, 3).unwrap(),
-            "error: failed to run custom build command for `x v1.0.0`; Caused by: process didn't exit"
+            complaint_of(output, 3).unwrap(),
+            "error: failed to run custom build command for `x v1.0.0`; \
+             Caused by: process didn't exit"
         );
     }
 
     #[test]
-    fn what_a_server_answered_is_not_kept() {
+    fn a_response_of_a_server_is_not_kept() {
         for output in [
             "remote: secret\n",
             "fatal: remote error: secret\n",
             "fatal: protocol error: bad line length character: secret\n",
         ] {
-            assert_eq!(said(output, 5), None, "{output}");
+            assert_eq!(complaint_of(output, 5), None, "{output}");
         }
         let output =
             "error: failed to download\nCaused by:\n  got 500\n  debug headers:\n  secret\n";
         assert_eq!(
-            said(output, 9).unwrap(),
+            complaint_of(output, 9).unwrap(),
             "error: failed to download; Caused by: got 500"
         );
     }
@@ -188,7 +192,7 @@ mod tests {
     fn an_error_has_a_limit() {
         let output =
             format!("error: {}\n", "ö".repeat(10_000)).repeat(1) + &"x".repeat(9000) + "\n";
-        let said = said(
+        let said = complaint_of(
             &(output + &format!("{}\n", "é".repeat(500)).repeat(20)),
             4096,
         )

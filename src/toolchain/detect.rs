@@ -1,8 +1,9 @@
 //! Finds out which toolchain builds a project.
 //!
-//! * In: the directory of the project, and what the client chose.
+//! * In: the directory of the project, and the options that the client chose.
 //! * Out: [`Detected`].
-//! * Never: a toolchain that the client did not choose where it chose one, or an option that no tool would get.
+//! * Never: another toolchain than the one that the client chose, or an option that no tool would
+//!   get.
 
 use std::collections::VecDeque;
 use std::fs;
@@ -14,26 +15,30 @@ use crate::source::SourceTree;
 
 use super::{Kind, Options};
 
-/// Most projects below a directory that a refusal names.
+/// The largest number of projects below a directory that a refusal names.
 const MAX_NAMED_PROJECTS: usize = 8;
 
-/// Most directories that are looked into for them.
+/// The largest number of directories that are searched for them.
 const MAX_SEARCHED_DIRECTORIES: usize = 1000;
 
-/// How deep they are looked for.
+/// The depth down to which they are searched for.
 const MAX_SEARCHED_DEPTH: usize = 4;
 
-/// Why no toolchain builds a project.
+/// The reason why no toolchain builds a project.
 #[derive(Debug, thiserror::Error)]
 pub enum DetectError {
-    /// There is neither lockfile.
+    /// The source has neither lockfile.
     #[error("the source has neither a Cargo.lock nor a flake.lock{}", elsewhere(.projects))]
     NoLockfile {
-        /// The directories below that have one: as many as are named.
+        /// The first directories below it that have a lockfile.
         projects: Vec<String>,
     },
     /// The lockfile of the chosen toolchain is missing.
-    #[error("the source has no {}, which toolchain={kind} needs; it has {}", .kind.lockfile(), .kind.other().lockfile())]
+    #[error(
+        "the source has no {}, which toolchain={kind} needs; it has {}",
+        .kind.lockfile(),
+        .kind.other().lockfile()
+    )]
     OtherLockfile {
         /// The toolchain that was chosen.
         kind: Kind,
@@ -47,7 +52,7 @@ pub enum DetectError {
     OtherOption {
         /// The option, by its name in the API.
         option: &'static str,
-        /// The toolchain that builds.
+        /// The toolchain that builds the source.
         kind: Kind,
         /// Whether the source has both lockfiles.
         has_both: bool,
@@ -55,7 +60,7 @@ pub enum DetectError {
     /// The tools of a toolchain are missing.
     #[error("the source is a {0} project, and this appliance has no {0}")]
     Unsupported(Kind),
-    /// It cannot be told which files are there.
+    /// The lockfiles could not be looked for.
     #[error("the lockfiles could not be looked for")]
     Io(#[from] io::Error),
 }
@@ -97,7 +102,7 @@ impl Lockfiles {
         }
     }
 
-    /// The toolchain that comes first: nix, where there is one.
+    /// Returns the toolchain that comes first: nix, on a machine that has it.
     fn first(self, has_nix: bool) -> Option<Kind> {
         match (self.nix, self.cargo) {
             (true, true) if !has_nix => Some(Kind::Cargo),
@@ -108,7 +113,7 @@ impl Lockfiles {
     }
 }
 
-/// The toolchain of the project in the directory `root`, on a machine that has a nix or not.
+/// Returns the toolchain of the project in the directory `root`, on a machine with nix or without.
 fn choose(root: &Path, options: &Options, has_nix: bool) -> Result<(Kind, Lockfiles), DetectError> {
     let lockfiles = Lockfiles::of(root)?;
     let Some(first) = lockfiles.first(has_nix) else {
@@ -129,7 +134,7 @@ fn choose(root: &Path, options: &Options, has_nix: bool) -> Result<(Kind, Lockfi
     }
 }
 
-/// Checks that a toolchain builds the project in the directory `root`, on whatever machine.
+/// Checks that a toolchain builds the project in the directory `root`, on a machine that has both.
 ///
 /// # Errors
 /// There is no lockfile that is known or chosen, or an option is given that no tool would get.
@@ -154,13 +159,13 @@ pub struct Detected {
 }
 
 impl Detected {
-    /// Returns what will build it.
+    /// Returns the toolchain that will build it.
     pub fn kind(&self) -> Kind {
         self.kind
     }
 
-    /// Returns the same project for cargo.
-    pub(super) fn instead(tree: SourceTree, options: Options) -> Self {
+    /// Returns the same project for cargo, to which its flake gives way.
+    pub(super) fn for_cargo(tree: SourceTree, options: Options) -> Self {
         Self {
             tree,
             kind: Kind::Cargo,
@@ -170,10 +175,11 @@ impl Detected {
     }
 }
 
-/// Finds out what builds `tree`, on a machine that has a nix or not.
+/// Finds out which toolchain builds `tree`, on a machine with nix or without.
 ///
 /// # Errors
-/// There is no lockfile that is known or chosen, an option is given that no tool would get, or the file system's own.
+/// There is no lockfile that is known or chosen, an option is given that no tool would get, or the
+/// file system fails.
 pub fn detect(tree: SourceTree, options: Options, has_nix: bool) -> Result<Detected, DetectError> {
     let (kind, lockfiles) = choose(tree.root(), &options, has_nix)?;
     if kind == Kind::Nix && !has_nix {
@@ -188,7 +194,8 @@ pub fn detect(tree: SourceTree, options: Options, has_nix: bool) -> Result<Detec
     })
 }
 
-/// The directories below `root` that have a lockfile, nearest first; an unreadable one has none.
+/// Returns the directories below `root` that have a lockfile, nearest first. One that cannot be
+/// read counts as having none.
 fn projects_below(root: &Path) -> Vec<String> {
     let mut found = Vec::new();
     let mut queue = VecDeque::from([(PathBuf::new(), 0)]);
@@ -310,7 +317,8 @@ mod tests {
         let refusal = check(directory(&BOTH).path(), &options).unwrap_err();
         assert_eq!(
             refusal.to_string(),
-            "features is for cargo, and nix builds this source: with a flake.lock beside Cargo.lock, choose with toolchain"
+            "features is for cargo, and nix builds this source: with a flake.lock beside \
+             Cargo.lock, choose with toolchain"
         );
         options.toolchain = Some(Kind::Cargo);
         assert!(check(directory(&BOTH).path(), &options).is_ok());
@@ -322,7 +330,8 @@ mod tests {
         let refusal = check(directory.path(), &Options::default()).unwrap_err();
         assert_eq!(
             refusal.to_string(),
-            "the source has neither a Cargo.lock nor a flake.lock at its top; below it, path can be \"a\" or \"c/d\""
+            "the source has neither a Cargo.lock nor a flake.lock at its top; below it, path can be \
+             \"a\" or \"c/d\""
         );
     }
 }

@@ -3,7 +3,7 @@
 //! * In: how a command ended, and failures of the file system and the sandbox.
 //! * Out: one clause for the caller, and the stable code. Errors that only one kind of project has
 //!   are enums of their own.
-//! * Never: a path of this machine, or output of a tool, in the text.
+//! * Never: a path of this machine in the text, or more output of a tool than its first error.
 
 use std::io;
 use std::path::Path;
@@ -43,7 +43,7 @@ impl std::fmt::Display for Phase {
     }
 }
 
-/// Why a job has no [`Built`](super::Built).
+/// The reason why a job has no [`Built`](super::Built).
 ///
 /// Each text is one clause for the caller, without a path of this machine.
 #[derive(Debug, thiserror::Error)]
@@ -148,11 +148,12 @@ pub enum ToolchainError {
     /// The sandbox failed to run a command.
     #[error("the sandbox failed")]
     Run(#[source] RunError),
-    /// A file operation of the appliance's own failed.
+    /// One of the appliance's own file operations failed.
     #[error("a file operation of the appliance failed")]
     Io(#[from] io::Error),
 }
 
+/// Returns the first error of a tool as the end of a message.
 fn after(said: &Option<String>) -> String {
     said.as_ref()
         .map(|said| format!(": {said}"))
@@ -192,7 +193,8 @@ impl ToolchainError {
         }
     }
 
-    /// Returns the error about a pointer of git LFS at `path` of the source, or of a git dependency.
+    /// Returns the error about a pointer of git LFS at `path` of the source, or of a git
+    /// dependency.
     pub(super) fn pointer(path: &Path, dependency: Option<GitOid>) -> Self {
         Self::LfsPointer {
             path: path.to_string_lossy().escape_default().to_string(),

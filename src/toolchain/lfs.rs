@@ -1,10 +1,11 @@
-//! Files that git LFS keeps elsewhere.
+//! Finds files that git LFS keeps elsewhere.
 //!
 //! * In: a directory of files as git has them.
-//! * Out: the first file that is only a pointer to another one.
+//! * Out: the first file that is only a pointer to the real one.
 //! * Never: a link that is followed.
 //!
-//! A pointer is text of up to 1,024 bytes with one `KEY VALUE` a line, `version` first (git-lfs, `docs/spec.md`).
+//! A pointer is text of up to 1,024 bytes with one `KEY VALUE` a line, `version` first (git-lfs,
+//! `docs/spec.md`).
 
 use std::fs::{self, File};
 use std::io::{self, Read as _};
@@ -13,16 +14,16 @@ use std::path::{Path, PathBuf};
 /// The size of the largest pointer, in bytes.
 const MAX_POINTER_BYTES: u64 = 1024;
 
-/// How a pointer begins.
+/// The first line of a pointer.
 const VERSION: &[u8] = b"version https://git-lfs.github.com/spec/v1\n";
 
-/// How the line of a pointer begins that says which file is meant.
+/// The beginning of the line of a pointer that names the real file.
 const OBJECT: &[u8] = b"oid sha256:";
 
 /// Returns the path, below `root`, of the first pointer in it.
 ///
 /// # Errors
-/// What the file system reports.
+/// The directory, or a file in it, cannot be read.
 pub(super) fn first_pointer(root: &Path) -> io::Result<Option<PathBuf>> {
     let mut directories = vec![PathBuf::new()];
     while let Some(directory) = directories.pop() {

@@ -21,7 +21,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::digest::Sha256Digest;
-use crate::presence::{is_file, is_folder};
+use crate::presence::{is_directory, is_file};
 use crate::provenance::RUST_STD;
 use crate::sandbox::{CommandSpec, OutputSink, Run, Stream};
 use crate::source::output::Captured;
@@ -188,7 +188,7 @@ fn file(path: &Path) -> io::Result<Sha256Digest> {
 /// Hashes the driver library, and each LLVM library beside it, of the first directory that has one.
 fn compiler_libraries(directories: &[PathBuf]) -> io::Result<Vec<Part>> {
     for directory in directories {
-        if !is_folder(directory)? {
+        if !is_directory(directory)? {
             continue;
         }
         let drivers = named(directory, "librustc_driver-")?;
@@ -225,7 +225,7 @@ pub(super) fn named(directory: &Path, start: &str) -> io::Result<Vec<(String, Pa
 fn gcc_program(name: &str) -> io::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for directory in GCC_DIRECTORIES.map(Path::new) {
-        if !is_folder(directory)? {
+        if !is_directory(directory)? {
             continue;
         }
         for version in sorted(directory)? {

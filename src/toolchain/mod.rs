@@ -2,14 +2,15 @@
 //!
 //! * In: a [`SourceTree`], and the [`Options`] that the client chose.
 //! * Out: [`Built`], the artifacts and everything that provenance says about how they came to be.
-//! * Never: a process that is not a plan given to the sandbox, or a dependency whose bytes were not compared with the
-//!   lockfile.
+//! * Never: a process that is not a plan given to the sandbox, or a dependency whose bytes were not
+//!   compared with the lockfile.
 //!
 //! The order of the stages is in their types:
 //!
 //! ```
 //! use kettle::source::SourceTree;
-//! use kettle::toolchain::{Attempt, Built, Context, Log, Options, ToolchainError, build, detect, fetch};
+//! use kettle::toolchain::{Attempt, Built, Context, Log, Options, ToolchainError};
+//! use kettle::toolchain::{build, detect, fetch};
 //!
 //! async fn build_tree(
 //!     tree: SourceTree,
@@ -22,7 +23,7 @@
 //!         let fetched = fetch(detected, context, log).await?;
 //!         match build(fetched, context, log).await? {
 //!             Attempt::Built(built) => return Ok(*built),
-//!             Attempt::Instead(other) => detected = other,
+//!             Attempt::GivesWay(cargo) => detected = cargo,
 //!         }
 //!     }
 //! }
@@ -112,7 +113,7 @@ impl Kind {
         }
     }
 
-    /// Returns the name of its lockfile.
+    /// Returns the name of the lockfile of such a project.
     const fn lockfile(self) -> &'static str {
         match self {
             Self::Cargo => "Cargo.lock",
@@ -120,6 +121,7 @@ impl Kind {
         }
     }
 
+    /// Returns the other one of the two toolchains.
     const fn other(self) -> Self {
         match self {
             Self::Cargo => Self::Nix,
@@ -153,7 +155,8 @@ enum FetchedBy {
 /// Fetches and checks what the lockfile names, with a network for the last time.
 ///
 /// # Errors
-/// The lockfile or an option cannot be used, or a dependency cannot be fetched or is not what the lockfile says.
+/// The lockfile or an option cannot be used, or a dependency cannot be fetched or is not what the
+/// lockfile says.
 pub async fn fetch(
     detected: Detected,
     context: &Context<'_>,
@@ -166,7 +169,8 @@ pub async fn fetch(
     }))
 }
 
-/// Refuses a source with a file that git LFS keeps elsewhere: the build would take the pointer for the file.
+/// Refuses a source with a file that git LFS keeps elsewhere: the build would take the pointer for
+/// the file.
 async fn refuse_pointers(root: &Path) -> Result<(), ToolchainError> {
     let root = root.to_owned();
     match blocking(move || lfs::first_pointer(&root)).await? {
@@ -175,13 +179,13 @@ async fn refuse_pointers(root: &Path) -> Result<(), ToolchainError> {
     }
 }
 
-/// How a build ended that did not fail.
+/// The end of a build that did not fail.
 #[derive(Debug)]
 pub enum Attempt {
-    /// There are artifacts.
+    /// The build has made artifacts.
     Built(Box<Built>),
     /// The flake has no default package, and the same source is a project for cargo.
-    Instead(Detected),
+    GivesWay(Detected),
 }
 
 /// Builds, and copies what was made.
@@ -202,9 +206,9 @@ pub async fn build(
     }
 }
 
-/// Takes what a client sees of the work while it is done; an error ends the job.
+/// A receiver of the lines that a client sees while the work is done; an error ends the job.
 pub trait Log {
-    /// Takes a line of our own, without its end.
+    /// Takes a line of the appliance's own, without its end.
     ///
     /// # Errors
     /// The line cannot be kept.
@@ -235,16 +239,16 @@ impl Default for Limits {
     }
 }
 
-/// What every step of a job needs.
+/// The values that every step of a job needs.
 #[derive(Clone, Copy)]
 pub struct Context<'a> {
     /// The sandbox that runs commands.
     pub runner: &'a dyn Run,
-    /// The programs that build.
+    /// The programs that build projects.
     pub toolchain: &'a Toolchain,
-    /// The job's directory on this machine, which exists. Further directories are made in it.
+    /// The job's directory on this machine, which exists. Further directories are created in it.
     pub folder: &'a Path,
-    /// How long the phases may take.
+    /// The wall-clock limits of the phases.
     pub limits: Limits,
 }
 
@@ -276,7 +280,7 @@ pub struct Tool {
 
 /// The result of a build, after everything that took part in it is dead: the receipt of [`build`].
 ///
-/// It can be read, and nobody else can make one:
+/// It can be read, and only this room can make one:
 ///
 /// ```
 /// fn names(built: &kettle::toolchain::Built) -> Vec<&str> {
@@ -326,7 +330,7 @@ impl Built {
         &self.tree
     }
 
-    /// Returns what built it.
+    /// Returns the toolchain that built it.
     pub fn kind(&self) -> Kind {
         self.kind
     }
@@ -341,7 +345,7 @@ impl Built {
         &self.link_arguments
     }
 
-    /// Returns what the artifacts were taken from, where that has an identity of its own: the outputs of a flake.
+    /// Returns the outputs of a flake, from which the artifacts were taken; none for cargo.
     pub fn outputs(&self) -> &[OutputRecord] {
         &self.outputs
     }
@@ -356,7 +360,7 @@ impl Built {
         &self.dependencies
     }
 
-    /// Returns what was run.
+    /// Returns the commands that were run.
     pub fn commands(&self) -> &Commands {
         &self.commands
     }
@@ -371,7 +375,7 @@ impl Built {
         &self.network
     }
 
-    /// Passes on the files, when everything else was recorded.
+    /// Returns the files, when everything else was recorded.
     pub fn into_files(self) -> (Vec<Artifact>, Lockfile) {
         (self.artifacts, self.lockfile)
     }
@@ -387,7 +391,8 @@ pub struct Lockfile {
 }
 
 impl Lockfile {
-    /// Reads a lockfile at the top of a source tree; of one over the limit, one byte more than the limit.
+    /// Reads a lockfile at the top of a source tree. Of one over the limit, it reads one byte more
+    /// than the limit.
     fn read(root: &Path, name: &'static str, limit: u64) -> io::Result<Self> {
         let mut bytes = Vec::new();
         File::open(root.join(name))?
@@ -402,14 +407,15 @@ pub(crate) mod test_only {
     use super::*;
     use crate::provenance::{BUILT, sha256_set};
 
-    /// Keeps what it is told.
+    /// A log that keeps everything.
     #[derive(Default)]
     pub struct Recorded {
         pub notes: Vec<String>,
         pub output: Vec<u8>,
     }
 
-    /// What `kind` made of `tree`, as far as a statement says it: the same each time, and nothing of it is empty.
+    /// What `kind` made of `tree`, as far as a statement says it: the same each time, and nothing
+    /// of it is empty.
     pub fn built(tree: SourceTree, kind: Kind) -> Built {
         let words = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
         let artifact = |name: &str, executable| Artifact {

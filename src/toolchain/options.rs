@@ -1,7 +1,7 @@
-//! The options that a client chooses for a build, beside its source.
+//! Defines the options that a client chooses for a build, beside its source.
 //!
 //! * In: names and values, as they came with a submission.
-//! * Out: [`Options`], each of which a tool takes as what it is meant to be.
+//! * Out: [`Options`], each of which a tool reads as it is meant.
 //! * Never: a value that a tool could read as another option, as a pattern or as two values.
 
 use std::fmt;
@@ -14,45 +14,45 @@ use crate::source::redirect::Endpoint;
 use super::Kind;
 use super::nix::key::TrustedKeys;
 
-/// The longest name of a package, program or feature, of an output of a flake, or URL of a cache, in bytes.
+/// The length of the longest name, output of a flake, URL or key, in bytes.
 const MAX_VALUE_BYTES: usize = 512;
 
-/// What a client chose.
+/// The options that a client chose.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Options {
-    /// The toolchain that builds.
+    /// The toolchain that builds the project.
     pub toolchain: Option<Kind>,
     /// The directory of the project within the source.
     pub path: Option<SourcePath>,
-    /// The choices that cargo knows.
+    /// The options that only cargo knows.
     pub cargo: CargoOptions,
-    /// The choices that nix knows.
+    /// The options that only nix knows.
     pub nix: NixOptions,
 }
 
-/// What a client chose of a cargo project.
+/// The options of a cargo project that a client chose.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CargoOptions {
-    /// The package to build.
+    /// The package that is built.
     pub package: Option<ItemName>,
-    /// The programs to build.
+    /// The programs that are built.
     pub bins: Option<Vec<ItemName>>,
-    /// The features to switch on.
+    /// The features that are switched on.
     pub features: Option<Vec<ItemName>>,
     /// Whether to leave out the default features.
     pub no_default_features: Option<bool>,
 }
 
-/// What a client chose of a flake.
+/// The options of a flake that a client chose.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NixOptions {
-    /// The output to build.
+    /// The output that is built.
     pub attribute: Option<Attribute>,
     /// Further binary caches for this build.
     pub caches: Option<Vec<Cache>>,
 }
 
-/// Why text is no value of an option.
+/// The reason why text is not the value of an option.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[allow(missing_docs)] // Each sentence is the documentation.
 pub enum OptionError {
@@ -84,7 +84,7 @@ impl ItemName {
     /// Reads a name that cargo takes as this name, and in a list as one item of it.
     ///
     /// # Errors
-    /// It is empty or too long, or has a character that means something else to cargo.
+    /// The text is empty or too long, or has a character that means something else to cargo.
     pub fn parse(text: &str) -> Result<Self, OptionError> {
         check_length(text)?;
         let is_special = |character: char| {
@@ -116,7 +116,7 @@ impl Attribute {
     /// Reads a path of attributes that stands as it is in the URL of a flake.
     ///
     /// # Errors
-    /// It is empty or too long, or has a character that means something else to nix.
+    /// The text is empty or too long, or has a character that means something else to nix.
     pub fn parse(text: &str) -> Result<Self, OptionError> {
         check_length(text)?;
         let is_name = |name: &str| {
@@ -137,7 +137,7 @@ impl Attribute {
     }
 }
 
-/// A binary cache with the one key whose signatures count for it.
+/// A binary cache with the key that signs its store paths.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cache {
     url: String,
@@ -148,7 +148,7 @@ impl Cache {
     /// Reads a cache whose URL has no parameters: one of nix's turns off the check of signatures.
     ///
     /// # Errors
-    /// The URL or the key is none.
+    /// The URL or the key is malformed, or too long.
     pub fn parse(url: &str, key: &str) -> Result<Self, OptionError> {
         check_length(url)?;
         check_length(key)?;
@@ -158,8 +158,11 @@ impl Cache {
         if url.contains(is_special) || Endpoint::of(url).is_none() {
             return Err(OptionError::CacheUrl);
         }
-        let is_one = !key.contains([',', ' ']) && key.split_whitespace().count() == 1;
-        if !is_one || TrustedKeys::parse(key).is_err() {
+        // Nix reads a `#` as the beginning of a comment.
+        let ends_key = |character: char| {
+            character.is_control() || character.is_whitespace() || ",#".contains(character)
+        };
+        if key.contains(ends_key) || TrustedKeys::parse(key).is_err() {
             return Err(OptionError::CacheKey);
         }
         Ok(Self {
@@ -173,7 +176,7 @@ impl Cache {
         &self.url
     }
 
-    /// Returns the key, `NAME:BASE64`.
+    /// Returns the key as the client wrote it, `NAME:BASE64`.
     pub fn key(&self) -> &str {
         &self.key
     }
@@ -200,7 +203,8 @@ impl FromStr for Kind {
 }
 
 impl Options {
-    /// Returns the first option that was given and that only the other toolchain knows, by its name in the API.
+    /// Returns the first option that was given and that only the other toolchain knows, by its name
+    /// in the API.
     pub fn first_not_for(&self, kind: Kind) -> Option<&'static str> {
         match kind {
             Kind::Cargo => self.nix.first(),
@@ -208,7 +212,7 @@ impl Options {
         }
     }
 
-    /// Returns what a statement says of them.
+    /// Returns the options as a statement has them.
     pub fn record(&self) -> OptionsRecord {
         let name = |name: &ItemName| name.as_str().to_owned();
         let names = |names: &Vec<ItemName>| names.iter().map(name).collect();
@@ -216,6 +220,7 @@ impl Options {
             url: cache.url.clone(),
             key: cache.key.clone(),
         };
+        let attribute = |attribute: &Attribute| attribute.as_str().to_owned();
         let caches = |caches: &Vec<Cache>| caches.iter().map(cache).collect();
         OptionsRecord {
             toolchain: self.toolchain.map(Kind::as_str),
@@ -224,13 +229,14 @@ impl Options {
             bins: self.cargo.bins.as_ref().map(names),
             features: self.cargo.features.as_ref().map(names),
             no_default_features: self.cargo.no_default_features,
-            attribute: self.nix.attribute.as_ref().map(|it| it.as_str().to_owned()),
+            attribute: self.nix.attribute.as_ref().map(attribute),
             caches: self.nix.caches.as_ref().map(caches),
         }
     }
 }
 
 impl CargoOptions {
+    /// Returns the name of the first option that was given.
     fn first(&self) -> Option<&'static str> {
         let given = [
             (self.package.is_some(), "package"),
@@ -246,6 +252,7 @@ impl CargoOptions {
 }
 
 impl NixOptions {
+    /// Returns the name of the first option that was given.
     fn first(&self) -> Option<&'static str> {
         let given = [
             (self.attribute.is_some(), "attribute"),
@@ -306,6 +313,11 @@ mod tests {
             "cache-1:AAAA",
             &format!("{key} {key}"),
             &format!("{key}\n{key}"),
+            &format!("{key}\n"),
+            &format!("\t{key}"),
+            &key.replace("cache-1", "cache#1"),
+            &key.replace("cache-1", "cache\0"),
+            &key.replace("cache-1", "cache,1"),
         ] {
             assert!(Cache::parse("https://c", key).is_err(), "{key}");
         }

@@ -1,4 +1,4 @@
-//! Does a lost response or a mistyped ref cost a machine?
+//! Does a lost response, or a mistyped ref, cost a client the machine?
 
 use std::sync::atomic::Ordering;
 
@@ -132,7 +132,7 @@ fn a_ref_that_cannot_be_resolved_leaves_the_slot_free() {
 }
 
 #[test]
-fn one_ref_is_resolved_at_a_time_and_archives_go_past() {
+fn one_ref_is_resolved_at_a_time_and_archives_do_not_wait() {
     let appliance = Appliance::start();
     let mut slow = appliance.connect();
     let body = "valid repository slow";
@@ -162,7 +162,7 @@ fn a_client_that_goes_away_keeps_its_turn_until_git_has_ended() {
     let second = appliance.post("/build", JSON, "valid repository v1");
     second.is_problem(429, "ref-being-resolved");
     appliance.refs.go_on.store(true, Ordering::SeqCst);
-    let accepted = loop {
+    let status = loop {
         let response = appliance.post("/build", JSON, "valid repository v1");
         if response.status != 429 {
             break response.status;
@@ -170,13 +170,13 @@ fn a_client_that_goes_away_keeps_its_turn_until_git_has_ended() {
     };
     // Both requests were valid, and the first one may have been resolved before the service noticed
     // that nobody waits for it.
-    assert!(matches!(accepted, 202 | 409), "{accepted}");
+    assert!(matches!(status, 202 | 409), "{status}");
     appliance.build();
     assert!(appliance.no_build());
 }
 
 #[test]
-fn an_address_has_so_many_tries() {
+fn one_address_has_a_limited_number_of_tries() {
     let appliance = Appliance::start();
     for _ in 0..kettle::api::limits::MAX_REF_TRIES {
         let response = appliance.post("/build", JSON, "valid repository missing");

@@ -104,7 +104,8 @@ struct Handover {
     refs: Arc<Refs>,
 }
 
-/// The stand-in for git: it finds every ref but `missing`, and `slow` when it is told to.
+/// The stand-in for git. It finds every ref except `missing` and `broken`, and `slow` once `go_on` is
+/// set.
 #[derive(Debug, Default)]
 pub struct Refs {
     pub asked: AtomicUsize,

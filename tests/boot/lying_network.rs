@@ -348,13 +348,13 @@ fn a_name_server_that_is_silent_ends_the_fetch_and_not_the_machine() {
             ..Host::honest(&image)
         },
     );
-    let answer = machine.submit(
+    let response = machine.submit(
         Port::Tls,
         &Source::Repository {
             url: &format!("http://{NAME}/"),
         },
     );
-    assert_eq!(answer.status, 422, "{}", answer.text());
-    assert_eq!(answer.json()["error_type"], "SourceFetchFailed");
+    assert_eq!(response.status, 422, "{}", response.text());
+    assert_eq!(response.json()["error_type"], "SourceFetchFailed");
     machine.assert_healthy(Port::Tls);
 }

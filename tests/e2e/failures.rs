@@ -37,12 +37,12 @@ fn assert_ends(ended: impl Fn() -> bool, what: &str) {
 #[test]
 fn a_compile_error_is_422_for_the_client_that_waits() {
     let archive = package(&[("src/main.rs", "fn main() { nothing }\n")]);
-    let answer = Server::start().run(&Request::form(&archive, "package.tar"));
+    let response = Server::start().run(&Request::form(&archive, "package.tar"));
     assert_eq!(
-        (answer.status, answer.header("content-type")),
+        (response.status, response.header("content-type")),
         (422, "application/problem+json")
     );
-    assert_eq!(answer.json()["error_type"], "BuildFailed");
+    assert_eq!(response.json()["error_type"], "BuildFailed");
 }
 
 #[test]
@@ -85,15 +85,15 @@ fn a_failure_that_is_followed_has_its_code() {
 #[test]
 fn a_repository_that_cannot_be_reached_is_the_sources_failure() {
     let server = Server::start();
-    let answer = server.run(&Request::repository("http://127.0.0.1:1/nothing.git", None));
-    assert_unresolved(&answer, "127.0.0.1:1");
+    let response = server.run(&Request::repository("http://127.0.0.1:1/nothing.git", None));
+    assert_unresolved(&response, "127.0.0.1:1");
     assert_ne!(server.get("/ready").status, 404, "the slot is taken");
 }
 
-fn assert_unresolved(answer: &Response, reason: &str) {
-    let problem: Value = serde_json::from_slice(&answer.body).unwrap();
+fn assert_unresolved(response: &Response, reason: &str) {
+    let problem: Value = serde_json::from_slice(&response.body).unwrap();
     assert_eq!(
-        (answer.status, &problem["error_type"]),
+        (response.status, &problem["error_type"]),
         (422, &"SourceFetchFailed".into()),
         "{problem}"
     );
@@ -126,8 +126,8 @@ fn a_mistyped_ref_costs_nothing_but_a_try() {
     let url = format!("http://127.0.0.1:{}/", files.port);
     let server = Server::start();
     for reference in ["vv1", "refs/heads/vv1", &"1".repeat(40)] {
-        let answer = server.run(&Request::repository(&url, Some(reference)));
-        assert_unresolved(&answer, &format!("couldn't find remote ref {reference}"));
+        let response = server.run(&Request::repository(&url, Some(reference)));
+        assert_unresolved(&response, &format!("couldn't find remote ref {reference}"));
     }
     let result = server.result(&Request::repository(&url, None));
     assert_eq!(result["status"], "ok", "{result}");
@@ -156,11 +156,11 @@ fn an_archive_without_a_lockfile_does_not_take_the_slot() {
     archive
         .append_data(&mut header, "package/README", &b""[..])
         .unwrap();
-    let answer = server.run(&Request::json(
+    let response = server.run(&Request::json(
         &archive.into_inner().unwrap(),
         "package.tar",
     ));
-    assert_eq!(answer.status, 422);
+    assert_eq!(response.status, 422);
     assert_eq!(
         server
             .run(&Request::json(&package(&[MAIN]), "package.tar"))

@@ -166,13 +166,13 @@ fn responses_of_an_internal_service_are_in_no_event_and_no_error() {
     };
     for (error_type, request) in requests() {
         let server = Server::of_public_addresses(&[]);
-        let answer = server.run(&request);
+        let response = server.run(&request);
         // A repository is asked before there is a job for it.
-        let (result, all) = if answer.status == 422 {
-            let problem: Value = serde_json::from_slice(&answer.body).unwrap();
+        let (result, all) = if response.status == 422 {
+            let problem: Value = serde_json::from_slice(&response.body).unwrap();
             (problem.clone(), problem.to_string())
         } else {
-            let events = server.events(&answer.job());
+            let events = server.events(&response.job());
             (
                 events[events.len() - 1]["result"].clone(),
                 format!("{events:?}"),
@@ -189,13 +189,13 @@ fn responses_of_an_internal_service_are_in_no_event_and_no_error() {
     }
     for (_, request) in requests() {
         let server = Server::with_options(&[]);
-        let answer = server.run(&request);
-        let all = if answer.status == 422 {
-            String::from_utf8_lossy(&answer.body).into_owned()
+        let response = server.run(&request);
+        let all = if response.status == 422 {
+            String::from_utf8_lossy(&response.body).into_owned()
         } else {
-            format!("{:?}", server.events(&answer.job()))
+            format!("{:?}", server.events(&response.job()))
         };
-        assert!(answer.status == 202 || !all.contains(SECRET), "{all}");
+        assert!(response.status == 202 || !all.contains(SECRET), "{all}");
         assert!(
             all.contains("403"),
             "the control: where the operator allows it, the service is heard: {all}"

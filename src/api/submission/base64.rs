@@ -40,7 +40,7 @@ impl Decoder {
         Ok(())
     }
 
-    /// Ends the text.
+    /// Ends the text, whose digits have to be complete.
     pub(super) fn finish(&self) -> Result<(), NotBase64> {
         if self.carry.is_empty() {
             Ok(())

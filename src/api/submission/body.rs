@@ -18,10 +18,10 @@ use tokio::time::{Instant, timeout};
 use super::error::SubmissionError;
 use super::limits::{BODY_PROGRESS_TIMEOUT, MAX_UPLOAD_TIME};
 
-/// The body as its headers announce it.
+/// The framing and the type of a body, as its headers announce them.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Announced<'a> {
-    /// The value of `Content-Type`.
+    /// The value of the header `Content-Type`.
     pub(super) content_type: &'a str,
     /// The length in bytes, unless the body comes in chunks.
     length: Option<u64>,

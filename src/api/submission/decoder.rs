@@ -53,8 +53,9 @@ impl Decoder {
         }
     }
 
-    /// Takes the next bytes of the body and appends the bytes of the archive that they complete to `archive`: at most as
-    /// many as `input` has and an earlier call held back, which is less than a kilobyte.
+    /// Takes the next bytes of the body and appends the bytes of the archive that they complete to
+    /// `archive`: at most as many as `input` has and an earlier call held back, which is less than
+    /// a kilobyte.
     ///
     /// # Errors
     /// The submission is refused already.

@@ -1,8 +1,9 @@
-//! Says why a submission is refused.
+//! Lists the reasons to refuse a submission, with the status and the code of each.
 //!
 //! * In: the check that failed, with both sides of its comparison.
 //! * Out: a status, a stable code, a sentence for the caller, and a cause for the log.
-//! * Never: an internal path or cause in the sentence, or more than a few words of the caller's own text.
+//! * Never: an internal path or cause in the sentence, or more than a few words of the caller's own
+//!   text.
 
 use std::error::Error;
 use std::io;
@@ -21,25 +22,28 @@ use crate::toolchain::{DetectError, Kind};
 const MAX_QUOTED_CHARS: usize = 80;
 
 /// The message to the caller about an internal error.
-const FAULT: &str = "the appliance could not take the upload in; the cause is in its log";
+const INTERNAL: &str = "the appliance could not take the upload in; the cause is in its log";
 
-/// The reason to refuse a submission. `Display` is the detail for the caller; the cause of an internal error is in
-/// `source()` alone.
+/// The reason to refuse a submission. `Display` is the detail for the caller; the cause of an
+/// internal error is in `source()` alone.
 #[derive(Debug, thiserror::Error)]
 pub enum SubmissionError {
     /// There is no Content-Type, or there are several.
     #[error("one Content-Type is needed: application/json or multipart/form-data")]
     ContentTypeMissing,
-    /// The Content-Type is another one.
-    #[error("Content-Type {} is not accepted: application/json or multipart/form-data is", quoted(.given))]
+    /// The Content-Type is not one of the two formats.
+    #[error(
+        "Content-Type {} is not accepted: application/json or multipart/form-data is",
+        quoted(.given)
+    )]
     ContentTypeUnsupported {
-        /// The value of the header.
+        /// The value that the header has.
         given: String,
     },
     /// The headers say that the body is compressed.
     #[error("Content-Encoding {} is not accepted", quoted(.given))]
     ContentEncodingUnsupported {
-        /// The value of the header.
+        /// The value that the header has.
         given: String,
     },
     /// There is neither a length nor a body in chunks.
@@ -48,29 +52,29 @@ pub enum SubmissionError {
     /// The body is too long, or is announced to be.
     #[error("the body is longer than {limit} bytes")]
     BodyTooLarge {
-        /// Bytes that are accepted.
+        /// The number of bytes that are accepted.
         limit: u64,
-        /// Bytes that were announced, or had come when it was refused.
+        /// The number of bytes that were announced, or that had come when it was refused.
         size: u64,
     },
     /// The archive is longer than its limit.
     #[error("the archive is longer than {limit} bytes")]
     ArchiveTooLarge {
-        /// Bytes that are accepted.
+        /// The number of bytes that are accepted.
         limit: u64,
     },
     /// The JSON document without `source_data` is too long.
     #[error("the JSON document without source_data is longer than {limit} bytes")]
     FieldsTooLarge {
-        /// Bytes that are accepted.
+        /// The number of bytes that are accepted.
         limit: usize,
     },
     /// A field is longer than its limit.
     #[error("{field} is longer than {limit} bytes")]
     FieldTooLarge {
-        /// The field.
+        /// The field that the refusal is about.
         field: Field,
-        /// Bytes that are accepted.
+        /// The number of bytes that are accepted.
         limit: usize,
     },
     /// No byte of the body came for too long.
@@ -94,13 +98,13 @@ pub enum SubmissionError {
     /// The body is not a JSON object.
     #[error("the body is not a JSON object: {}", .reason)]
     Json {
-        /// The parser's reason.
+        /// The parser's reason, without a position.
         reason: String,
     },
     /// The body is not a form.
     #[error("the form is malformed: {0}")]
     Form(#[from] FormError),
-    /// A field is unknown.
+    /// A field has an unknown name.
     #[error("the field {} is unknown", quoted(.name))]
     UnknownField {
         /// The name of the field.
@@ -109,13 +113,13 @@ pub enum SubmissionError {
     /// A field is repeated, perhaps under two names.
     #[error("{field} is given more than once")]
     FieldRepeated {
-        /// The field.
+        /// The field that the refusal is about.
         field: Field,
     },
     /// A field has a value of another type.
     #[error("{field} is {actual}, not {expected}")]
     FieldType {
-        /// The field.
+        /// The field that the refusal is about.
         field: Field,
         /// The type that its value has to have.
         expected: &'static str,
@@ -125,7 +129,7 @@ pub enum SubmissionError {
     /// The value of an option is refused.
     #[error("{field}: {reason}")]
     OptionValue {
-        /// The option.
+        /// The option that the refusal is about.
         field: Field,
         /// The rule that the value breaks.
         reason: OptionError,
@@ -136,21 +140,21 @@ pub enum SubmissionError {
     /// An option is given that the chosen toolchain does not know.
     #[error("{option} cannot be chosen for {kind}")]
     OptionMismatch {
-        /// The option.
+        /// The option that the refusal is about.
         option: &'static str,
-        /// The toolchain.
+        /// The toolchain that does not know it.
         kind: Kind,
     },
     /// A part of a form is not text.
     #[error("{field} is not UTF-8")]
     FieldNotUtf8 {
-        /// The field.
+        /// The field that the refusal is about.
         field: Field,
     },
     /// A form has a part `source_data`.
     #[error("source_data belongs to JSON; a form carries the archive in the file part source")]
     SourceDataInForm,
-    /// The nonce is missing.
+    /// A JSON submission has no nonce.
     #[error("no nonce: a JSON submission needs one (2 to 32 hexadecimal digits)")]
     NonceMissing,
     /// The nonce cannot be read.
@@ -190,20 +194,20 @@ pub enum SubmissionError {
     #[error("{}", detect_detail(.0))]
     Detect(#[source] DetectError),
     /// Other bytes were unpacked than had come.
-    #[error("{FAULT}")]
+    #[error("{INTERNAL}")]
     ArchiveChanged,
     /// A file or directory of the appliance fails.
-    #[error("{FAULT}")]
+    #[error("{INTERNAL}")]
     Io(#[from] io::Error),
     /// The kernel returns no random bytes.
-    #[error("{FAULT}")]
+    #[error("{INTERNAL}")]
     Random(#[source] io::Error),
     /// The work was ended before it was done.
-    #[error("{FAULT}")]
+    #[error("{INTERNAL}")]
     Interrupted(#[source] Box<dyn Error + Send + Sync>),
 }
 
-/// The fault in a form's structure (RFC 2046, section 5.1; RFC 7578).
+/// The reason why the structure of a form is refused (RFC 2046, section 5.1; RFC 7578).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FormError {
     /// The Content-Type has no usable boundary.
@@ -216,7 +220,7 @@ pub enum FormError {
     #[error("the final boundary is missing (lines end in CR LF)")]
     FinalBoundary,
     /// A boundary is followed by other bytes on its line.
-    #[error("a boundary is followed by something else than the end of its line")]
+    #[error("a boundary is followed by something other than the end of its line")]
     AfterBoundary,
     /// A part's header lines cannot be read.
     #[error("the header of a part cannot be read")]
@@ -242,13 +246,13 @@ pub enum FormError {
     /// A part's header is too long.
     #[error("the header of a part is longer than {limit} bytes")]
     HeaderTooLarge {
-        /// Bytes that are accepted.
+        /// The number of bytes that are accepted.
         limit: usize,
     },
     /// There is too much that belongs to no part.
     #[error("there are more than {limit} bytes outside of parts")]
     Outside {
-        /// Bytes that are accepted.
+        /// The number of bytes that are accepted.
         limit: usize,
     },
 }
@@ -267,7 +271,7 @@ impl FormError {
 }
 
 impl SubmissionError {
-    /// Returns the HTTP status.
+    /// Returns the HTTP status of the refusal.
     pub fn status(&self) -> u16 {
         match self {
             Self::LengthMissing => 411,
@@ -341,7 +345,8 @@ impl SubmissionError {
         }
     }
 
-    /// Returns the error of a body that is not a JSON object, without the parser's position, which is not the caller's.
+    /// Returns the error of a body that is not a JSON object, without the parser's position, which
+    /// is not the caller's.
     pub(super) fn json(error: &serde_json::Error) -> Self {
         let text = error.to_string();
         let reason = text
@@ -357,7 +362,7 @@ impl SubmissionError {
 
 fn archive_detail(error: &ArchiveError) -> String {
     if error.is_fault() {
-        FAULT.to_owned()
+        INTERNAL.to_owned()
     } else {
         error.to_string()
     }
@@ -365,19 +370,19 @@ fn archive_detail(error: &ArchiveError) -> String {
 
 fn part_detail(error: &PartError) -> String {
     match error {
-        error if error.is_fault() => FAULT.to_owned(),
+        error if error.is_fault() => INTERNAL.to_owned(),
         error => Chain(error).to_string(),
     }
 }
 
 fn detect_detail(error: &DetectError) -> String {
     match error {
-        DetectError::Io(_) => FAULT.to_owned(),
+        DetectError::Io(_) => INTERNAL.to_owned(),
         error => error.to_string(),
     }
 }
 
-/// A piece of the caller's text, cut and without control characters.
+/// Returns a piece of the caller's text in quotes, cut and with control characters escaped.
 fn quoted(text: &str) -> String {
     format!(
         "{:?}",
@@ -390,7 +395,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_fault_of_ours_says_its_cause_to_the_log_alone() {
+    fn an_internal_error_shows_its_cause_to_the_log_alone() {
         let cause = || io::Error::other("/kettle/work/uploads/1: disk on fire");
         for error in [
             SubmissionError::Io(cause()),
@@ -403,7 +408,7 @@ mod tests {
         ] {
             assert_eq!(
                 (error.status(), error.code(), error.to_string().as_str()),
-                (500, "internal", FAULT)
+                (500, "internal", INTERNAL)
             );
             assert!(error.source().is_some(), "{error:?}");
         }

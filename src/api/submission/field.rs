@@ -1,4 +1,4 @@
-//! Which fields a submission has, and what each format calls them.
+//! Names the fields of a submission, as each of the two formats calls them.
 //!
 //! * In: a name in one format.
 //! * Out: a [`Field`].
@@ -9,9 +9,9 @@ use std::fmt;
 /// A field of a submission.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Field {
-    /// The field `nonce`.
+    /// The field `nonce` in both formats.
     Nonce,
-    /// The field `repo_url`.
+    /// The field `repo_url` in both formats.
     RepositoryUrl,
     /// The field `repo_ref`, or `ref`.
     Ref,
@@ -19,19 +19,19 @@ pub enum Field {
     Archive,
     /// The field `source_name` in JSON, the file name of `source` in a form.
     SourceName,
-    /// The field `toolchain`.
+    /// The field `toolchain` in both formats.
     Toolchain,
-    /// The field `path`.
+    /// The field `path` in both formats.
     Path,
-    /// The field `package`.
+    /// The field `package` in both formats.
     Package,
-    /// The field `bins`.
+    /// The field `bins` in both formats.
     Bins,
-    /// The field `features`.
+    /// The field `features` in both formats.
     Features,
-    /// The field `no_default_features`.
+    /// The field `no_default_features` in both formats.
     NoDefaultFeatures,
-    /// The field `attribute`.
+    /// The field `attribute` in both formats.
     Attribute,
     /// The field `caches`, in JSON only.
     Caches,
@@ -73,7 +73,7 @@ impl Field {
         }
     }
 
-    /// Returns what its value is in JSON.
+    /// Returns the type that the value of the field has in JSON, with its article.
     pub(super) const fn expected(self) -> &'static str {
         match self {
             Self::Bins | Self::Features => "an array of strings",

@@ -1,8 +1,8 @@
-//! The fields of a submission, whichever format they came in.
+//! Collects the fields of a submission, whichever format they came in.
 //!
 //! * In: names and values.
-//! * Out: [`Submitted`], a submission that is valid but for its archive.
-//! * Never: a check that waits longer than until its field is there.
+//! * Out: [`Submitted`], a submission that is valid except for its archive.
+//! * Never: a check that waits longer than until its field has come.
 
 use super::error::SubmissionError;
 use super::field::Field;
@@ -13,23 +13,23 @@ use crate::provenance::{MAX_NONCE_BYTES, Nonce, NonceSource};
 use crate::source::{GitRef, RepositoryUrl};
 use crate::toolchain::Options;
 
-/// A submission that is valid but for its archive.
+/// A submission that is valid except for its archive.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Submitted {
     /// The nonce that the report will be bound to.
     pub nonce: Nonce,
-    /// Who chose the nonce.
+    /// The party that chose the nonce.
     pub nonce_source: NonceSource,
-    /// The source to build.
+    /// The source that will be built.
     pub source: SubmittedSource,
-    /// How to build it, as far as the client chose that.
+    /// The options that the client chose for the build.
     pub options: Options,
 }
 
-/// The source to build.
+/// The source that a submission asks to build.
 #[derive(Debug, PartialEq, Eq)]
 pub enum SubmittedSource {
-    /// A repository, to be fetched.
+    /// A repository that will be fetched.
     Repository {
         /// The URL of the repository.
         url: RepositoryUrl,
@@ -43,26 +43,29 @@ pub enum SubmittedSource {
     },
 }
 
-/// What to do where there is no nonce.
+/// What happens to a submission without a nonce.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum WithoutNonce {
+    /// The submission is refused.
     Refuse,
+    /// The appliance draws the nonce.
     Draw,
 }
 
-/// The fields that came so far.
+/// The fields that have come so far.
 #[derive(Debug, Default)]
 pub(super) struct Fields {
     nonce: Option<Nonce>,
     url: Option<RepositoryUrl>,
     reference: Option<GitRef>,
-    archive: bool,
+    has_archive: bool,
     source_name: Option<String>,
     options: Options,
 }
 
 impl Fields {
-    /// Takes a field with its value; that of the archive is elsewhere.
+    /// Takes a field with its value. For the archive, the value is empty: its bytes go to the
+    /// spool.
     pub(super) fn set(&mut self, field: Field, value: FieldValue) -> Result<(), SubmissionError> {
         check_length(field, value.bytes())?;
         match (field, value) {
@@ -89,7 +92,7 @@ impl Fields {
     }
 
     fn begin_archive(&mut self) -> Result<(), SubmissionError> {
-        if std::mem::replace(&mut self.archive, true) {
+        if std::mem::replace(&mut self.has_archive, true) {
             return Err(SubmissionError::FieldRepeated {
                 field: Field::Archive,
             });
@@ -99,7 +102,7 @@ impl Fields {
 
     /// Returns whether there is an archive.
     pub(super) fn has_archive(&self) -> bool {
-        self.archive
+        self.has_archive
     }
 
     /// Returns the submission, when no further field will come.
@@ -109,7 +112,7 @@ impl Fields {
             (None, WithoutNonce::Draw) => (draw_nonce()?, NonceSource::Appliance),
             (None, WithoutNonce::Refuse) => return Err(SubmissionError::NonceMissing),
         };
-        let source = match (self.url, self.archive) {
+        let source = match (self.url, self.has_archive) {
             (Some(_), true) => Err(SubmissionError::SourceAmbiguous),
             (Some(_), false) if self.source_name.is_some() => {
                 Err(SubmissionError::SourceNameWithoutArchive)
@@ -134,7 +137,7 @@ impl Fields {
 
     /// Refuses fields that no further field can complete.
     fn check_source(&self) -> Result<(), SubmissionError> {
-        match (self.archive, &self.url, &self.reference) {
+        match (self.has_archive, &self.url, &self.reference) {
             (true, Some(_), _) => Err(SubmissionError::SourceAmbiguous),
             (true, None, Some(_)) => Err(SubmissionError::RefWithoutRepository),
             _ => Ok(()),

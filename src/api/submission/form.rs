@@ -4,8 +4,8 @@
 //! * Out: the archive's bytes while they come, and the fields.
 //! * Never: a part with a name or content that was passed over without a check.
 //!
-//! Browsers send every field of a form, also those that nobody filled in: an empty part counts as not given, and so
-//! does a `source` with neither a file name nor a byte.
+//! Browsers send every field of a form, also those that nobody filled in: an empty part counts as
+//! not given, and so does a `source` with neither a file name nor a byte.
 
 use super::error::{FormError, SubmissionError};
 use super::field::Field;
@@ -13,7 +13,7 @@ use super::fields::{Fields, Submitted, WithoutNonce, check_length};
 use super::multipart::{Part, Parts, Reader};
 use super::value::FieldValue;
 
-/// Reads one form.
+/// A reader of the fields of one form.
 #[derive(Debug)]
 pub(super) struct FormDecoder {
     reader: Reader,
@@ -125,7 +125,7 @@ impl Parts for Filling<'_> {
 }
 
 impl Filling<'_> {
-    /// Begins the part `source`.
+    /// Begins the part `source`, which has the archive.
     fn source(&mut self, file_name: &str) -> Result<(), SubmissionError> {
         if file_name.is_empty() {
             self.form.reading = Reading::UnnamedArchive;

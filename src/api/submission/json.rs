@@ -4,9 +4,9 @@
 //! * Out: the archive's bytes while they come, and the fields.
 //! * Never: the document in memory as a whole, or a document that is not valid JSON.
 //!
-//! The value of the top-level key `source_data` is cut out and decoded on the way; the rest, with an empty string in
-//! its place, is small and goes through `serde_json` as it is. A document is valid exactly when the rest is valid and
-//! the part that was cut out is a string.
+//! The value of the top-level key `source_data` is cut out and decoded on the way; the rest, with
+//! an empty string in its place, is small and goes through `serde_json` as it is. A document is
+//! valid exactly when the rest is valid and the part that was cut out is a string.
 
 use std::fmt;
 use std::ops::Range;
@@ -24,7 +24,7 @@ use super::value::FieldValue;
 /// The number of hexadecimal digits after `\u`.
 const UNICODE_DIGITS: usize = 4;
 
-/// Reads one document.
+/// A reader of the fields of one document.
 #[derive(Debug, Default)]
 pub(super) struct JsonDecoder {
     /// The document without the value of `source_data`.
@@ -42,21 +42,22 @@ pub(super) struct JsonDecoder {
 /// The part of the document that the next byte belongs to.
 #[derive(Debug, Default)]
 enum Position {
-    /// Outside of strings.
+    /// The byte is outside of strings.
     #[default]
     Structure,
-    /// In a string that is kept; after a backslash or not.
+    /// The byte is in a string that is kept, after a backslash or not.
     String { escaped: bool },
-    /// In the value of `source_data`.
+    /// The byte is in the value of `source_data`.
     Data,
-    /// In the value of `source_data`, after a backslash.
+    /// The byte is in the value of `source_data`, after a backslash.
     DataEscape,
-    /// In the value of `source_data`, after `\u`, with the digits so far.
+    /// The byte is in the value of `source_data`, after `\u` and these digits.
     DataUnicode(Vec<u8>),
 }
 
 impl JsonDecoder {
-    /// Takes the next bytes of the document and appends the bytes of the archive that they complete to `archive`.
+    /// Takes the next bytes of the document and appends the bytes of the archive that they complete
+    /// to `archive`.
     pub(super) fn feed(
         &mut self,
         mut input: &[u8],
@@ -84,7 +85,7 @@ impl JsonDecoder {
         input: &'a [u8],
         archive: &mut Vec<u8>,
     ) -> Result<&'a [u8], SubmissionError> {
-        let Some((&byte, behind)) = input.split_first() else {
+        let Some((&byte, after)) = input.split_first() else {
             return Ok(input);
         };
         match &mut self.position {
@@ -111,7 +112,7 @@ impl JsonDecoder {
                 }
             }
         }
-        Ok(behind)
+        Ok(after)
     }
 
     fn structure(&mut self, byte: u8) -> Result<(), SubmissionError> {
@@ -143,7 +144,8 @@ impl JsonDecoder {
         Ok(())
     }
 
-    /// Returns whether the string that begins is the value of `source_data`. A key has one value, so it is forgotten.
+    /// Returns whether the string that begins is the value of `source_data`. A key has one value,
+    /// so it is forgotten.
     fn takes_source_data(&mut self) -> bool {
         let quoted = self.key.take().and_then(|key| self.rest.get(key));
         quoted
@@ -177,19 +179,19 @@ impl JsonDecoder {
             .iter()
             .position(|byte| matches!(byte, b'"' | b'\\'))
             .unwrap_or(input.len());
-        let (digits, behind) = input.split_at(end);
+        let (digits, after) = input.split_at(end);
         self.base64
             .push(digits, archive)
             .map_err(|_| SubmissionError::SourceData)?;
-        let Some((&byte, behind)) = behind.split_first() else {
-            return Ok(behind);
+        let Some((&byte, after)) = after.split_first() else {
+            return Ok(after);
         };
         if byte == b'\\' {
             self.position = Position::DataEscape;
         } else {
             self.end_data()?;
         }
-        Ok(behind)
+        Ok(after)
     }
 
     fn escaped(
@@ -213,7 +215,7 @@ impl JsonDecoder {
     }
 }
 
-/// The character that `\` and `letter` stand for.
+/// Returns the character that `\` and `letter` stand for.
 fn unescape(letter: u8) -> Option<u8> {
     match letter {
         b'"' | b'\\' | b'/' => Some(letter),
@@ -226,15 +228,15 @@ fn unescape(letter: u8) -> Option<u8> {
     }
 }
 
-/// The ASCII character that four hexadecimal digits stand for.
+/// Returns the ASCII character that four hexadecimal digits stand for.
 fn ascii(digits: &[u8]) -> Option<u8> {
     let mut bytes = [0; UNICODE_DIGITS / 2];
     hex::decode_to_slice(digits, &mut bytes).ok()?;
     (bytes[0] == 0 && bytes[1].is_ascii()).then_some(bytes[1])
 }
 
-/// Reads the fields of a document without the archive's bytes. No key may be repeated; a field that is null counts as
-/// not given.
+/// Reads the fields of a document without the archive's bytes. No key may be repeated; a field that
+/// is null counts as not given.
 fn fields(document: &[u8]) -> Result<Fields, SubmissionError> {
     let Members(members) =
         serde_json::from_slice(document).map_err(|error| SubmissionError::json(&error))?;

@@ -8,11 +8,12 @@ limits! {
     /// The size of the largest archive, in bytes, after any base64 was decoded.
     MAX_ARCHIVE_BYTES: u64 = 2 << 30, bytes, "largest archive";
 
-    /// The size of the largest `multipart/form-data` body: the largest archive, and room for fields and framing.
+    /// The size of the largest `multipart/form-data` body: the largest archive, and room for fields
+    /// and framing.
     MAX_FORM_BODY_BYTES: u64 = MAX_ARCHIVE_BYTES + (1 << 20), bytes, "largest form";
 
-    /// The size of the largest JSON body: base64 has four bytes for three, and `\/` for each slash adds a sixty-fourth; the
-    /// rest is room for fields.
+    /// The size of the largest JSON body: base64 has four bytes for three, and `\/` for each slash
+    /// adds a sixty-fourth; the rest is room for fields.
     MAX_JSON_BODY_BYTES: u64 = MAX_ARCHIVE_BYTES / 2 * 3, bytes, "largest JSON body";
 
     /// The size of the largest JSON document, in bytes, without the value of `source_data`.
@@ -30,8 +31,8 @@ limits! {
     /// The largest number of header lines of a part.
     MAX_PART_HEADERS: usize = 16, count, "header fields of a part";
 
-    /// The length of the longest header block of a part, in bytes with the empty line that ends it; also of the longest
-    /// padding after a boundary.
+    /// The length of the longest header block of a part, in bytes with the empty line that ends it;
+    /// also of the longest padding after a boundary.
     MAX_PART_HEADER_BYTES: usize = 8 << 10, bytes, "header of a part";
 
     /// The largest number of bytes of a form before its first and after its last boundary together.

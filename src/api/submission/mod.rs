@@ -2,17 +2,21 @@
 //!
 //! * In: a request's headers and its body.
 //! * Out: a [`job::Request`](Request), complete and valid, its archive unpacked.
-//! * Never: an upload in memory, a file that outlives a refused request, or a field that was ignored.
+//! * Never: an upload in memory, a file that outlives a refused request, or a field that was
+//!   ignored.
 //!
 //! # How a body becomes a request
 //!
-//! 1. `body` reads the framing and the type from the headers, and then delivers the body in pieces, within its limits.
-//! 2. `decoder` chooses the format by the type: `json`, or `form` over `multipart`. Both cut the archive out while it
-//!    comes and give everything else to `fields`, which checks each field as soon as it is there: a body with a bad
-//!    nonce is refused before its archive has come.
-//! 3. `spool` writes the archive into a directory of its own, in batches, and hashes it. At the end it unpacks it and
-//!    asks the toolchain room whether there is a project in it for the `options` that were chosen.
-//! 4. `error` says each refusal to the caller. Dropping the future at any point removes the directory.
+//! 1. `body` reads the framing and the type from the headers, and then delivers the body in pieces,
+//!    within its limits.
+//! 2. `decoder` chooses the format by the type: `json`, or `form` over `multipart`. Both cut the
+//!    archive out while it comes and give everything else to `fields`, which checks each field as
+//!    soon as it has come: a body with a bad nonce is refused before its archive has come.
+//! 3. `spool` writes the archive into its own directory, in batches, and hashes it. At the end
+//!    it unpacks it and asks the toolchain room whether there is a project in it for the `options`
+//!    that were chosen.
+//! 4. `error` states each refusal to the caller. Dropping the future at any point removes the
+//!    directory.
 
 mod base64;
 mod body;
@@ -44,13 +48,15 @@ use crate::job::{Request, SourceRequest};
 use body::{Announced, Incoming};
 use spool::{BATCH_BYTES, Spool};
 
-/// The number of bytes that are decoded at once, so that other connections have their turn and buffers stay small.
+/// The number of bytes that are decoded at once, so that other connections have their turn and
+/// buffers stay small.
 const SLICE_BYTES: usize = 64 << 10;
 
 /// Reads one submission. Dropping the future removes the files that it has written.
 ///
 /// # Errors
-/// The submission is refused, or there is an internal error: [`SubmissionError::status`] tells which.
+/// The submission is refused, or there is an internal error: [`SubmissionError::status`] tells
+/// which.
 pub async fn receive<B>(parts: &Parts, body: B, intake: &Intake) -> Result<Request, SubmissionError>
 where
     B: Body<Data = Bytes> + Unpin,

@@ -32,7 +32,8 @@ pub(super) trait Parts {
 pub(super) struct Part {
     /// The name of the field.
     pub(super) name: String,
-    /// The name of the file. `filename*` does not belong to forms (RFC 7578, section 4.2) and does not count.
+    /// The name of the file. `filename*` does not belong to forms (RFC 7578, section 4.2) and does
+    /// not count.
     pub(super) file_name: Option<String>,
 }
 
@@ -69,7 +70,7 @@ impl Reader {
     /// Returns a reader of a body whose parts are separated by `boundary`.
     pub(super) fn new(boundary: &str) -> Result<Self, FormError> {
         let delimiter = Delimiter::new(boundary).ok_or(FormError::Boundary)?;
-        // A boundary at the very start stands at the start of a line too.
+        // A boundary at the very start is at the start of a line too.
         Ok(Self {
             delimiter,
             pending: b"\r\n".to_vec(),
@@ -101,7 +102,7 @@ impl Reader {
         }
     }
 
-    /// Ends the body.
+    /// Ends the body, which has to end with the final boundary.
     pub(super) fn finish(&self) -> Result<(), FormError> {
         if self.position == Position::Epilogue {
             Ok(())
@@ -128,12 +129,12 @@ impl Reader {
     }
 
     fn preamble<'a>(&mut self, rest: &'a [u8]) -> Result<Step<'a>, FormError> {
-        let (before, behind) = self.delimiter.split(rest);
+        let (before, after) = self.delimiter.split(rest);
         self.count_outside(before.len())?;
-        match behind {
-            Some(behind) => {
+        match after {
+            Some(after) => {
                 self.position = Position::AfterBoundary;
-                Ok(Step::Left(behind))
+                Ok(Step::Left(after))
             }
             None => Ok(Step::Starved(&rest[before.len()..])),
         }
@@ -195,16 +196,16 @@ impl Reader {
         rest: &'a [u8],
         parts: &mut impl Parts,
     ) -> Result<Step<'a>, SubmissionError> {
-        let (data, behind) = self.delimiter.split(rest);
+        let (data, after) = self.delimiter.split(rest);
         if !data.is_empty() {
             parts.data(data)?;
         }
-        let Some(behind) = behind else {
+        let Some(after) = after else {
             return Ok(Step::Starved(&rest[data.len()..]));
         };
         parts.end()?;
         self.position = Position::AfterBoundary;
-        Ok(Step::Left(behind))
+        Ok(Step::Left(after))
     }
 
     fn count_part(&mut self) -> Result<(), FormError> {
@@ -235,7 +236,8 @@ struct Delimiter {
 }
 
 impl Delimiter {
-    /// From a boundary of 1 to 70 of the characters of RFC 2046, section 5.1.1, not ending in a space.
+    /// From a boundary of 1 to 70 of the characters of RFC 2046, section 5.1.1, not ending in a
+    /// space.
     fn new(boundary: &str) -> Option<Self> {
         let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"'()+_,-./:=? ".contains(&byte);
         if !(1..=MAX_BOUNDARY_BYTES).contains(&boundary.len())
@@ -256,7 +258,7 @@ impl Delimiter {
             .any(|line| line.starts_with(&self.bytes[b"\r\n".len()..]))
     }
 
-    /// What is certainly before the delimiter, and what is behind it if it is there.
+    /// What is certainly before the delimiter, and what is after it if it is there.
     fn split<'a>(&self, rest: &'a [u8]) -> (&'a [u8], Option<&'a [u8]>) {
         let length = self.bytes.len();
         match self.finder.find(rest) {

@@ -1,4 +1,4 @@
-//! The options among the fields of a submission.
+//! Reads the options among the fields of a submission.
 //!
 //! * In: fields with their values.
 //! * Out: [`Options`].
@@ -8,64 +8,94 @@ use super::error::SubmissionError;
 use super::field::Field;
 use super::value::FieldValue;
 use crate::source::SourcePath;
-use crate::toolchain::options::{Attribute, Cache, ItemName, OptionError};
+use crate::toolchain::options::{
+    Attribute, Cache, CargoOptions, ItemName, NixOptions, OptionError,
+};
 use crate::toolchain::{Kind, Options};
 
-/// Takes the option `field`.
+/// Takes the option `field` with its value.
 pub(super) fn set(
     options: &mut Options,
     field: Field,
     value: FieldValue,
 ) -> Result<(), SubmissionError> {
-    let invalid = |reason| SubmissionError::OptionValue { field, reason };
     match (field, value) {
         (Field::Toolchain, FieldValue::Text(text)) => {
-            let kind = text.parse().map_err(invalid)?;
+            let kind = text.parse().map_err(|reason| invalid(field, reason))?;
             once(field, &mut options.toolchain, kind)
         }
         (Field::Path, FieldValue::Text(text)) => {
             let path = SourcePath::parse(&text).map_err(SubmissionError::Path)?;
             once(field, &mut options.path, path)
         }
-        (Field::Package, FieldValue::Text(text)) => {
-            let name = ItemName::parse(&text).map_err(invalid)?;
-            once(field, &mut options.cargo.package, name)
-        }
-        (Field::Bins, FieldValue::List(items)) => {
-            let names = names(&items).map_err(invalid)?;
-            once(field, &mut options.cargo.bins, names)
-        }
-        (Field::Features, FieldValue::List(items)) => {
-            let names = names(&items).map_err(invalid)?;
-            once(field, &mut options.cargo.features, names)
-        }
-        (Field::NoDefaultFeatures, FieldValue::Flag(flag)) => {
-            once(field, &mut options.cargo.no_default_features, flag)
-        }
-        (Field::Attribute, FieldValue::Text(text)) => {
-            let attribute = Attribute::parse(&text).map_err(invalid)?;
-            once(field, &mut options.nix.attribute, attribute)
-        }
-        (Field::Caches, FieldValue::Caches(caches)) => {
-            let caches: Result<_, _> = caches
-                .iter()
-                .map(|(url, key)| Cache::parse(url, key))
-                .collect();
-            once(field, &mut options.nix.caches, caches.map_err(invalid)?)
-        }
-        (field, value) => Err(SubmissionError::FieldType {
-            field,
-            expected: field.expected(),
-            actual: value.kind(),
-        }),
+        (Field::Attribute | Field::Caches, value) => set_for_nix(&mut options.nix, field, value),
+        (field, value) => set_for_cargo(&mut options.cargo, field, value),
     }
 }
 
-fn names(items: &[String]) -> Result<Vec<ItemName>, OptionError> {
-    items.iter().map(|item| ItemName::parse(item)).collect()
+fn set_for_cargo(
+    options: &mut CargoOptions,
+    field: Field,
+    value: FieldValue,
+) -> Result<(), SubmissionError> {
+    match (field, value) {
+        (Field::Package, FieldValue::Text(text)) => {
+            let name = ItemName::parse(&text).map_err(|reason| invalid(field, reason))?;
+            once(field, &mut options.package, name)
+        }
+        (Field::Bins, FieldValue::List(items)) => {
+            once(field, &mut options.bins, names(field, &items)?)
+        }
+        (Field::Features, FieldValue::List(items)) => {
+            once(field, &mut options.features, names(field, &items)?)
+        }
+        (Field::NoDefaultFeatures, FieldValue::Flag(flag)) => {
+            once(field, &mut options.no_default_features, flag)
+        }
+        (field, value) => Err(wrong_type(field, &value)),
+    }
 }
 
-/// Refuses options that no toolchain could take together: the rest is checked against the source.
+fn set_for_nix(
+    options: &mut NixOptions,
+    field: Field,
+    value: FieldValue,
+) -> Result<(), SubmissionError> {
+    match (field, value) {
+        (Field::Attribute, FieldValue::Text(text)) => {
+            let attribute = Attribute::parse(&text).map_err(|reason| invalid(field, reason))?;
+            once(field, &mut options.attribute, attribute)
+        }
+        (Field::Caches, FieldValue::Caches(items)) => {
+            let caches: Result<_, _> = items
+                .iter()
+                .map(|(url, key)| Cache::parse(url, key))
+                .collect();
+            let caches = caches.map_err(|reason| invalid(field, reason))?;
+            once(field, &mut options.caches, caches)
+        }
+        (field, value) => Err(wrong_type(field, &value)),
+    }
+}
+
+fn invalid(field: Field, reason: OptionError) -> SubmissionError {
+    SubmissionError::OptionValue { field, reason }
+}
+
+fn wrong_type(field: Field, value: &FieldValue) -> SubmissionError {
+    SubmissionError::FieldType {
+        field,
+        expected: field.expected(),
+        actual: value.kind(),
+    }
+}
+
+fn names(field: Field, items: &[String]) -> Result<Vec<ItemName>, SubmissionError> {
+    let names: Result<_, _> = items.iter().map(|item| ItemName::parse(item)).collect();
+    names.map_err(|reason| invalid(field, reason))
+}
+
+/// Refuses options that no toolchain takes together. The rest is checked against the source.
 pub(super) fn check(options: &Options) -> Result<(), SubmissionError> {
     let for_cargo = options.first_not_for(Kind::Nix);
     let for_nix = options.first_not_for(Kind::Cargo);
@@ -84,9 +114,12 @@ pub(super) fn check(options: &Options) -> Result<(), SubmissionError> {
     }
 }
 
-/// Puts a value where none is yet.
-pub(super) fn once<T>(field: Field, slot: &mut Option<T>, value: T) -> Result<(), SubmissionError> {
-    match slot.replace(value) {
+/// Keeps the value of a field that has none yet.
+///
+/// # Errors
+/// The field is repeated.
+pub(super) fn once<T>(field: Field, kept: &mut Option<T>, value: T) -> Result<(), SubmissionError> {
+    match kept.replace(value) {
         Some(_) => Err(SubmissionError::FieldRepeated { field }),
         None => Ok(()),
     }

@@ -57,7 +57,7 @@ impl Parameterised {
     }
 }
 
-/// What stands before the first semicolon, in lower case, whatever follows.
+/// Returns the text before the first semicolon in lower case, even if the rest is malformed.
 pub(in crate::api) fn essence(text: &str) -> String {
     text.split(';')
         .next()

@@ -4,8 +4,9 @@
 //! * Out: the tree that they unpack to.
 //! * Never: a file that outlives its request, unless it belongs to a tree that was returned.
 //!
-//! Every upload has its own directory, held by a [`Workspace`] that removes it when it is dropped. Work on the blocking
-//! pool that fills the directory owns it meanwhile, so that a request that goes away cannot leave files behind.
+//! Every upload has its own directory, held by a [`Workspace`] that removes it when it is dropped.
+//! Work on the blocking pool that fills the directory owns it meanwhile, so that a request that
+//! goes away cannot leave files behind.
 
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Write as _};
@@ -24,11 +25,12 @@ use crate::source::archive;
 use crate::source::{Origin, SourceTree};
 use crate::toolchain::{self, Options};
 
-/// The number of bytes that are written at once: so many that passing them to the blocking pool does not count.
+/// The number of bytes that are written at once: so many that passing them to the blocking pool
+/// does not count.
 pub(super) const BATCH_BYTES: usize = 256 << 10;
 
-/// The mode of the directories: sandboxes under another uid pass through them to the one tree that is mounted for them,
-/// and nobody lists them.
+/// The mode of the directories: sandboxes under another uid pass through them to the one tree that
+/// is mounted for them, and nobody lists them.
 const DIRECTORY_MODE: u32 = 0o711;
 
 /// The number of random bytes in the name of a directory.
@@ -42,7 +44,8 @@ pub struct Intake {
 }
 
 impl Intake {
-    /// Creates `directory`, which sandboxes may pass through and nobody else may list, unless it exists.
+    /// Creates `directory`, which sandboxes may pass through and nobody else may list, unless it
+    /// exists.
     ///
     /// # Errors
     /// The directory cannot be created.
@@ -57,7 +60,8 @@ impl Intake {
         })
     }
 
-    /// Removes, on the runtime's blocking pool, the files that came with a request that nobody will build.
+    /// Removes, on the runtime's blocking pool, the files that came with a request that nobody will
+    /// build.
     pub fn discard(&self, request: Request) {
         let SourceRequest::Archive(tree) = request.source() else {
             return;
@@ -159,7 +163,7 @@ impl Spool {
         })
     }
 
-    /// Takes the batch, and leaves an empty one.
+    /// Starts to write the batch, once the last one is written, and leaves an empty one.
     pub(super) async fn write(self, batch: &mut Vec<u8>) -> Result<Self, SubmissionError> {
         let bytes = self.bytes + batch.len() as u64;
         if bytes > MAX_ARCHIVE_BYTES {
@@ -181,7 +185,8 @@ impl Spool {
         })
     }
 
-    /// Unpacks the archive and removes it. The tree that stays is the project's, which a toolchain builds.
+    /// Unpacks the archive and removes it. The tree that stays is the project's, which a toolchain
+    /// builds.
     pub(super) async fn unpack(
         self,
         name: Option<String>,
@@ -215,7 +220,7 @@ fn unpack(
     Ok(tree)
 }
 
-/// The part of the tree that the client chose, in which a toolchain finds a project.
+/// Returns the part of the tree that the client chose, which a toolchain can build.
 fn project(tree: SourceTree, options: &Options) -> Result<SourceTree, SubmissionError> {
     let part = match &options.path {
         Some(path) => tree.part(path).map_err(SubmissionError::Part)?,
@@ -243,8 +248,8 @@ mod tests {
 
     #[test]
     fn refuses_an_archive_when_it_grows_too_large() {
-        let folder = tempfile::TempDir::new().unwrap();
-        let uploads = folder.path().join("uploads");
+        let directory = tempfile::TempDir::new().unwrap();
+        let uploads = directory.path().join("uploads");
         let intake = Intake::open(uploads.clone()).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread()
             .build()
@@ -261,9 +266,9 @@ mod tests {
 
     #[test]
     fn refuses_a_tree_of_other_bytes_than_came() {
-        let folder = tempfile::TempDir::new().unwrap();
+        let directory = tempfile::TempDir::new().unwrap();
         let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
-        let workspace = Workspace::create(folder.path(), permit).unwrap();
+        let workspace = Workspace::create(directory.path(), permit).unwrap();
         let mut archive = tar::Builder::new(File::create_new(workspace.archive()).unwrap());
         let mut header = tar::Header::new_ustar();
         header.set_size(0);
@@ -279,7 +284,7 @@ mod tests {
         );
     }
 
-    /// What becomes of a source with these files, each empty.
+    /// Checks a source with these files, each of them empty.
     fn checked(files: &[&str], options: Options) -> Result<SourceTree, (u16, &'static str)> {
         let directory = tempfile::TempDir::new().unwrap();
         for file in files {

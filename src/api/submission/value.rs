@@ -9,16 +9,16 @@ use serde_json::Value;
 use super::error::SubmissionError;
 use super::field::Field;
 
-/// The value of a field other than the archive.
+/// The value of a field: text, a list of texts, a boolean, or binary caches.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum FieldValue {
-    /// A string.
+    /// The value is a string.
     Text(String),
-    /// An array of strings.
+    /// The value is an array of strings.
     List(Vec<String>),
-    /// A boolean.
+    /// The value is a boolean.
     Flag(bool),
-    /// Binary caches, each a URL and a key.
+    /// The value is a list of binary caches, each a URL and a key.
     Caches(Vec<(String, String)>),
 }
 
@@ -35,9 +35,9 @@ impl FieldValue {
         }
     }
 
-    /// Reads the value that JSON has for `field`; `null` is none.
+    /// Reads the value that JSON has for `field`. Returns `None` for `null`.
     pub(super) fn of_json(field: Field, value: Value) -> Result<Option<Self>, SubmissionError> {
-        let wrong = |actual| SubmissionError::FieldType {
+        let wrong_type = |actual| SubmissionError::FieldType {
             field,
             expected: field.expected(),
             actual,
@@ -61,10 +61,10 @@ impl FieldValue {
                         .map(Self::List)
                 };
                 list.map(Some)
-                    .ok_or_else(|| wrong("an array of other values"))
+                    .ok_or_else(|| wrong_type("an array of other values"))
             }
-            Value::Number(_) => Err(wrong("a number")),
-            Value::Object(_) => Err(wrong("an object")),
+            Value::Number(_) => Err(wrong_type("a number")),
+            Value::Object(_) => Err(wrong_type("an object")),
         }
     }
 
@@ -81,7 +81,7 @@ impl FieldValue {
         }
     }
 
-    /// Returns what a value is that its field cannot have.
+    /// Returns the type of the value with its article, for a refusal.
     pub(super) const fn kind(&self) -> &'static str {
         match self {
             Self::Text(_) => "a string",
@@ -95,7 +95,7 @@ fn text(item: &Value) -> Option<String> {
     item.as_str().map(str::to_owned)
 }
 
-/// An object with nothing but `url` and `key`.
+/// Reads an object that has `url` and `key`, and nothing else.
 fn cache(item: &Value) -> Option<(String, String)> {
     let members = item.as_object().filter(|members| members.len() == 2)?;
     Some((text(members.get("url")?)?, text(members.get("key")?)?))

@@ -18,7 +18,10 @@ pub enum RepositoryError {
     #[error(transparent)]
     GitBinary(#[from] GitBinaryError),
     /// Git failed; the log has its output. `action` is an infinitive.
-    #[error("git could not {action}{}", said.as_ref().map(|said| format!(": {said}")).unwrap_or_default())]
+    #[error(
+        "git could not {action}{}",
+        said.as_ref().map(|said| format!(": {said}")).unwrap_or_default()
+    )]
     Git {
         action: &'static str,
         exit: Exit,

@@ -260,7 +260,7 @@ pub(super) fn ask(binary: &str, url: &RepositoryUrl, time_limit: Duration) -> Co
     }
 }
 
-/// Lists the refs of a server whose name ends with `name`.
+/// Lists the refs of a server whose names end with `name`, as whole components.
 pub(super) fn list_refs(
     binary: &str,
     url: &RepositoryUrl,

@@ -1,14 +1,14 @@
-//! Git's own reason for a failure, for a message to the caller.
+//! Finds git's own reason for a failure, for a message to the caller.
 //!
 //! * In: the lines that git prints to standard error.
-//! * Out: the last one that says in git's or curl's known words why it gave up, of limited length.
-//! * Never: what a server answered, which could be one of the machine's own network.
+//! * Out: the last one that has a known reason of git's or curl's in it, of limited length.
+//! * Never: a server's response: the server could be one of the machine's own network.
 
-/// How git begins to say why it gives up.
+/// The beginnings of the lines in which git says why it gives up.
 const STARTS: [&str; 2] = ["fatal: ", "error: "];
 
 /// The words by which a reason is known to be git's own, or curl's.
-const KNOWN: [&str; 12] = [
+const KNOWN: [&str; 14] = [
     "couldn't find remote ref",
     "not found",
     "not appear to be a git repository",
@@ -21,21 +21,28 @@ const KNOWN: [&str; 12] = [
     "timed out",
     "SSL certificate",
     "early EOF",
+    "has bad hash",
+    "died of signal",
 ];
 
-/// How git marks what a server said.
-const OF_THE_SERVER: &str = "remote error";
+/// The texts by which git introduces a server's own words, which could contain a known reason.
+const OF_THE_SERVER: [&str; 4] = [
+    "remote error",
+    "protocol error",
+    "server response",
+    "bad line length",
+];
 
-/// Longest reason, in bytes.
+/// The length of the longest reason, in bytes.
 const MAX_REASON_BYTES: usize = 400;
 
-/// Returns the reason that a line of git's is, if it is one.
+/// Returns the reason in a line of git's, if the line has one.
 pub(super) fn of_line(line: &[u8]) -> Option<String> {
     let text = String::from_utf8_lossy(line);
     let text = text.trim();
     let reason = STARTS.iter().find_map(|start| text.strip_prefix(start))?;
-    let is_known = KNOWN.iter().any(|words| reason.contains(words));
-    if !is_known || reason.contains(OF_THE_SERVER) {
+    let has = |texts: &[&str]| texts.iter().any(|text| reason.contains(text));
+    if !has(&KNOWN) || has(&OF_THE_SERVER) {
         return None;
     }
     let mut reason = reason.to_owned();
@@ -58,6 +65,7 @@ mod tests {
                 "fatal: unable to access 'https://h/': Could not resolve host: h",
                 "unable to access 'https://h/': Could not resolve host: h",
             ),
+            ("error: File 01 has bad hash", "File 01 has bad hash"),
         ] {
             assert_eq!(of_line(line.as_bytes()).as_deref(), Some(reason));
         }
@@ -65,6 +73,8 @@ mod tests {
             "remote: not found",
             "fatal: remote error: not found: secret",
             "fatal: protocol error: bad line length character: secr",
+            "fatal: invalid server response; got 'secret not found'",
+            "fatal: protocol error: unexpected 'secret timed out'",
             "Cloning not found",
         ] {
             assert_eq!(of_line(line.as_bytes()), None, "{line}");

@@ -1,12 +1,14 @@
 //! Finds out whether a repository has the ref that a client names, before anything is built of it.
 //!
 //! * In: a URL and a ref.
-//! * Out: nothing, or why the ref cannot be resolved.
-//! * Never: a fetch of more than a few megabytes. A commit that is not found in those is left to the fetch.
+//! * Out: nothing, or the reason why the ref cannot be resolved.
+//! * Never: a fetch that goes on beyond `MAX_COMMIT_BYTES`. A commit that is not found in them is
+//!   left to the fetch.
 //!
-//! 1. `git ls-remote` lists the refs of that name. It follows no redirect; one that the fetch would follow is asked next.
-//! 2. Commits are not listed. For a commit, git fetches it alone, and where the server does not deliver it by its id,
-//!    all branches and tags.
+//! 1. `git ls-remote` lists the refs of that name. It follows no redirect; one that the fetch would
+//!    follow gets the next request.
+//! 2. Commits are not listed. For a commit, git fetches it alone, and where the server does not
+//!    deliver it by its id, all branches and tags.
 
 use std::io;
 use std::path::Path;
@@ -19,22 +21,24 @@ use crate::sandbox::{CommandSpec, Exit, OutputSink, Run, Stream, remove_director
 use crate::source::output::Captured;
 use crate::source::redirect::MAX_REDIRECTS;
 
-/// Wall-clock time for everything that belongs to one resolution: shorter than a client waits for a response.
+/// The wall-clock limit of everything that belongs to one resolution: less than clients wait for a
+/// response.
 pub const RESOLVE_TIME_LIMIT: Duration = Duration::from_secs(60);
 
-/// Most bytes of a listing of refs.
+/// The largest number of bytes of a listing of refs that are kept.
 const MAX_LISTING_BYTES: usize = 1 << 20;
 
-/// Most bytes that are fetched for a commit, measured as git's own data.
+/// The largest number of bytes that are fetched for a commit, measured as git's own data.
 const MAX_COMMIT_BYTES: u64 = 32 << 20;
 
-/// How often the size of a fetch is measured.
+/// The time between two measurements of a fetch.
 const MEASURE_INTERVAL: Duration = Duration::from_millis(250);
 
-/// Longest line of git's that is read, in bytes.
+/// The length of the longest line of git's that is read, in bytes.
 const MAX_LINE_BYTES: usize = 1024;
 
-/// What git looks a name up as, in this order (`gitrevisions(7)`).
+/// The texts before and after a name under which git looks it up, in this order
+/// (`gitrevisions(7)`).
 const RULES: [[&str; 2]; 6] = [
     ["", ""],
     ["refs/", ""],
@@ -44,10 +48,11 @@ const RULES: [[&str; 2]; 6] = [
     ["refs/remotes/", "/HEAD"],
 ];
 
-/// Resolves `reference`, or the default branch, of the repository at `url`; `directory` is made for it and removed.
+/// Resolves `reference`, or the default branch, of the repository at `url`; `directory` is created
+/// for it and removed.
 ///
 /// # Errors
-/// Why there is no such repository or ref, or an internal error.
+/// There is no such repository or ref, or there is an internal error.
 pub async fn resolve(
     runner: &dyn Run,
     url: &RepositoryUrl,
@@ -75,6 +80,7 @@ pub async fn resolve(
     .into())
 }
 
+/// One resolution, with the values that all its commands need.
 struct Question<'a> {
     runner: &'a dyn Run,
     reference: Option<&'a GitRef>,
@@ -82,6 +88,7 @@ struct Question<'a> {
 }
 
 impl Question<'_> {
+    /// Returns how much time is left.
     fn left(&self) -> Duration {
         RESOLVE_TIME_LIMIT.saturating_sub(self.started.elapsed())
     }
@@ -93,21 +100,25 @@ impl Question<'_> {
             _ => "HEAD",
         };
         let spec = plan::list_refs(plan::binary()?, url, name, self.left());
-        let mut said = Said::new(None);
-        let exit = self.run(&spec, &mut said).await?;
+        let mut output = Output::new(None);
+        let exit = self.run(&spec, &mut output).await?;
         if exit == Exit::RefusedAddress {
             return Err(RepositoryError::RefusedAddress { url: url.clone() });
+        }
+        if matches!(exit, Exit::TimedOut { .. }) {
+            let limit = RESOLVE_TIME_LIMIT;
+            return Err(RepositoryError::TimedOut { limit });
         }
         if !exit.success() {
             let next = redirect::one_step(self.runner, url, self.left()).await?;
             return next.map(Some).ok_or(RepositoryError::Git {
-                action: "ask the repository",
+                action: "list the refs",
                 exit,
-                said: said.reason,
+                said: output.reason,
             });
         }
         let is_commit = self.reference.and_then(GitRef::commit).is_some();
-        if is_commit || has_ref(said.listing.bytes(), name) {
+        if is_commit || has_ref(output.listing.bytes(), name) {
             return Ok(None);
         }
         Err(RepositoryError::NoSuchRef {
@@ -115,7 +126,7 @@ impl Question<'_> {
         })
     }
 
-    /// Fetches the commit, if the ref is one, from `url`, which answers.
+    /// Fetches the commit, if the ref is one, from `url`, whose server has responded.
     async fn ask_for_commit(
         &self,
         url: &RepositoryUrl,
@@ -139,7 +150,11 @@ impl Question<'_> {
         })
     }
 
-    /// Returns whether the repository has the commit; one that was not found within the limits counts as found.
+    /// Returns whether the repository has the commit; one that was not found within the limits
+    /// counts as found.
+    ///
+    /// # Errors
+    /// Neither the commit nor all branches and tags can be fetched.
     async fn fetch_commit(
         &self,
         git: &Git,
@@ -147,90 +162,119 @@ impl Question<'_> {
         directory: &Path,
         commit: &str,
     ) -> Result<bool, RepositoryError> {
-        self.run(&git.init(self.left()), &mut Said::new(None))
-            .await?;
+        self.create_repository(git).await?;
+        let (mut exit, mut said) = (Exit::Status(0), None);
         for amount in [Amount::Commit, Amount::Everything] {
-            let mut said = Said::new(Some(directory));
+            let mut output = Output::new(Some(directory));
             let spec = git.fetch(url, commit, amount, self.left());
-            let run = self.run(&spec, &mut said).await;
-            if said.is_too_much || matches!(run, Ok(Exit::TimedOut { .. })) {
+            let run = self.run(&spec, &mut output).await;
+            if output.is_too_much || matches!(run, Ok(Exit::TimedOut { .. })) {
                 return Ok(true);
             }
-            if run?.success() {
-                let spec = git.resolve(self.reference, amount, self.left());
-                let exit = self.run(&spec, &mut Said::new(None)).await?;
-                return Ok(exit.success());
+            exit = run?;
+            if exit == Exit::RefusedAddress {
+                return Err(RepositoryError::RefusedAddress { url: url.clone() });
             }
+            if exit.success() {
+                let spec = git.resolve(self.reference, amount, self.left());
+                let exit = self.run(&spec, &mut Output::new(None)).await?;
+                return Ok(exit.success() || matches!(exit, Exit::TimedOut { .. }));
+            }
+            said = output.reason;
         }
-        Ok(false)
+        Err(RepositoryError::Git {
+            action: "fetch the commit",
+            exit,
+            said,
+        })
     }
 
-    async fn run(&self, spec: &CommandSpec, said: &mut Said<'_>) -> Result<Exit, RepositoryError> {
-        let ended = self.runner.run(spec, said).await;
-        if said.is_too_much {
+    async fn create_repository(&self, git: &Git) -> Result<(), RepositoryError> {
+        let spec = git.init(self.left());
+        let exit = self.run(&spec, &mut Output::new(None)).await?;
+        // Without time left, the fetch ends at once too.
+        if exit.success() || matches!(exit, Exit::TimedOut { .. }) {
+            return Ok(());
+        }
+        Err(RepositoryError::Git {
+            action: "create a repository",
+            exit,
+            said: None,
+        })
+    }
+
+    async fn run(
+        &self,
+        spec: &CommandSpec,
+        output: &mut Output<'_>,
+    ) -> Result<Exit, RepositoryError> {
+        let ended = self.runner.run(spec, output).await;
+        if output.is_too_much {
             return Ok(Exit::Status(1));
         }
         ended.map_err(RepositoryError::Run)
     }
 }
 
-/// Whether a listing of `ID\tNAME` lines has a ref that git takes `name` for.
+/// Returns whether a listing of `ID\tNAME` lines has a ref that git takes `name` for.
 fn has_ref(listing: &[u8], name: &str) -> bool {
     let listing = String::from_utf8_lossy(listing);
-    let is_it = |listed: &str| {
+    let is_meant = |listed: &str| {
         let is_rule = |[before, after]: &[&str; 2]| {
             let rest = listed.strip_prefix(before);
             rest.and_then(|rest| rest.strip_suffix(after)) == Some(name)
         };
         RULES.iter().any(is_rule)
     };
-    let names = listing.lines().filter_map(|line| line.split_once('\t'));
-    names.map(|(_, listed)| listed).any(is_it)
+    let lines = listing.lines().filter_map(|line| line.split_once('\t'));
+    lines.map(|(_, listed)| listed).any(is_meant)
 }
 
-/// What git says: its listing, and its reason to give up.
-struct Said<'a> {
+/// The output of git: its listing, and its reason to give up.
+struct Output<'a> {
     listing: Captured,
     line: Vec<u8>,
     reason: Option<String>,
     /// The directory whose size is limited.
     measured: Option<&'a Path>,
-    since: Instant,
+    measured_at: Instant,
     is_too_much: bool,
 }
 
-impl<'a> Said<'a> {
+impl<'a> Output<'a> {
     fn new(measured: Option<&'a Path>) -> Self {
         Self {
             listing: Captured::new(MAX_LISTING_BYTES),
             line: Vec::new(),
             reason: None,
             measured,
-            since: Instant::now(),
+            measured_at: Instant::now(),
             is_too_much: false,
         }
     }
 
+    /// Measures the directory again, unless that was done a moment ago.
     fn measure(&mut self) {
         let Some(directory) = self
             .measured
-            .filter(|_| self.since.elapsed() > MEASURE_INTERVAL)
+            .filter(|_| self.measured_at.elapsed() > MEASURE_INTERVAL)
         else {
             return;
         };
-        self.since = Instant::now();
+        self.measured_at = Instant::now();
         self.is_too_much = super::sinks::size(directory, MAX_COMMIT_BYTES) > MAX_COMMIT_BYTES;
     }
 }
 
-impl OutputSink for Said<'_> {
+impl OutputSink for Output<'_> {
     fn chunk(&mut self, stream: Stream, bytes: &[u8]) -> io::Result<()> {
         self.measure();
         if self.is_too_much {
             return Err(io::ErrorKind::FileTooLarge.into());
         }
         if stream == Stream::Stdout {
-            // A listing that is longer than its limit names the ref in the part that is kept, or not at all.
+            // A listing that is longer than its limit names the ref in the part that is kept, or
+            // not at all.
             let _ = self.listing.take(bytes);
             return Ok(());
         }
@@ -250,11 +294,109 @@ impl OutputSink for Said<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::RefCell;
+    use std::collections::VecDeque;
+    use std::pin::Pin;
+
     use super::*;
+    use crate::sandbox::{RunError, Served, Work};
+
+    /// A sandbox in which each command ends as the next of these, after it printed these lines.
+    struct Scripted(RefCell<VecDeque<(Exit, &'static str)>>);
+
+    impl Run for Scripted {
+        fn run<'a>(
+            &'a self,
+            _: &'a CommandSpec,
+            sink: &'a mut dyn OutputSink,
+        ) -> Pin<Box<dyn Future<Output = Result<Exit, RunError>> + 'a>> {
+            let (exit, lines) = self.0.borrow_mut().pop_front().unwrap();
+            Box::pin(async move {
+                sink.chunk(Stream::Stderr, lines.as_bytes()).unwrap();
+                Ok(exit)
+            })
+        }
+
+        fn make_writable_directory(&self, path: &Path) -> io::Result<()> {
+            std::fs::create_dir(path)
+        }
+
+        fn serve<'a>(
+            &'a self,
+            _: &'a CommandSpec,
+            _: &'a Path,
+            _: Work<'a>,
+        ) -> Pin<Box<dyn Future<Output = Result<Served, RunError>> + 'a>> {
+            unreachable!("git needs no service")
+        }
+
+        fn make_service_directory(&self, _: &Path) -> io::Result<()> {
+            unreachable!("git needs no service")
+        }
+    }
+
+    /// Resolves a commit with commands that end like this.
+    fn of_commit(commands: &[(Exit, &'static str)]) -> Result<(), String> {
+        let directory = tempfile::tempdir().unwrap();
+        let runner = Scripted(RefCell::new(commands.iter().cloned().collect()));
+        let url = RepositoryUrl::parse("https://example.org/x").unwrap();
+        let reference = GitRef::parse(&"1".repeat(40)).unwrap();
+        let scratch = directory.path().join("resolution");
+        let resolving = resolve(&runner, &url, Some(&reference), &scratch);
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap();
+        let resolved = runtime.block_on(resolving);
+        assert!(!scratch.exists() && runner.0.borrow().is_empty());
+        resolved.map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_commit_is_missing_only_where_everything_was_fetched() {
+        let done = || (Exit::Status(0), "");
+        let failed = |reason| (Exit::Status(128), reason);
+        let limit = Duration::from_secs(1);
+        assert_eq!(of_commit(&[done(), done(), done(), done()]), Ok(()));
+        assert_eq!(
+            of_commit(&[done(), done(), failed(""), done(), done()]),
+            Ok(())
+        );
+        assert_eq!(
+            of_commit(&[done(), done(), (Exit::TimedOut { limit }, "")]),
+            Ok(())
+        );
+        let missing = of_commit(&[done(), done(), failed(""), done(), failed("")]);
+        assert!(missing.unwrap_err().contains("couldn't find remote ref 1"));
+        let broken = "fatal: unable to access 'https://example.org/x/': timed out\n";
+        for (commands, expected) in [
+            (
+                &[done(), done(), failed(""), failed(broken)][..],
+                "git could not fetch the commit: unable to access 'https://example.org/x/': \
+                 timed out",
+            ),
+            (
+                &[
+                    done(),
+                    done(),
+                    failed(""),
+                    failed("error: File 01 has bad hash\n"),
+                ],
+                "git could not fetch the commit: File 01 has bad hash",
+            ),
+            (&[done(), failed("")], "git could not create a repository"),
+        ] {
+            assert_eq!(of_commit(commands), Err(expected.to_owned()));
+        }
+        let refused = of_commit(&[done(), done(), (Exit::RefusedAddress, "")]).unwrap_err();
+        assert!(refused.contains("no public address"), "{refused}");
+        let slow = of_commit(&[(Exit::TimedOut { limit }, "")]).unwrap_err();
+        assert!(slow.contains("60 s"), "{slow}");
+    }
 
     #[test]
     fn a_listed_ref_is_one_that_git_would_take_the_name_for() {
-        let listing = "01\tHEAD\n02\trefs/heads/main\n03\trefs/tags/v1\n03\trefs/tags/v1^{}\n04\trefs/heads/x/y\n";
+        let listing = "01\tHEAD\n02\trefs/heads/main\n03\trefs/tags/v1\n\
+                       03\trefs/tags/v1^{}\n04\trefs/heads/x/y\n";
         let has = |name| has_ref(listing.as_bytes(), name);
         for name in ["HEAD", "main", "v1", "heads/main", "refs/tags/v1", "x/y"] {
             assert!(has(name), "{name}");

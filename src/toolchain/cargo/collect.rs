@@ -67,26 +67,26 @@ mod tests {
     use crate::digest::Sha256Digest;
     use crate::toolchain::artifact::MAX_ARTIFACT_BYTES;
 
-    fn wanted(folder: &tempfile::TempDir, name: &str) -> Vec<Wanted> {
+    fn wanted(directory: &tempfile::TempDir, name: &str) -> Vec<Wanted> {
         vec![Wanted::new(
-            &folder.path().join("target"),
+            &directory.path().join("target"),
             "release",
             name.to_owned(),
         )]
     }
 
     fn fixture() -> tempfile::TempDir {
-        let folder = tempfile::tempdir().unwrap();
-        fs::create_dir_all(folder.path().join("target/release")).unwrap();
-        folder
+        let directory = tempfile::tempdir().unwrap();
+        fs::create_dir_all(directory.path().join("target/release")).unwrap();
+        directory
     }
 
     #[test]
     fn copies_and_hashes() {
-        let folder = fixture();
-        fs::write(folder.path().join("target/release/app"), "bytes").unwrap();
-        let copies = folder.path().join("artifacts");
-        let artifacts = collect(wanted(&folder, "app"), &copies).unwrap();
+        let directory = fixture();
+        fs::write(directory.path().join("target/release/app"), "bytes").unwrap();
+        let copies = directory.path().join("artifacts");
+        let artifacts = collect(wanted(&directory, "app"), &copies).unwrap();
         assert_eq!(artifacts[0].sha256, Sha256Digest::of(b"bytes"));
         assert_eq!((artifacts[0].size, artifacts[0].executable), (5, false));
         assert_eq!(fs::read(&artifacts[0].path).unwrap(), b"bytes");
@@ -94,8 +94,8 @@ mod tests {
 
     #[test]
     fn refuses_links_fifos_folders_and_names_with_folders() {
-        let folder = fixture();
-        let release = folder.path().join("target/release");
+        let directory = fixture();
+        let release = directory.path().join("target/release");
         symlink("/etc/passwd", release.join("link")).unwrap();
         rustix::fs::mknodat(
             rustix::fs::CWD,
@@ -118,21 +118,21 @@ mod tests {
         .into_iter()
         .enumerate()
         {
-            let copies = folder.path().join(format!("artifacts-{n}"));
-            let refusal = collect(wanted(&folder, name), &copies).unwrap_err();
+            let copies = directory.path().join(format!("artifacts-{n}"));
+            let refusal = collect(wanted(&directory, name), &copies).unwrap_err();
             assert!(matches!(refusal, ToolchainError::Artifact { .. }), "{name}");
         }
     }
 
     #[test]
     fn refuses_a_file_without_blocks_by_its_length() {
-        let folder = fixture();
-        File::create(folder.path().join("target/release/app"))
+        let directory = fixture();
+        File::create(directory.path().join("target/release/app"))
             .unwrap()
             .set_len(MAX_ARTIFACT_BYTES + 1)
             .unwrap();
-        let copies = folder.path().join("artifacts");
-        let refusal = collect(wanted(&folder, "app"), &copies).unwrap_err();
+        let copies = directory.path().join("artifacts");
+        let refusal = collect(wanted(&directory, "app"), &copies).unwrap_err();
         assert!(matches!(
             refusal,
             ToolchainError::Artifact {
@@ -149,10 +149,10 @@ mod tests {
 
     #[test]
     fn refuses_two_of_one_name() {
-        let folder = fixture();
-        fs::write(folder.path().join("target/release/app"), "bytes").unwrap();
-        let twice = [wanted(&folder, "app"), wanted(&folder, "app")].concat();
-        let refusal = collect(twice, &folder.path().join("artifacts")).unwrap_err();
+        let directory = fixture();
+        fs::write(directory.path().join("target/release/app"), "bytes").unwrap();
+        let twice = [wanted(&directory, "app"), wanted(&directory, "app")].concat();
+        let refusal = collect(twice, &directory.path().join("artifacts")).unwrap_err();
         assert!(matches!(
             refusal,
             ToolchainError::Artifact {

@@ -571,7 +571,7 @@ mod tests {
     }
 
     #[test]
-    fn a_vendored_folder_inside_the_tree_is_used_where_it_is() {
+    fn a_vendored_directory_inside_the_tree_is_used_where_it_is() {
         let settings = settings(
             "[source.crates-io]\nreplace-with = 'vendored-sources'\n\
              [source.'git+https://h/r?rev=a']\ngit = 'https://h/r'\nrev = 'a'\nreplace-with = 'vendored-sources'\n\

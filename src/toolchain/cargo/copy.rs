@@ -30,7 +30,7 @@ const MAX_COPY_DEPTH: usize = 64;
 
 /// Copies the content of `source` into the directory `target`, except the names `left_out` at its
 /// top.
-pub(super) fn folder(
+pub(super) fn directory(
     source: &Untrusted,
     target: &Path,
     left_out: &[&str],
@@ -121,7 +121,7 @@ mod tests {
             fs::write(from.join(name), name).unwrap();
         }
         symlink("kept", from.join("link")).unwrap();
-        folder(&Untrusted::open(&from).unwrap(), &to, &["out"], 7).unwrap();
+        directory(&Untrusted::open(&from).unwrap(), &to, &["out"], 7).unwrap();
         assert!(!to.join("out").exists());
         assert_eq!(fs::read(to.join("sub/out")).unwrap(), b"sub/out");
         assert_eq!(fs::read_link(to.join("link")).unwrap(), Path::new("kept"));
@@ -139,8 +139,8 @@ mod tests {
             fs::write(from.path().join(hidden).join("lib.rs"), "").unwrap();
         }
         fs::write(from.path().join("sub/lib.rs"), "").unwrap();
-        folder(&Untrusted::open(from.path()).unwrap(), to.path(), &[], 0).unwrap();
-        let names = |folder: &Path| Untrusted::open(folder).unwrap().names().unwrap();
+        directory(&Untrusted::open(from.path()).unwrap(), to.path(), &[], 0).unwrap();
+        let names = |directory: &Path| Untrusted::open(directory).unwrap().names().unwrap();
         assert_eq!(
             (names(to.path()), names(&to.path().join("sub"))),
             (vec!["sub".into()], vec!["lib.rs".into()])
@@ -160,7 +160,7 @@ mod tests {
         )
         .unwrap();
         let target = tempfile::tempdir().unwrap();
-        let refusal = folder(
+        let refusal = directory(
             &Untrusted::open(scratch.path()).unwrap(),
             target.path(),
             &[],

@@ -23,7 +23,7 @@ pub enum CargoError {
     /// The archive of a package has another digest than the lockfile.
     #[error("the archive of {package} has sha256 {actual}, but {expected} in Cargo.lock")]
     Checksum {
-        /// The package, as `NAME@VERSION`.
+        /// The package that is meant, as `NAME@VERSION`.
         package: String,
         /// The digest in the lockfile.
         expected: Sha256Digest,
@@ -36,7 +36,7 @@ pub enum CargoError {
     /// The archive of a package is refused.
     #[error("the archive of {package} is refused")]
     Crate {
-        /// The package, as `NAME@VERSION`.
+        /// The package that is meant, as `NAME@VERSION`.
         package: String,
         /// The reason for the refusal.
         source: ArchiveError,
@@ -74,7 +74,7 @@ pub enum CargoError {
     /// A package lies outside of all directories that were checked.
     #[error("package {package} lies outside the source and its locked dependencies")]
     Outside {
-        /// The package, as `NAME@VERSION`.
+        /// The package that is meant, as `NAME@VERSION`.
         package: String,
     },
     /// The workspace's root, where cargo looks for the lockfile, is not the source's.
@@ -120,7 +120,8 @@ pub enum CargoError {
     },
     /// There is no library, and every program needs features that are off.
     #[error(
-        "there is no library, and every program needs features that are off: {programs} (choose with features)"
+        "there is no library, and every program needs features that are off: {programs} (choose \
+         with features)"
     )]
     AllGated {
         /// The programs, each with its features.
@@ -131,13 +132,13 @@ pub enum CargoError {
     SameName {
         /// The name of the file.
         name: String,
-        /// Both packages, `NAME@VERSION`.
+        /// The two packages, each as `NAME@VERSION`.
         packages: [String; 2],
     },
     /// The compiler is older than a package asks for.
     #[error("package {package} needs rustc {wanted} (rust-version), and this appliance has {have}")]
     RustVersion {
-        /// The package, `NAME@VERSION`.
+        /// The package that is meant, as `NAME@VERSION`.
         package: String,
         /// The version in the manifest.
         wanted: String,
@@ -149,10 +150,11 @@ pub enum CargoError {
     SeveralTargets,
     /// There is no standard library for a platform.
     #[error(
-        "the source's cargo configuration builds for {target}, for which this appliance has no standard library; there are: {there}"
+        "the source's cargo configuration builds for {target}, for which this appliance has no \
+         standard library; there are: {there}"
     )]
     NoStandardLibrary {
-        /// The target platform.
+        /// The target platform in the configuration.
         target: String,
         /// The target platforms that have one.
         there: String,

@@ -116,7 +116,7 @@ pub(super) fn place(
         .directory(&checkouts)?
         .directory(&checkout.directory)?;
     fs::create_dir_all(&target)?;
-    copy::folder(&source, &target, &[COMPLETE], epoch)?;
+    copy::directory(&source, &target, &[COMPLETE], epoch)?;
     let actual = tree::hash(&target)?;
     if actual != expected {
         return Err(CargoError::Tree {

@@ -52,7 +52,7 @@ pub struct Package {
     pub(super) rust_version: Option<String>,
 }
 
-/// What is built of the selected packages, and for which platform.
+/// The parts of the selected packages that are built, and the platform.
 #[derive(Debug, Default)]
 pub(super) struct Selection {
     pub bins: Option<BTreeSet<String>>,

@@ -7,8 +7,8 @@
 //!
 //! | step | command | network | dependencies that it sees |
 //! |---|---|---|---|
-//! | survey | `cargo metadata --no-deps`, `rustc --version` | no | none; skipped when nothing is fetched |
-//! | ask | `git ls-remote` for each repository | yes | none: it finds out where a server redirects |
+//! | survey | `cargo metadata --no-deps`, `rustc --version` | no | none; skipped without a fetch |
+//! | ask | `git ls-remote` for each repository | yes | none: it finds out the redirects |
 //! | fetch | `cargo fetch` | yes | downloads them; skipped when the lockfile names none |
 //! | fetch again | the same, for one archive | yes | for each archive, if a registry redirected |
 //! | check | `git cat-file` for each git dependency | no | the downloads; its output is hashed |
@@ -25,9 +25,9 @@
 //!    the others. Cargo itself does not find the configuration, because `plan` gives each command a
 //!    working directory outside of the source. `needs` derives what is fetched.
 //! 2. The survey refuses a choice that the project does not have, and a project that needs a newer
-//!    compiler, before anything is fetched. `cargo fetch` fills a `CARGO_HOME` that only this step writes. `redirects` reads cargo's
-//!    trace meanwhile: if a registry redirected, each archive is fetched again, alone, so that its
-//!    last URL is known.
+//!    compiler, before anything is fetched. `cargo fetch` fills a `CARGO_HOME` that only this step
+//!    writes. `redirects` reads cargo's trace meanwhile: if a registry redirected, each archive is
+//!    fetched again, alone, so that its last URL is known.
 //! 3. `git` hashes the object of each locked commit, copies the checkout into the fresh
 //!    `CARGO_HOME` of the build, and compares the tree id of the copy. `vendor` unpacks each
 //!    archive into a directory source, and compares the digest of the same bytes with the lockfile.
@@ -84,7 +84,7 @@ use lockfile::{Lock, LockfileError};
 use metadata::Metadata;
 use needs::{Needs, is_vendored_registry};
 use plan::{Folders, Plan};
-use steps::{Project, Steps};
+use steps::{Compiled, Project, Steps};
 use vendor::{Redirects, Vendor};
 
 pub(super) use plan::probe;
@@ -111,7 +111,8 @@ pub struct Fetched {
 /// Fetches and checks the dependencies that the lockfile names.
 ///
 /// # Errors
-/// The lockfile or an option cannot be used, or a dependency cannot be fetched or is not what the lockfile says.
+/// The lockfile or an option cannot be used, or a dependency cannot be fetched or is not what the
+/// lockfile says.
 pub async fn fetch(
     detected: Detected,
     context: &Context<'_>,
@@ -123,12 +124,9 @@ pub async fn fetch(
     let Settings {
         mut arguments,
         vendored,
-        notes,
         targets,
-    } = config::read(tree.root())?;
-    for note in notes {
-        log.note(&note)?;
-    }
+        ..
+    } = read_settings(tree.root(), log)?;
     let target = target::choose(&targets, context.toolchain)?;
     let needs = Needs::of(lock, &vendored);
     let folders = Folders::of(context.folder);
@@ -162,7 +160,17 @@ pub async fn fetch(
     })
 }
 
-/// Checks the archives of registries and unpacks them for the build, which sees nothing else of the fetch.
+/// Reads the project's own cargo configuration, and notes the settings that are not used.
+fn read_settings(root: &Path, log: &mut dyn Log) -> Result<Settings, ToolchainError> {
+    let settings = config::read(root)?;
+    for note in &settings.notes {
+        log.note(note)?;
+    }
+    Ok(settings)
+}
+
+/// Checks the archives of registries and unpacks them for the build, which sees nothing else of the
+/// fetch.
 async fn unpack(
     vendor: Vendor,
     folders: Folders,
@@ -186,56 +194,58 @@ pub async fn build(
     context: &Context<'_>,
     log: &mut dyn Log,
 ) -> Result<Built, ToolchainError> {
-    let Fetched {
-        tree,
-        options,
-        lockfile,
-        settings,
-        target,
-        checked,
-        command: fetch,
-    } = fetched;
     let plan = Plan {
         toolchain: context.toolchain,
-        source: tree.root(),
-        epoch: tree.epoch(),
-        settings: &settings,
-        options: &options.cargo,
-        target: target.as_deref(),
+        source: fetched.tree.root(),
+        epoch: fetched.tree.epoch(),
+        settings: &fetched.settings,
+        options: &fetched.options.cargo,
+        target: fetched.target.as_deref(),
     };
     let folders = Folders::of(context.folder);
     let mut steps = Steps::new(&plan, &folders, context, log);
-    let Project { metadata, used } = steps.inspect(&checked).await?;
-    let compiled = steps.build(&metadata).await?;
-    let mut wanted = compiled.wanted;
+    let project = steps.inspect(&fetched.checked).await?;
+    let mut compiled = steps.build(&project.metadata).await?;
     let mut package = Vec::new();
-    if metadata.is_library_only() {
-        package = steps.pack(&metadata, &mut wanted).await?;
+    if project.metadata.is_library_only() {
+        package = steps.pack(&project.metadata, &mut compiled.wanted).await?;
     }
-    if wanted.is_empty() {
+    if compiled.wanted.is_empty() {
         return Err(ToolchainError::NoArtifacts);
     }
-    let root = tree.root().to_owned();
+    collect(fetched, project, compiled, package, folders).await
+}
+
+/// Copies the artifacts, and describes what took part in the build.
+async fn collect(
+    fetched: Fetched,
+    project: Project,
+    compiled: Compiled,
+    package: Vec<String>,
+    folders: Folders,
+) -> Result<Built, ToolchainError> {
+    let (wanted, checked) = (compiled.wanted, fetched.checked);
+    let root = fetched.tree.root().to_owned();
     let (artifacts, dependencies) = blocking(move || {
-        let dependencies = descriptors(&metadata, &used, &checked, &root)?;
+        let dependencies = descriptors(&project.metadata, &project.used, &checked, &root)?;
         let artifacts: Vec<Artifact> = collect::collect(wanted, &folders.artifacts)?;
         Ok::<_, ToolchainError>((artifacts, dependencies))
     })
     .await?;
-    let network = (!fetch.is_empty()).then_some("fetch");
+    let network = (!fetched.command.is_empty()).then_some("fetch");
     let CommandSpec {
         argv, environment, ..
     } = compiled.spec;
     Ok(Built {
-        tree,
+        tree: fetched.tree,
         kind: Kind::Cargo,
         artifacts,
         link_arguments: compiled.link_arguments,
         outputs: Vec::new(),
-        lockfile,
+        lockfile: fetched.lockfile,
         dependencies,
         commands: Commands {
-            fetch,
+            fetch: fetched.command,
             build: argv,
             package,
             ..Commands::default()
@@ -245,7 +255,7 @@ pub async fn build(
     })
 }
 
-/// The packages with the ids `used`, as a statement has them, sorted by name and version.
+/// Returns the packages with the ids `used` as a statement has them, sorted by name and version.
 fn descriptors(
     metadata: &Metadata,
     used: &[String],

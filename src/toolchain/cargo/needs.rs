@@ -1,6 +1,6 @@
 //! Finds out which dependencies have to come over the network.
 //!
-//! * In: the lockfile, and the sources that the project replaces with a directory of its own.
+//! * In: the lockfile, and the sources that the project replaces with its own directories.
 //! * Out: [`Needs`].
 //! * Never: a dependency that comes with the source.
 
@@ -13,16 +13,16 @@ use super::lockfile::{CRATES_IO, GitSource, Lock, Locked, Origin};
 
 /// The dependencies that are fetched.
 pub(super) struct Needs {
-    /// The packages of registries.
+    /// The packages that registries have.
     pub registries: Vec<Locked>,
-    /// The commits of repositories.
+    /// The commits that repositories have.
     pub git: Vec<GitSource>,
-    /// The commits of patches that no package uses: cargo wants them all the same.
+    /// The commits of patches that no package uses: cargo fetches them too.
     pub unused: Vec<GitSource>,
 }
 
 impl Needs {
-    /// Returns what `lock` names, without what is in `vendored`.
+    /// Returns the dependencies that `lock` names, without those in `vendored`.
     pub fn of(lock: Lock, vendored: &[Replaced]) -> Self {
         let (mut registries, mut git) = (Vec::new(), Vec::new());
         for package in lock.packages {
@@ -47,8 +47,8 @@ impl Needs {
         }
     }
 
-    /// Returns the URLs of everything that git fetches, once each: dependencies, and the indexes of registries that have
-    /// one in a repository.
+    /// Returns the URLs of everything that git fetches, once each: dependencies, and the indexes of
+    /// registries that have one in a repository.
     pub fn repositories(&self) -> BTreeSet<&str> {
         let indexes = self
             .registries
@@ -65,8 +65,8 @@ impl Needs {
             .collect()
     }
 
-    /// Returns the hosts of registries that the lockfile names without TLS. Text that is no name and no address is left
-    /// out: it could mean every host to the program that is told.
+    /// Returns the hosts of registries that the lockfile names without TLS. Text that is neither a
+    /// name nor an address is left out: the program that gets it could read it as every host.
     pub fn plain_hosts(&self) -> BTreeSet<String> {
         let indexes = self
             .registries
@@ -90,7 +90,7 @@ impl Needs {
     }
 }
 
-/// Returns whether the project has the packages of a registry itself.
+/// Returns whether the project has its own copies of the packages of a registry.
 pub(super) fn is_vendored_registry(index: &str, vendored: &[Replaced]) -> bool {
     let plain = index.strip_prefix("registry+").unwrap_or(index);
     vendored.iter().any(|replaced| match replaced {

@@ -60,9 +60,9 @@ pub(super) struct Plan<'a> {
     pub epoch: u64,
     /// The arguments of `--config`, each `key=value`.
     pub settings: &'a [String],
-    /// What the client chose.
+    /// The options of a cargo project that the client chose.
     pub options: &'a CargoOptions,
-    /// The target platform, where the project names one.
+    /// The target platform, where the project's configuration names one.
     pub target: Option<&'a str>,
 }
 
@@ -143,7 +143,7 @@ impl Plan<'_> {
         self.command(argv.to_vec(), vec![home], INSPECT_TIME, Phase::Offline)
     }
 
-    /// Prints the project's own packages, for which no dependency has to be there.
+    /// Prints the project's own packages, without a look at any dependency.
     pub fn survey(&self, folders: &Folders) -> CommandSpec {
         let fixed = ["--locked", "--offline", "--format-version=1", "--no-deps"];
         let argv = self.cargo("metadata", &fixed, Vec::new());
@@ -191,12 +191,13 @@ impl Plan<'_> {
         self.writing(argv, folders, &folders.target, limit)
     }
 
-    /// The directory below `target` that the build writes its files to.
+    /// Returns the directory, below `target`, of the files that the build writes.
     pub fn release(&self) -> String {
         target::release(self.target)
     }
 
-    /// The arguments for what the client, or the project's configuration, chose: package, features and target.
+    /// Returns the arguments for the choices of the client and of the project's configuration:
+    /// package, features and target.
     fn chosen(&self) -> Vec<String> {
         let mut arguments = Vec::new();
         arguments.extend(self.package_argument());
@@ -535,7 +536,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_fetch_phase_has_a_network_and_it_writes_its_own_folder_only() {
+    fn only_the_fetch_phase_has_a_network_and_it_writes_its_own_directory_only() {
         with_plan(|plan, folders| {
             let fetch = plan.fetch(folders, &[], &BTreeSet::new(), LIMIT);
             assert_eq!(

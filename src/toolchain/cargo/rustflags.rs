@@ -105,7 +105,7 @@ fn is_allowed(flag: &str, value: Option<&str>) -> bool {
         ("-C" | "--codegen", Some(value)) => {
             let (name, value) = value.split_once('=').unwrap_or((value, ""));
             let name = name.replace('_', "-");
-            // The processor that builds is no input that is recorded.
+            // The statement does not record the machine's own processor.
             let is_of_the_machine = name == "target-cpu" && value == "native";
             CODEGEN.contains(&name.as_str()) && !is_of_the_machine
         }

@@ -1,7 +1,7 @@
-//! Decides what of a project is built.
+//! Decides which parts of a project are built.
 //!
-//! * In: the project as `cargo metadata` describes it, and what the client chose.
-//! * Out: the packages, programs and features that the build is asked for, and words about those that it is not.
+//! * In: the project as `cargo metadata` describes it, and the options that the client chose.
+//! * Out: the packages, programs and features that are built, and lines about those that are not.
 //! * Never: a choice that the project does not have, or two files that would be one artifact.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,18 +10,18 @@ use super::CargoError;
 use super::metadata::{Metadata, Package, Selection, Target};
 use crate::toolchain::options::CargoOptions;
 
-/// Most names that a refusal lists.
+/// The largest number of names that a refusal lists.
 const MAX_LISTED: usize = 50;
 
-/// The feature that is on unless somebody says otherwise.
+/// The feature that is on unless the client switches it off.
 const DEFAULT: &str = "default";
 
 impl Metadata {
     /// Selects what `options` say, for the target platform `target`.
     ///
     /// # Errors
-    /// The project has no such package, program or feature, everything that it has needs features that are off, or two
-    /// of its packages make a file of the same name.
+    /// The project has no such package, program or feature, everything that it has needs features
+    /// that are off, or two of its packages make a file of the same name.
     pub(super) fn select(
         mut self,
         options: &CargoOptions,
@@ -45,6 +45,7 @@ impl Metadata {
         Ok(self)
     }
 
+    /// Returns the packages of the workspace.
     fn all_members(&self) -> impl Iterator<Item = &Package> {
         let is_member = |package: &&Package| {
             self.members.contains(&package.id) || self.default_members.contains(&package.id)
@@ -52,6 +53,7 @@ impl Metadata {
         self.packages.iter().filter(is_member)
     }
 
+    /// Returns the ids of the workspace's packages with a name.
     fn members_named(&self, name: &str) -> Result<BTreeSet<String>, CargoError> {
         let members = self.all_members();
         let named: BTreeSet<_> = members
@@ -67,6 +69,7 @@ impl Metadata {
         Ok(named)
     }
 
+    /// Refuses a program that none of the selected packages has.
     fn check_bins(&self) -> Result<(), CargoError> {
         let selected: BTreeSet<&str> = self
             .default_members()
@@ -90,7 +93,8 @@ impl Metadata {
         })
     }
 
-    /// A feature of a dependency, `NAME/FEATURE`, is cargo's to check.
+    /// Checks the features of the project itself; cargo checks those of dependencies,
+    /// `NAME/FEATURE`.
     fn check_features(&self) -> Result<(), CargoError> {
         let there = || {
             self.default_members()
@@ -107,7 +111,8 @@ impl Metadata {
         }
     }
 
-    /// Cargo builds two files of one name over each other, and which one stays is chance.
+    /// Refuses two files of one name: cargo writes one over the other, and chance decides which
+    /// stays.
     fn check_names(&self) -> Result<(), CargoError> {
         let is_library_only = self.is_library_only();
         let triple = self.selection.target.as_deref();
@@ -134,15 +139,16 @@ impl Metadata {
         Ok(())
     }
 
+    /// Refuses a project of which nothing is built because its programs need features.
     fn check_anything_is_built(&self) -> Result<(), CargoError> {
         let mut targets = self
             .default_members()
             .flat_map(|package| package.targets.iter().map(move |target| (package, target)));
         let gated = self.gated();
-        let is_something = |(package, target): (&Package, &Target)| {
+        let makes_files = |(package, target): (&Package, &Target)| {
             target.is_library() || target.is_delivered() && self.is_built(package, target)
         };
-        if gated.is_empty() || targets.any(is_something) {
+        if gated.is_empty() || targets.any(makes_files) {
             return Ok(());
         }
         Err(CargoError::AllGated {
@@ -150,7 +156,7 @@ impl Metadata {
         })
     }
 
-    /// Returns whether the build is asked for `target`, which needs to have its features on.
+    /// Returns whether the build makes `target`: one that was chosen, or whose features are on.
     pub(super) fn is_built(&self, package: &Package, target: &Target) -> bool {
         if let Some(bins) = &self.selection.bins {
             return target.is_program() && bins.contains(&target.name);
@@ -158,7 +164,7 @@ impl Metadata {
         !target.is_program() || self.missing_features(package, target).is_empty()
     }
 
-    /// The features that a program needs and that are off.
+    /// Returns the features that a program needs and that are off.
     fn missing_features<'a>(&self, package: &Package, target: &'a Target) -> Vec<&'a str> {
         if target.required_features.is_empty() {
             return Vec::new();
@@ -171,7 +177,8 @@ impl Metadata {
             .collect()
     }
 
-    /// The features of a package that are on, and those of dependencies that they switch on, `NAME/FEATURE`.
+    /// Returns the features of a package that are on, and the features of dependencies that they
+    /// switch on, `NAME/FEATURE`.
     fn features_on<'a>(&'a self, package: &'a Package) -> BTreeSet<&'a str> {
         let own = |feature: &'a String| match feature.split_once('/') {
             Some((name, below)) if name == package.name => below,
@@ -195,7 +202,7 @@ impl Metadata {
         on
     }
 
-    /// The programs of the selection that are not built because of their features, in words.
+    /// Returns the selected programs that are not built, each with the features that it lacks.
     fn gated(&self) -> Vec<String> {
         if self.selection.bins.is_some() {
             return Vec::new();
@@ -244,7 +251,8 @@ impl Metadata {
             .any(|package| package.rust_version.is_some())
     }
 
-    /// Compares what the selected packages ask for with what `rustc --version` prints.
+    /// Compares the versions that the selected packages ask for with the output of
+    /// `rustc --version`.
     ///
     /// # Errors
     /// The compiler is older.
@@ -269,12 +277,13 @@ impl Metadata {
 }
 
 impl Package {
+    /// Returns the programs of the package.
     fn programs(&self) -> impl Iterator<Item = &Target> {
         self.targets.iter().filter(|target| target.is_program())
     }
 }
 
-/// Major, minor and patch of a version; what is no number is none.
+/// Returns the major, minor and patch number of a version; text that is no number counts as 0.
 fn numbers(version: &str) -> [u64; 3] {
     let mut parts = version
         .split(['.', '-', '+'])
@@ -282,7 +291,7 @@ fn numbers(version: &str) -> [u64; 3] {
     [(); 3].map(|()| parts.next().unwrap_or(0))
 }
 
-/// Names as a refusal lists them, sorted and each once.
+/// Returns names as a refusal lists them, sorted and each once.
 fn listed(names: impl IntoIterator<Item = String>) -> String {
     let names: BTreeSet<String> = names.into_iter().collect();
     let shown: Vec<_> = names.iter().take(MAX_LISTED).map(String::as_str).collect();
@@ -414,8 +423,8 @@ mod tests {
             ),
             (
                 bins(&["more"]),
-                "what is built has no program more; the project has: more of package cli, tool of package cli, \
-                 tool of package root",
+                "what is built has no program more; the project has: more of package cli, \
+                 tool of package cli, tool of package root",
             ),
             (
                 features(&["std", "clii"]),
@@ -449,7 +458,11 @@ mod tests {
         assert!(select_of(&both, &CargoOptions::default()).is_ok());
         let refusal = select_of(&both, &features(&["cli"])).unwrap_err();
         assert!(
-            matches!(&refusal, CargoError::SameName { name, packages } if name == "tool" && packages == &["root@0.1.0", "cli@0.2.0"]),
+            matches!(
+                &refusal,
+                CargoError::SameName { name, packages }
+                    if name == "tool" && packages == &["root@0.1.0", "cli@0.2.0"]
+            ),
             "{refusal}"
         );
     }

@@ -1,8 +1,8 @@
 //! Runs the commands of one cargo project.
 //!
 //! * In: the plan of the commands, and the job's directories.
-//! * Out: what the commands said, read and compared.
-//! * Never: the answer of a command that failed, or that ran code of the project, as a fact.
+//! * Out: the output of the commands, read and compared.
+//! * Never: as a fact, the output of a command that failed or that ran code of the project.
 
 use std::fs;
 use std::io;
@@ -30,10 +30,11 @@ use super::plan::{self, Folders, Moved, Plan};
 use super::vendor::Redirects;
 use super::{CargoError, copy, git, redirects};
 
-/// The files that cargo itself writes into a package's archive, and refuses to find in a package's source.
+/// The files that cargo itself writes into a package's archive, and refuses to find in a package's
+/// source.
 const RESERVED: [&str; 2] = ["Cargo.toml.orig", ".cargo_vcs_info.json"];
 
-/// What every step of one project needs.
+/// The values that every step of one project needs.
 pub(super) struct Steps<'a> {
     plan: &'a Plan<'a>,
     folders: &'a Folders,
@@ -41,7 +42,7 @@ pub(super) struct Steps<'a> {
     log: &'a mut dyn Log,
 }
 
-/// What the build will compile.
+/// The packages that the build will compile.
 pub(super) struct Project {
     /// The project as cargo describes it, with the selection made.
     pub metadata: Metadata,
@@ -49,7 +50,7 @@ pub(super) struct Project {
     pub used: Vec<String>,
 }
 
-/// What came of the fetch phase.
+/// The result of the fetch phase.
 #[derive(Default)]
 pub(super) struct Downloaded {
     /// The repositories that were fetched from where their servers have them.
@@ -60,13 +61,13 @@ pub(super) struct Downloaded {
     pub command: Vec<String>,
 }
 
-/// What the build compiled.
+/// The result of the build.
 pub(super) struct Compiled {
-    /// The command that compiled.
+    /// The command that compiled the packages.
     pub spec: CommandSpec,
-    /// The files to deliver.
+    /// The files that will be delivered.
     pub wanted: Vec<Wanted>,
-    /// What build scripts gave to the linker.
+    /// The arguments that build scripts gave to the linker.
     pub link_arguments: Vec<LinkRecord>,
 }
 
@@ -85,10 +86,10 @@ impl<'a> Steps<'a> {
         }
     }
 
-    /// Downloads what is needed, for a project that can be built.
+    /// Downloads the dependencies that are needed, for a project that can be built.
     ///
     /// # Errors
-    /// A choice that the project does not have, or a download that fails.
+    /// The client chose something that the project does not have, or a download fails.
     pub async fn download(&mut self, needs: &Needs) -> Result<Downloaded, ToolchainError> {
         if needs.is_empty() {
             return Ok(Downloaded::default());
@@ -110,10 +111,11 @@ impl<'a> Steps<'a> {
         })
     }
 
-    /// Looks at the project alone, before anything is fetched for it.
+    /// Reads the project without its dependencies, before anything is fetched for it.
     ///
     /// # Errors
-    /// A choice that the project does not have, or a compiler that is older than it asks for.
+    /// The client chose something that the project does not have, or the compiler is older than the
+    /// project asks for.
     async fn survey(&mut self) -> Result<(), ToolchainError> {
         let survey = self.plan.survey(self.folders);
         let answer = self.ask(&survey, Phase::Inspect, "cargo metadata").await?;
@@ -127,7 +129,8 @@ impl<'a> Steps<'a> {
         Ok(metadata.check_version(&String::from_utf8_lossy(&answer))?)
     }
 
-    /// Asks the server of each repository where it has it: only on the same host, port and scheme is it fetched.
+    /// Asks the server of each repository for its URL there. A repository is fetched from another
+    /// URL only on the same host, port and scheme.
     async fn find_moved(&mut self, needs: &Needs) -> Result<Vec<Moved>, ToolchainError> {
         let mut moved = Vec::new();
         for from in needs.repositories() {
@@ -157,7 +160,8 @@ impl<'a> Steps<'a> {
             return Ok(Redirects::new());
         }
         self.log.note(
-            "a registry redirects: each archive is fetched once more, alone, which tells where from",
+            "a registry redirects: each archive is fetched again, alone, which tells where it comes \
+             from",
         )?;
         let fetched = &self.folders.fetch;
         redirects::find(&needs.registries, spec, fetched, self.context, self.log).await
@@ -205,7 +209,7 @@ impl<'a> Steps<'a> {
     /// Finds out what the build will compile.
     ///
     /// # Errors
-    /// A choice that the project does not have, or a package that was not checked.
+    /// The client chose something that the project does not have, or a package was not checked.
     pub async fn inspect(&mut self, checked: &Checked) -> Result<Project, ToolchainError> {
         let spec = self.plan.metadata(self.folders);
         let answer = self.ask(&spec, Phase::Inspect, "cargo metadata").await?;
@@ -225,7 +229,7 @@ impl<'a> Steps<'a> {
         Ok(Project { metadata, used })
     }
 
-    /// The ids of the packages that the build compiles, without those that are selected.
+    /// Returns the ids of the packages that the build compiles, without those that are selected.
     async fn used(
         &mut self,
         metadata: &Metadata,
@@ -247,10 +251,10 @@ impl<'a> Steps<'a> {
         Ok(used)
     }
 
-    /// Compiles what is selected.
+    /// Compiles the selected packages.
     ///
     /// # Errors
-    /// The build failed, or gave the linker what cannot be recorded.
+    /// The build failed, or gave the linker arguments that cannot be recorded.
     pub async fn build(&mut self, metadata: &Metadata) -> Result<Compiled, ToolchainError> {
         self.context
             .runner
@@ -274,7 +278,7 @@ impl<'a> Steps<'a> {
         })
     }
 
-    /// Packs a library; where that is impossible the rlib is all there is.
+    /// Packs a library as an archive. Where that is impossible, only the rlib is delivered.
     pub async fn pack(
         &mut self,
         metadata: &Metadata,
@@ -308,20 +312,22 @@ impl<'a> Steps<'a> {
             }
             Err(_) => {
                 self.log.note(
-                    "cargo package cannot pack this library: its rlib is delivered without a .crate file",
+                    "cargo package cannot pack this library: its rlib is delivered without a .crate \
+                     file",
                 )?;
                 Ok(Vec::new())
             }
         }
     }
 
-    /// A copy of the source without the files that cargo writes into archives, if it has them: it was unpacked from one.
+    /// Returns a copy of the source without the files that cargo writes into archives, if the
+    /// source has them: it was unpacked from such an archive.
     async fn unpublished(&mut self) -> Result<Option<PathBuf>, ToolchainError> {
-        let mut has_one = false;
+        let mut has_reserved = false;
         for name in RESERVED {
-            has_one |= there(self.plan.source.join(name).symlink_metadata())?.is_some();
+            has_reserved |= there(self.plan.source.join(name).symlink_metadata())?.is_some();
         }
-        if !has_one {
+        if !has_reserved {
             return Ok(None);
         }
         self.log.note(&format!(
@@ -332,7 +338,7 @@ impl<'a> Steps<'a> {
         let target = self.folders.unpublished.clone();
         let copied = blocking(move || {
             fs::create_dir(&target)?;
-            copy::folder(&Untrusted::open(&source)?, &target, &RESERVED, epoch)?;
+            copy::directory(&Untrusted::open(&source)?, &target, &RESERVED, epoch)?;
             Ok::<_, io::Error>(target)
         });
         Ok(Some(copied.await?))

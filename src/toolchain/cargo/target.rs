@@ -1,21 +1,22 @@
-//! The platform that a project's own configuration builds for.
+//! Chooses the platform that a project's own configuration builds for.
 //!
 //! * In: `build.target` of the configuration, and the toolchain.
 //! * Out: the target platform, for `--target`.
-//! * Never: another platform than the one that was asked for.
+//! * Never: another platform than the one that the configuration names.
 
 use std::fs;
 use std::io;
 use std::path::Path;
 
 use super::CargoError;
-use crate::presence::is_folder;
+use crate::presence::is_directory;
 use crate::toolchain::{Toolchain, ToolchainError};
 
 /// The directory of a sysroot with the standard libraries, by target platform.
 const STANDARD_LIBRARIES: &str = "lib/rustlib";
 
-/// The directory below `target` that a build for `triple`, or for the machine's own platform, writes its files to.
+/// Returns the directory, below `target`, of the files of a build for `triple`, or for the
+/// machine's own platform.
 pub(super) fn release(triple: Option<&str>) -> String {
     match triple {
         Some(triple) => format!("{triple}/release"),
@@ -48,16 +49,18 @@ pub(super) fn choose(
     .into())
 }
 
-/// Text that is a name and no path: a specification in a file is none that a toolchain has.
+/// Returns whether text is a name and no path: cargo reads a path as the file of a specification.
 fn is_triple(target: &str) -> bool {
     let is_letter = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
     !target.is_empty() && !target.starts_with('-') && target.bytes().all(is_letter)
 }
 
+/// Returns whether a toolchain has a standard library for `target`.
 fn has_library(libraries: &Path, target: &str) -> io::Result<bool> {
-    is_folder(&libraries.join(target).join("lib"))
+    is_directory(&libraries.join(target).join("lib"))
 }
 
+/// Returns the platforms for which a toolchain has a standard library, sorted.
 fn known(libraries: &Path) -> io::Result<Vec<String>> {
     let mut known = Vec::new();
     for entry in fs::read_dir(libraries)? {

@@ -283,13 +283,14 @@ async fn judged<'a>(
     }
 }
 
-/// Returns whether nix reports a missing output of the source, and not the flake something like it.
+/// Returns whether nix reports that the source lacks an output; a flake can print similar words.
 fn lacks_output(errors: &str) -> bool {
     let of_the_source = format!("flake 'path:{SOURCE}");
-    let is_it = |line: &str| line.starts_with(&of_the_source) && line.contains(NO_OUTPUT);
-    errors.lines().any(is_it)
+    let is_about_it = |line: &str| line.starts_with(&of_the_source) && line.contains(NO_OUTPUT);
+    errors.lines().any(is_about_it)
 }
 
+/// Returns the first error that nix reports, on one line of limited length.
 fn first_error(progress: &Progress<'_>) -> Option<String> {
     let mut complaint = Complaint::default();
     complaint.take(format!("error: {}\n", progress.error_text()).as_bytes());

@@ -44,7 +44,10 @@ pub enum NixError {
     #[error("a key of caches cannot be used")]
     CacheKey(#[from] TrustedKeysError),
     /// The flake cannot be evaluated.
-    #[error("the flake cannot be evaluated{}", .said.as_ref().map(|said| format!(": {said}")).unwrap_or_default())]
+    #[error(
+        "the flake cannot be evaluated{}",
+        .said.as_ref().map(|said| format!(": {said}")).unwrap_or_default()
+    )]
     Evaluation {
         /// The first error that nix printed, on one line of limited length.
         said: Option<String>,

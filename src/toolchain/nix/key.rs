@@ -54,10 +54,10 @@ impl TrustedKeys {
         Ok(Self(keys))
     }
 
-    /// Returns these keys and the one that `text` has.
+    /// Returns these keys and the ones in `text`.
     ///
     /// # Errors
-    /// The text is no key, or its name is that of another key.
+    /// The text is not a list of keys, or one of its names belongs to another key.
     pub(super) fn and(&self, text: &str) -> Result<Self, TrustedKeysError> {
         let mut keys = self.0.clone();
         for (name, bytes) in Self::parse(text)?.0 {

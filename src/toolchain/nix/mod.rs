@@ -63,7 +63,7 @@ mod recipe;
 pub mod store_path;
 mod tree;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -98,9 +98,10 @@ pub use lockfile::{FlakeLockError, MAX_FLAKE_LOCK_BYTES};
 pub use measure::tools;
 pub use nar::NarError;
 
-/// How the names of files in the store end that are no store paths: nix's locks.
+/// The end of the names of files in the store that are no store paths: nix's locks.
 const LOCK_SUFFIX: &str = ".lock";
 
+/// The number of bytes of a mebibyte.
 const MIB: u64 = 1 << 20;
 
 /// The number of digits of a commit that do not stand in a URL by chance.
@@ -212,8 +213,8 @@ async fn fetch_inputs(
     })
 }
 
-/// Refuses a redirect from https to another scheme: a download that is locked by a hash may come from any server, but one
-/// that was requested over https comes over https all the way.
+/// Refuses a redirect from https to another scheme: a download that is locked by a hash may come
+/// from any server, but one that was requested over https comes over https all the way.
 fn refuse_plaintext<'a>(
     redirects: impl IntoIterator<Item = (&'a String, &'a Vec<String>)>,
 ) -> Result<(), ToolchainError> {
@@ -252,7 +253,7 @@ pub async fn build(
             return give_way(fetched, folders, log).await;
         }
         Err(ToolchainError::Nix(NixError::NoDefaultPackage)) => {
-            return Err(nothing_to_build(&fetched.options).into());
+            return Err(no_output(&fetched.options).into());
         }
         ended => ended?,
     };
@@ -260,24 +261,29 @@ pub async fn build(
     let account = Account {
         folders,
         keys,
-        inputs: fetched.inputs,
+        inputs: fetched.inputs.clone(),
         source: fetched.tree.root().to_owned(),
         epoch: fetched.tree.epoch(),
     };
     let accounted = blocking(move || account.settle(answers)).await?;
     if !accounted.outputs.iter().any(OutputRecord::is_built_here) {
         log.note(
-            "nothing was built here: every output was downloaded, from a cache or as the flake names it, or is a copy of \
-             such a download",
+            "nothing was built here: every output was downloaded, from a cache or as the flake \
+             names it, or is a copy of such a download",
         )?;
     }
+    let built = built(fetched, ran, accounted);
+    Ok(Attempt::Built(Box::new(built)))
+}
+
+fn built(fetched: Fetched, ran: Ran, accounted: Accounted) -> Built {
     let mut dependencies = fetched.dependencies;
     dependencies.extend(accounted.paths);
     let network = (!fetched.command.is_empty()).then_some("fetch");
     let CommandSpec {
         argv, environment, ..
     } = ran.build;
-    Ok(Attempt::Built(Box::new(Built {
+    Built {
         tree: fetched.tree,
         kind: Kind::Nix,
         artifacts: accounted.artifacts,
@@ -294,7 +300,7 @@ pub async fn build(
         },
         environment,
         network: network.into_iter().chain(["daemon"]).collect(),
-    })))
+    }
 }
 
 /// Evaluates the flake and makes its outputs, by a daemon that is dead afterwards.
@@ -304,8 +310,8 @@ async fn realise(
     context: &Context<'_>,
     log: &mut dyn Log,
 ) -> Result<(Ran, Answers), ToolchainError> {
-    for folder in folders.of_daemon() {
-        context.runner.make_service_directory(&folder)?;
+    for directory in folders.of_daemon() {
+        context.runner.make_service_directory(&directory)?;
     }
     let plan = Plan {
         nix: nix_of(context)?,
@@ -317,7 +323,8 @@ async fn realise(
     daemon::with_daemon(&plan, folders, &inputs, context, log).await
 }
 
-/// The keys whose signatures count for this build: the machine's, and those of the caches that the client chose.
+/// Returns the keys whose signatures count for this build: the machine's, and those of the caches
+/// that the client chose.
 fn keys(nix: &Nix, options: &Options) -> Result<TrustedKeys, NixError> {
     let mut keys = nix.keys().clone();
     for cache in options.nix.caches.iter().flatten() {
@@ -326,7 +333,8 @@ fn keys(nix: &Nix, options: &Options) -> Result<TrustedKeys, NixError> {
     Ok(keys)
 }
 
-fn nothing_to_build(options: &Options) -> NixError {
+/// Returns the error for a flake without the output that would be built.
+fn no_output(options: &Options) -> NixError {
     match &options.nix.attribute {
         Some(attribute) => NixError::NoAttribute {
             attribute: attribute.as_str().to_owned(),
@@ -342,20 +350,21 @@ async fn give_way(
     log: &mut dyn Log,
 ) -> Result<Attempt, ToolchainError> {
     log.note(
-        "the flake has no default package for x86_64-linux: cargo builds the project (choose with toolchain)",
+        "the flake has no default package for x86_64-linux: cargo builds the project (choose with \
+         toolchain)",
     )?;
     blocking(move || {
-        for folder in [&folders.fetch, &folders.daemon] {
-            remove_directory(folder)?;
+        for directory in [&folders.fetch, &folders.daemon] {
+            remove_directory(directory)?;
         }
         Ok::<_, io::Error>(())
     })
     .await?;
-    let detected = Detected::instead(fetched.tree, fetched.options);
-    Ok(Attempt::Instead(detected))
+    let detected = Detected::for_cargo(fetched.tree, fetched.options);
+    Ok(Attempt::GivesWay(detected))
 }
 
-/// What is needed to account for a store when every process is dead.
+/// The values that are needed to account for a store when every process is dead.
 struct Account {
     folders: Folders,
     keys: TrustedKeys,
@@ -365,7 +374,7 @@ struct Account {
     epoch: u64,
 }
 
-/// What is known when every process is dead.
+/// The result of the account of a store.
 struct Accounted {
     artifacts: Vec<Artifact>,
     outputs: Vec<OutputRecord>,
@@ -373,7 +382,7 @@ struct Accounted {
 }
 
 impl Account {
-    /// Finds out how everything in the store came to be there, and copies what is delivered.
+    /// Finds out the origin of every path in the store, and copies the outputs as artifacts.
     fn settle(self, answers: Answers) -> Result<Accounted, ToolchainError> {
         let source = nar::hash(&self.source)?.sha256;
         let added = added(&answers.paths, &source, &self.inputs);
@@ -387,12 +396,7 @@ impl Account {
                 .outputs
                 .get(&output.name)
                 .ok_or(ToolchainError::Answer { tool: "nix build" })?;
-            let mut from = copied::copied_from(path, &downloads, &store)?;
-            if let Some(recipe) = ledger.recipe(path) {
-                let recipe = store.join(recipe.base());
-                from.extend(recipe::unpacked_from(&recipe, &downloads)?);
-            }
-            output.copied_from = from.iter().map(ToString::to_string).collect();
+            output.copied_from = copied_from(path, &ledger, &downloads, &store)?;
         }
         let trees = answers.outputs.into_iter().map(|(name, path)| Output {
             name,
@@ -409,7 +413,23 @@ impl Account {
     }
 }
 
-/// The inputs to fetch: names with NAR hashes. A directory of another tree comes with that tree.
+/// Returns the downloads of which the builder of the output at `path` only made copies.
+fn copied_from(
+    path: &StorePath,
+    ledger: &Ledger,
+    downloads: &BTreeSet<&StorePath>,
+    store: &Path,
+) -> Result<Vec<String>, ToolchainError> {
+    let mut from = copied::copied_from(path, downloads, store)?;
+    if let Some(recipe) = ledger.recipe(path) {
+        let recipe = store.join(recipe.base());
+        from.extend(recipe::unpacked_from(&recipe, downloads)?);
+    }
+    Ok(from.iter().map(ToString::to_string).collect())
+}
+
+/// Returns the inputs to fetch: names with NAR hashes. A directory of another tree comes with that
+/// tree.
 fn wanted(lock: &FlakeLock) -> Vec<(String, Sha256Digest)> {
     let wanted = lock.inputs().iter().filter(|input| input.path.is_none());
     wanted
@@ -417,7 +437,7 @@ fn wanted(lock: &FlakeLock) -> Vec<(String, Sha256Digest)> {
         .collect()
 }
 
-/// What is needed to list the locked inputs as dependencies.
+/// The values that are needed to list the locked inputs as dependencies.
 struct InputDescriptors {
     lock: FlakeLock,
     /// The source tree on this machine.
@@ -427,7 +447,7 @@ struct InputDescriptors {
 }
 
 impl InputDescriptors {
-    /// The locked inputs as dependencies, each with the NAR hash that was computed.
+    /// Returns the locked inputs as dependencies, each with the NAR hash that was computed.
     fn all(&self) -> Result<Vec<ResourceDescriptor>, ToolchainError> {
         let inputs = self.lock.inputs().iter();
         inputs.map(|input| self.descriptor(input)).collect()
@@ -455,7 +475,8 @@ impl InputDescriptors {
         })
     }
 
-    /// The NAR hash of an input: of a part of the source, of a part of another input, or of a tree of its own.
+    /// Returns the NAR hash of an input: of a part of the source, of a part of another input, or of
+    /// its own tree.
     fn hash(&self, input: &LockedInput) -> Option<Sha256Digest> {
         match (&input.path, &input.tree) {
             (Some(path), None) => part_of(&self.root, path),
@@ -470,39 +491,41 @@ impl InputDescriptors {
     }
 }
 
-/// Returns the URL where the download of an input ended, if it was redirected. Nix requests the URL that is locked, or one
-/// that it derives from the locked reference and that has the commit in it.
+/// Returns the URL where the download of an input ended, if it was redirected. Nix requests the URL
+/// that is locked, or one that it derives from the locked reference and that has the commit in it.
 fn last_url<'a>(input: &LockedInput, redirects: &'a Redirects) -> Option<&'a str> {
     let locked = |name: &str| input.locked.get(name).and_then(Value::as_str);
-    let is_asked = |url: &&String| {
+    let is_requested = |url: &&String| {
         locked("url").is_some_and(|locked| locked == *url)
             || locked("rev").is_some_and(|rev| rev.len() >= MIN_COMMIT_DIGITS && url.contains(rev))
     };
-    let asked = redirects.keys().find(is_asked)?;
-    redirects.get(asked)?.last().map(String::as_str)
+    let requested = redirects.keys().find(is_requested)?;
+    redirects.get(requested)?.last().map(String::as_str)
 }
 
-/// The NAR hash of a file or directory of a tree; none where the path is missing, or is or passes a link.
+/// Returns the NAR hash of a file or directory of a tree; `None` where the path is missing, or is or
+/// passes a link.
 fn part_of(tree: &Path, path: &str) -> Option<Sha256Digest> {
     nar::hash_below(tree, Path::new(path))
         .ok()
         .map(|nar| nar.sha256)
 }
 
-/// The paths of the store that are the source or an input, by their content and the name that nix gives them.
+/// Returns the paths of the store that are the source or an input, by their content and the name
+/// that nix gives them.
 fn added(paths: &[PathInfo], source: &Sha256Digest, inputs: &Inputs) -> BTreeMap<StorePath, Added> {
-    let how = |info: &PathInfo| match &info.nar_hash {
+    let added_as = |info: &PathInfo| match &info.nar_hash {
         _ if info.path.name() != SOURCE_NAME => None,
         hash if hash == source => Some(Added::Source),
         hash => inputs.contains_key(hash).then_some(Added::Input),
     };
     paths
         .iter()
-        .filter_map(|info| Some((info.path.clone(), how(info)?)))
+        .filter_map(|info| Some((info.path.clone(), added_as(info)?)))
         .collect()
 }
 
-/// Finds each wanted NAR hash among what was fetched; each path once.
+/// Finds each wanted NAR hash among the fetched paths, and hashes each path once.
 fn find_inputs(store: &Path, wanted: &[(String, Sha256Digest)]) -> Result<Inputs, ToolchainError> {
     let mut fetched = BTreeMap::new();
     for name in Untrusted::open(store)?.names()? {
@@ -510,25 +533,25 @@ fn find_inputs(store: &Path, wanted: &[(String, Sha256Digest)]) -> Result<Inputs
             continue;
         };
         if !path.name().ends_with(LOCK_SUFFIX) {
-            let place = store.join(path.base());
-            fetched.insert(nar::hash(&place)?.sha256, place);
+            let path = store.join(path.base());
+            fetched.insert(nar::hash(&path)?.sha256, path);
         }
     }
     let mut found = Inputs::new();
     for (name, hash) in wanted {
-        let place = fetched
+        let path = fetched
             .get(hash)
             .ok_or_else(|| ToolchainError::NotFetched {
                 dependency: format!("input {name}"),
             })?;
-        found.insert(*hash, place.clone());
+        found.insert(*hash, path.clone());
     }
     Ok(found)
 }
 
 /// Reports how large the store is, and how large it may be.
-fn report_size(folder: &Path, paths: &[PathInfo], log: &mut dyn Log) -> Result<(), ToolchainError> {
-    let space = rustix::fs::statvfs(folder).map_err(io::Error::from)?;
+fn report_size(store: &Path, paths: &[PathInfo], log: &mut dyn Log) -> Result<(), ToolchainError> {
+    let space = rustix::fs::statvfs(store).map_err(io::Error::from)?;
     let free = space.f_bavail.saturating_mul(space.f_frsize);
     let used = paths
         .iter()
@@ -613,7 +636,11 @@ mod tests {
         ] {
             let refusal = refuse_plaintext(&redirects(&[(first, urls)])).unwrap_err();
             assert!(
-                matches!(&refusal, ToolchainError::Nix(NixError::Plaintext { to, .. }) if to == urls.last().unwrap()),
+                matches!(
+                    &refusal,
+                    ToolchainError::Nix(NixError::Plaintext { to, .. })
+                        if to == urls.last().unwrap()
+                ),
                 "{refusal}"
             );
         }

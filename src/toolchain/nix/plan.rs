@@ -89,7 +89,7 @@ pub(super) struct Plan<'a> {
     pub source: &'a Path,
     /// The value of `SOURCE_DATE_EPOCH`, in seconds.
     pub epoch: u64,
-    /// What the client chose.
+    /// The options of a flake that the client chose.
     pub options: &'a NixOptions,
 }
 
@@ -207,7 +207,7 @@ impl Plan<'_> {
         self.client(argv, mounts, BUILD_SETTINGS, LIST_TIME)
     }
 
-    /// The daemon's settings for the caches that the client chose, beside those of its
+    /// Returns the daemon's settings for the caches that the client chose, beside those of its
     /// configuration.
     fn cache_settings(&self) -> Option<(String, String)> {
         let caches = self
@@ -237,7 +237,7 @@ impl Plan<'_> {
         ];
         let mut argv = nix(&argv);
         let attribute = self.options.attribute.as_ref();
-        let fragment = attribute.map(|it| format!("#{}", it.as_str()));
+        let fragment = attribute.map(|attribute| format!("#{}", attribute.as_str()));
         argv.push(format!(
             "{}{}^*",
             self.flake(),

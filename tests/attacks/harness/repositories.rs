@@ -741,7 +741,7 @@ fn servers() -> Vec<Hosted> {
         case(
             "server_gives_another_commit",
             Aim::Provenance,
-            Fails("Unable to find 1111111111111111111111111111111111111111"),
+            Fails("couldn't find remote ref 1111111111111111111111111111111111111111"),
             |site: &Site| {
                 let outer = site.honest("outer");
                 let asked = "1".repeat(40);
