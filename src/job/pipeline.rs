@@ -220,6 +220,9 @@ impl Inner {
         &self,
         job: &Arc<Job>,
         source: SourceRequest,
+        for note in tree.notes() {
+            job.emit(Event::Note(note))?;
+        }
         log: &mut JobLog,
     ) -> Result<SourceTree, JobError> {
         match source {

@@ -86,6 +86,7 @@ pub enum Origin {
 ///     tree: todo!(),
 ///     project: todo!(),
 ///     epoch: todo!(),
+///     notes: todo!(),
 /// };
 /// ```
 #[derive(Debug)]
@@ -95,6 +96,7 @@ pub struct SourceTree {
     tree: GitOid,
     project: ProjectName,
     epoch: u64,
+    notes: Vec<String>,
 }
 
 impl SourceTree {
@@ -106,7 +108,14 @@ impl SourceTree {
             tree,
             project,
             epoch,
+            notes: Vec::new(),
         }
+    }
+
+    /// Adds notes for the log of the build.
+    fn with_notes(mut self, notes: Vec<String>) -> Self {
+        self.notes.extend(notes);
+        self
     }
 
     /// Wraps a directory that was never unpacked, for tests of later stages. Its tree id is
@@ -156,6 +165,11 @@ impl SourceTree {
     /// Returns the name of the bundle's top directory.
     pub fn project(&self) -> &ProjectName {
         &self.project
+    }
+
+    /// Returns what the log of the build has to say about the source, a line each.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
     }
 
     /// Returns `SOURCE_DATE_EPOCH`: the commit's time in seconds since 1970, 0 for an archive.
