@@ -88,7 +88,9 @@ pub use private_mounts::{Entered, enter_private_mounts};
 pub use remove::remove_directory;
 pub use runner::Runner;
 pub use spec::owned_variables;
-pub use spec::{Access, CommandSpec, Exit, Mount, Network, OutputSink, Served, Stream, Work};
+pub use spec::{
+    Access, CommandSpec, Exit, Mount, Network, OutputSink, SecretFile, Served, Stream, Work,
+};
 
 /// Runs commands. The pipeline takes it as a trait so that plans can be tested without processes.
 pub trait Run {

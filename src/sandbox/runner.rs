@@ -249,6 +249,7 @@ impl Runner {
             environment: BTreeMap::new(),
             directory: "/".into(),
             mounts: Vec::new(),
+            secret: None,
             network: Network::None,
             time_limit: DEATH_LIMIT,
         };
@@ -265,7 +266,8 @@ impl Runner {
         let network = self.network(spec)?;
         let resolv_conf = network.as_ref().map(PhaseNetwork::resolv_conf);
         let filter = self.filters.of(subject);
-        let handover = Handover::open(filter, namespace, resolv_conf.as_deref())?;
+        let secret = spec.secret.as_ref().map(|secret| secret.content.as_slice());
+        let handover = Handover::open(filter, namespace, resolv_conf.as_deref(), secret)?;
         let command = self.command(spec, user, &handover.numbers)?;
         let group = self.group().map_err(StartFailure::Limits)?;
         let limits = self.process_limits();

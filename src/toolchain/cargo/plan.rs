@@ -282,6 +282,7 @@ impl Plan<'_> {
             environment: self.environment(phase),
             directory: CARGO_HOME.into(),
             mounts: all,
+            secret: None,
             network: Network::None,
             time_limit,
         }
@@ -366,6 +367,7 @@ pub(in crate::toolchain) fn probe(toolchain: &Toolchain, program: &str) -> Comma
         ]),
         directory: "/".into(),
         mounts: toolchain.mount().into_iter().collect(),
+        secret: None,
         network: Network::None,
         time_limit: INSPECT_TIME,
     }
