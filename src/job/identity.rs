@@ -30,7 +30,8 @@ impl RequestIdentity {
     /// Returns what identifies `request`.
     pub fn of(request: &Request) -> Self {
         let source = match request.source() {
-            SourceRequest::Repository { url, reference } => {
+            // A token may have been renewed, and is no part of what is built.
+            SourceRequest::Repository { url, reference, .. } => {
                 SourceIdentity::Repository(url.clone(), reference.clone())
             }
             SourceRequest::Archive(tree) => match tree.origin() {

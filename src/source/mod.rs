@@ -49,7 +49,7 @@ use crate::digest::{GitOid, Sha256Digest};
 pub use crate::name::project::ProjectName;
 pub use links::{LinkError, MAX_TARGET_BYTES};
 pub use part::{MAX_PART_PATH_BYTES, ParsePathError, PartError, SourcePath};
-pub use repository::{GitRef, RepositoryUrl};
+pub use repository::{GitRef, RepositoryToken, RepositoryUrl};
 
 /// Where a source tree came from.
 #[derive(Clone, Debug, PartialEq, Eq)]

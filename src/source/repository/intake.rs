@@ -16,7 +16,7 @@ use super::redirect::{self, RedirectError};
 use super::sinks::{self, Capture, Progress, Spool, Submodules};
 use super::{
     FETCH_TIME_LIMIT, FetchLog, GitRef, MAX_MODULES_BYTES, MAX_REPOSITORY_BYTES,
-    MAX_SUBMODULE_DEPTH, MAX_SUBMODULES, RepositoryError, RepositoryUrl,
+    MAX_SUBMODULE_DEPTH, MAX_SUBMODULES, RepositoryError, RepositoryToken, RepositoryUrl,
 };
 use crate::blocking::blocking;
 use crate::digest::GitOid;
@@ -52,17 +52,24 @@ pub(super) struct Intake<'a> {
     runner: &'a dyn Run,
     sink: &'a mut dyn FetchLog,
     scratch: &'a Path,
+    token: Option<&'a RepositoryToken>,
     started: Instant,
     /// The URL of the superproject that the server redirected to, if it did.
     fetched_from: Option<RepositoryUrl>,
 }
 
 impl<'a> Intake<'a> {
-    pub(super) fn new(runner: &'a dyn Run, sink: &'a mut dyn FetchLog, scratch: &'a Path) -> Self {
+    pub(super) fn new(
+        runner: &'a dyn Run,
+        sink: &'a mut dyn FetchLog,
+        scratch: &'a Path,
+        token: Option<&'a RepositoryToken>,
+    ) -> Self {
         Self {
             runner,
             sink,
             scratch,
+            token,
             started: Instant::now(),
             fetched_from: None,
         }
@@ -183,9 +190,10 @@ impl<'a> Intake<'a> {
             (None, Some(reference)) => reference.as_str().to_owned(),
             (None, None) => "HEAD".to_owned(),
         };
+        let remote = (url, self.token);
         let (mut exit, mut said) = (Exit::Status(0), None);
         for amount in Amount::to_try(wanted.is_some()) {
-            let spec = git.fetch(url, &name, *amount, self.left()?);
+            let spec = git.fetch(remote, &name, *amount, self.left()?);
             (exit, said) = self.try_fetch(&spec, directory).await?;
             if exit == Exit::RefusedAddress {
                 return Err(RepositoryError::RefusedAddress { url: url.clone() });
@@ -195,18 +203,14 @@ impl<'a> Intake<'a> {
                 return Ok(Step::Fetched(id));
             }
             if *amount == Amount::Commit
-                && let Some(next) = redirect::one_step(self.runner, url, self.left()?).await?
+                && let Some(next) = redirect::one_step(self.runner, remote, self.left()?).await?
             {
                 let note = format!("the server has this repository at {next}");
                 self.sink.note(&note)?;
                 return Ok(Step::Redirected(next));
             }
         }
-        Err(RepositoryError::Git {
-            action: "fetch the ref",
-            exit,
-            said,
-        })
+        Err(RepositoryError::git("fetch the ref", exit, said, remote))
     }
 
     /// Returns the commit that was fetched, which must be the wanted one if an id was given.

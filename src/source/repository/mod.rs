@@ -27,6 +27,9 @@
 //! runs them. [`RepositoryUrl`] and [`GitRef`] are the receipts of text that git cannot take for an
 //! option, a credential or another host.
 //!
+//! A token ([`RepositoryToken`]) goes to the server of the repository's own URL: to its redirects and
+//! submodules on the same host, port and scheme, and to no other server.
+//!
 //! Links may lead nowhere, since nobody can write to the tree, but never out of it.
 
 pub mod commit;
@@ -39,6 +42,7 @@ pub mod redirect;
 mod reference;
 mod resolve;
 mod sinks;
+mod token;
 mod url;
 
 use std::io;
@@ -51,9 +55,11 @@ pub use modules::ModulesError;
 pub use plan::GitBinaryError;
 pub use reference::{GitRef, MAX_REF_BYTES, ParseRefError};
 pub use resolve::{RESOLVE_TIME_LIMIT, resolve};
+pub use token::{MAX_TOKEN_BYTES, MIN_TOKEN_BYTES, RepositoryToken, TokenError};
 pub use url::{MAX_URL_BYTES, ParseUrlError, RepositoryUrl};
 
 use self::intake::Intake;
+use self::token::Discreet;
 use super::archive::Builder;
 use super::{Origin, ProjectName, SourceTree};
 use crate::sandbox::{OutputSink, Run, remove_directory};
@@ -86,7 +92,8 @@ pub trait FetchLog: OutputSink {
 }
 
 /// Fetches the commit that `reference` names, or else the default branch, and writes its files to
-/// `directory/source`. Everything else that was written to `directory` is removed again.
+/// `directory/source`. Everything else that was written to `directory` is removed again. Only the
+/// server of `url` gets the token.
 ///
 /// # Errors
 /// The repository yields no source tree, or there is an internal error.
@@ -94,6 +101,7 @@ pub async fn fetch(
     runner: &dyn Run,
     url: &RepositoryUrl,
     reference: Option<&GitRef>,
+    token: Option<&RepositoryToken>,
     directory: &Path,
     sink: &mut dyn FetchLog,
 ) -> Result<SourceTree, RepositoryError> {
@@ -101,15 +109,17 @@ pub async fn fetch(
     let root = directory.join("source");
     let scratch = directory.join("fetch");
     let builder = Builder::new(&root, 0)?;
+    let mut log = Discreet::new(sink, token);
     let fetched = match std::fs::create_dir(&scratch) {
         Ok(()) => {
-            let intake = Intake::new(runner, sink, &scratch);
+            let intake = Intake::new(runner, &mut log, &scratch, token);
             intake.take(url, reference, builder).await
         }
         Err(error) => Err(error.into()),
     };
     let cleaned = remove_directory(&scratch).map_err(RepositoryError::from);
-    let result = fetched.and_then(|taken| cleaned.map(|()| taken));
+    let flushed = log.flush().map_err(RepositoryError::from);
+    let result = fetched.and_then(|taken| flushed.and(cleaned).map(|()| taken));
     if result.is_err() {
         std::fs::remove_dir_all(&root)?;
     }

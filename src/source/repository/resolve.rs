@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use super::plan::{self, Amount, Git};
 use super::redirect::{self, RedirectError};
-use super::{GitRef, RepositoryError, RepositoryUrl, reason};
+use super::{GitRef, RepositoryError, RepositoryToken, RepositoryUrl, reason};
 use crate::sandbox::{CommandSpec, Exit, OutputSink, Run, Stream, remove_directory};
 use crate::source::output::Captured;
 use crate::source::redirect::MAX_REDIRECTS;
@@ -52,12 +52,14 @@ pub async fn resolve(
     runner: &dyn Run,
     url: &RepositoryUrl,
     reference: Option<&GitRef>,
+    token: Option<&RepositoryToken>,
     directory: &Path,
 ) -> Result<(), RepositoryError> {
     let started = Instant::now();
     let question = Question {
         runner,
         reference,
+        token,
         started,
     };
     let mut last = url.clone();
@@ -78,6 +80,7 @@ pub async fn resolve(
 struct Question<'a> {
     runner: &'a dyn Run,
     reference: Option<&'a GitRef>,
+    token: Option<&'a RepositoryToken>,
     started: Instant,
 }
 
@@ -92,19 +95,17 @@ impl Question<'_> {
             Some(reference) if reference.commit().is_none() => reference.as_str(),
             _ => "HEAD",
         };
-        let spec = plan::list_refs(plan::binary()?, url, name, self.left());
+        let remote = (url, self.token);
+        let spec = plan::list_refs(plan::binary()?, remote, name, self.left());
         let mut said = Said::new(None);
         let exit = self.run(&spec, &mut said).await?;
         if exit == Exit::RefusedAddress {
             return Err(RepositoryError::RefusedAddress { url: url.clone() });
         }
         if !exit.success() {
-            let next = redirect::one_step(self.runner, url, self.left()).await?;
-            return next.map(Some).ok_or(RepositoryError::Git {
-                action: "ask the repository",
-                exit,
-                said: said.reason,
-            });
+            let next = redirect::one_step(self.runner, remote, self.left()).await?;
+            let failed = || RepositoryError::git("ask the repository", exit, said.reason, remote);
+            return next.map(Some).ok_or_else(failed);
         }
         let is_commit = self.reference.and_then(GitRef::commit).is_some();
         if is_commit || has_ref(said.listing.bytes(), name) {
@@ -151,7 +152,7 @@ impl Question<'_> {
             .await?;
         for amount in [Amount::Commit, Amount::Everything] {
             let mut said = Said::new(Some(directory));
-            let spec = git.fetch(url, commit, amount, self.left());
+            let spec = git.fetch((url, self.token), commit, amount, self.left());
             let run = self.run(&spec, &mut said).await;
             if said.is_too_much || matches!(run, Ok(Exit::TimedOut { .. })) {
                 return Ok(true);
