@@ -6,6 +6,7 @@
 mod failures;
 mod harness;
 mod memory;
+mod private;
 mod program;
 mod projects;
 mod published;
