@@ -7,9 +7,8 @@
 use std::fs::File;
 use std::io::{Read, Write};
 use std::net::TcpListener;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread::{sleep, spawn};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::{scope, sleep, spawn};
 use std::time::{Duration, Instant};
 
 use base64::Engine;
@@ -35,22 +34,25 @@ const PAUSE: Duration = Duration::from_secs(2);
 /// How much of the memory is searched at once, in bytes.
 const PIECE_BYTES: usize = 16 << 20;
 
-/// Starts a server that ends each connection after the client's first message of TLS, and counts
-/// them.
-fn unwilling_server() -> (u16, Arc<AtomicUsize>) {
+/// Starts a server that ends each connection after the client's first message of TLS. It says when
+/// the first one has come, and keeps that until it is told to go on.
+fn unwilling_server() -> (u16, Receiver<()>, Sender<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
-    let count = Arc::new(AtomicUsize::new(0));
-    let counted = Arc::clone(&count);
+    let ((come, has_come), (go_on, may_go_on)) = (channel(), channel());
     spawn(move || {
-        for mut stream in listener.incoming().flatten() {
+        for (number, stream) in listener.incoming().enumerate() {
+            let mut stream = stream.unwrap();
             let _ = stream.read(&mut [0; 1024]);
+            if number == 0 {
+                come.send(()).unwrap();
+                may_go_on.recv().unwrap();
+            }
             // A fatal alert: access_denied (RFC 8446, section 6).
             let _ = stream.write_all(&[21, 3, 3, 0, 2, 2, 49]);
-            counted.fetch_add(1, Ordering::SeqCst);
         }
     });
-    (port, count)
+    (port, has_come, go_on)
 }
 
 /// Submits a repository with the token, over a connection that ends afterwards. Returns the response.
@@ -115,18 +117,22 @@ fn the_machines_memory_has_no_token_once_the_source_phase_is_over() {
     let mut host = Host::honest(&image);
     host.memory_mib = MEMORY_MIB;
     let machine = Machine::serving(&image, &host);
-    let (port, count) = unwilling_server();
+    let (port, has_come, go_on) = unwilling_server();
     let url = format!("https://{HOST}:{port}/project.git");
 
-    let response = submit(&machine, &url);
+    let response = scope(|scope| {
+        let response = scope.spawn(|| submit(&machine, &url));
+        has_come.recv_timeout(PATIENCE).expect("git asks");
+        // The search finds it while git needs it.
+        let found = memory_with_token(&machine);
+        go_on.send(()).unwrap();
+        assert!(!found.is_empty());
+        response.join().unwrap()
+    });
     assert!(response.starts_with("HTTP/1.1 422 "), "{response}");
     assert!(
         response.contains("SourceFetchFailed") && !response.contains(TOKEN),
         "{response}"
-    );
-    assert!(
-        count.load(Ordering::SeqCst) > 0,
-        "git asked nobody: {response}"
     );
 
     let start = Instant::now();

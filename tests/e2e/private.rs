@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -59,6 +60,9 @@ fn processes_with_token() -> Vec<PathBuf> {
 /// A server of plain files that requires the login, and looks at all processes at each request.
 struct PrivateServer {
     port: u16,
+    /// The process that is known to have the token while it is used.
+    holder: Arc<AtomicU32>,
+    is_held: Arc<AtomicBool>,
     found: Arc<Mutex<Vec<PathBuf>>>,
     logins: Arc<Mutex<Vec<bool>>>,
 }
@@ -68,15 +72,22 @@ impl PrivateServer {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let server = Self {
             port: listener.local_addr().unwrap().port(),
+            holder: Arc::default(),
+            is_held: Arc::default(),
             found: Arc::default(),
             logins: Arc::default(),
         };
         let (found, logins) = (Arc::clone(&server.found), Arc::clone(&server.logins));
+        let (holder, is_held) = (Arc::clone(&server.holder), Arc::clone(&server.is_held));
         std::thread::spawn(move || {
             for stream in listener.incoming() {
                 let is_in = serve(stream.unwrap(), &directory).unwrap_or(false);
                 logins.lock().unwrap().push(is_in);
                 found.lock().unwrap().extend(processes_with_token());
+                let holder = holder.load(Ordering::SeqCst);
+                if holder != 0 && !is_held.load(Ordering::SeqCst) {
+                    is_held.store(!memory_with_token(holder).is_empty(), Ordering::SeqCst);
+                }
             }
         });
         server
@@ -267,6 +278,7 @@ fn the_token_of_a_private_repository_is_nowhere_after_the_source_phase() {
     );
     assert!(files.logins.lock().unwrap().iter().all(|is_in| !is_in));
 
+    files.holder.store(server.id(), Ordering::SeqCst);
     let (status, accepted) = submit(&server, &fields);
     assert_eq!(status, 202, "{accepted}");
     let job = accepted["job_id"].as_str().unwrap();
@@ -285,6 +297,8 @@ fn the_token_of_a_private_repository_is_nowhere_after_the_source_phase() {
         "{logins:?}"
     );
 
+    // The search of the memory finds it while it is needed.
+    assert!(files.is_held.load(Ordering::SeqCst));
     // While it was used, no process of the machine had it where others see it.
     assert_eq!(*files.found.lock().unwrap(), [] as [PathBuf; 0]);
     assert_eq!(processes_with_token(), [] as [PathBuf; 0]);
