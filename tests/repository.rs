@@ -361,14 +361,15 @@ impl Site {
             &mut log,
         ));
         let log = String::from_utf8_lossy(&log.0).into_owned();
-        let left: Vec<_> = fs::read_dir(&directory)
+        let mut left: Vec<_> = fs::read_dir(&directory)
             .unwrap()
             .map(|entry| entry.unwrap().file_name())
             .collect();
+        left.sort();
         assert_eq!(
             left,
             if result.is_ok() {
-                vec!["source"]
+                vec!["git", "source"]
             } else {
                 vec![]
             },
@@ -405,6 +406,49 @@ fn commit_of(tree: &SourceTree) -> String {
         Origin::Repository { commit, .. } => commit.to_string(),
         Origin::Archive { .. } => panic!("{tree:?}"),
     }
+}
+
+/// Asserts that git, with the `.git` that was made for a build, says what was fetched, and that it
+/// finds no file changed.
+fn assert_git_tells_the_truth(tree: &SourceTree, reference: Option<&str>, commit: &str) {
+    let directory = tree.git().unwrap().join(".git");
+    let ask = |arguments: &[&str]| {
+        let places = [
+            format!("--git-dir={}", directory.display()),
+            format!("--work-tree={}", tree.root().display()),
+        ];
+        let all = places
+            .iter()
+            .map(String::as_str)
+            .chain(arguments.iter().copied());
+        git(tree.root(), &all.collect::<Vec<_>>())
+    };
+    assert_eq!(ask(&["rev-parse", "HEAD"]), commit);
+    assert_eq!(ask(&["rev-parse", "HEAD^{tree}"]), tree.tree().to_string());
+    assert_eq!(ask(&["status", "--porcelain"]), "");
+    assert_eq!(
+        ask(&["log", "--format=%H %ct"]),
+        format!("{commit} 1700000000")
+    );
+    assert_eq!(ask(&["diff", "--stat", "HEAD"]), "");
+    let (branch, described) = match reference {
+        Some("main" | "refs/heads/main") => ("main", &commit[..7]),
+        Some("side/branch") => ("side/branch", &commit[..7]),
+        Some("v1" | "refs/tags/v1") => ("HEAD", "v1"),
+        _ => ("HEAD", &commit[..7]),
+    };
+    assert_eq!(
+        ask(&["rev-parse", "--abbrev-ref", "HEAD"]),
+        branch,
+        "{reference:?}"
+    );
+    let describe = ask(&["describe", "--always", "--dirty"]);
+    assert_eq!(describe, described, "{reference:?}");
+    if described == "v1" {
+        assert_eq!(ask(&["describe", "--exact-match"]), "v1");
+    }
+    fs::write(tree.root().join("Cargo.lock"), "changed").unwrap();
+    assert!(ask(&["describe", "--always", "--dirty"]).ends_with("-dirty"));
 }
 
 #[test]
@@ -455,6 +499,7 @@ fn resolves_every_kind_of_ref_on_every_kind_of_server() {
             assert_eq!(tree::hash(tree.root()).unwrap(), tree.tree());
             assert_eq!(tree.epoch(), 1_700_000_000);
             assert!(!tree.root().join(".git").exists());
+            assert_git_tells_the_truth(&tree, reference, expected);
             assert_eq!(
                 fs::metadata(tree.root().join("run"))
                     .unwrap()

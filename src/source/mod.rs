@@ -87,6 +87,7 @@ pub enum Origin {
 ///     project: todo!(),
 ///     epoch: todo!(),
 ///     notes: todo!(),
+///     git: todo!(),
 /// };
 /// ```
 #[derive(Debug)]
@@ -97,6 +98,7 @@ pub struct SourceTree {
     project: ProjectName,
     epoch: u64,
     notes: Vec<String>,
+    git: Option<PathBuf>,
 }
 
 impl SourceTree {
@@ -109,7 +111,14 @@ impl SourceTree {
             project,
             epoch,
             notes: Vec::new(),
+            git: None,
         }
+    }
+
+    /// Adds a directory with a `.git` that was written here.
+    fn with_git(mut self, directory: PathBuf) -> Self {
+        self.git = Some(directory);
+        self
     }
 
     /// Adds notes for the log of the build.
@@ -165,6 +174,12 @@ impl SourceTree {
     /// Returns the name of the bundle's top directory.
     pub fn project(&self) -> &ProjectName {
         &self.project
+    }
+
+    /// Returns a directory that has nothing but a `.git` for the whole tree, if it came from a
+    /// repository.
+    pub fn git(&self) -> Option<&Path> {
+        self.git.as_deref()
     }
 
     /// Returns what the log of the build has to say about the source, a line each.

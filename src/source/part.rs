@@ -110,6 +110,8 @@ impl SourceTree {
         Ok(Self {
             root,
             tree: part.oid(),
+            // It is for the whole tree.
+            git: None,
             ..self
         })
     }

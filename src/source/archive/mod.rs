@@ -53,6 +53,7 @@ use std::path::Path;
 
 use flate2::bufread::GzDecoder;
 
+pub(super) use builder::TIMESTAMP;
 pub use builder::{
     Builder, EXPANSION_FLOOR_BYTES, MAX_ARCHIVE_ENTRIES, MAX_EXPANSION_RATIO, MAX_FILE_BYTES,
     MAX_NAME_BYTES, MAX_UNPACKED_BYTES, Rules,

@@ -27,6 +27,8 @@
 //! runs them. [`RepositoryUrl`] and [`GitRef`] are the receipts of text that git cannot take for an
 //! option, a credential or another host.
 //!
+//! `own_git` writes a `.git` with the commit, its trees and the ref, from the bytes that were checked.
+//!
 //! A token ([`RepositoryToken`]) goes to the server of the repository's own URL: to its redirects and
 //! submodules on the same host, port and scheme, and to no other server.
 //!
@@ -36,6 +38,7 @@ pub mod commit;
 mod error;
 mod intake;
 pub mod modules;
+mod own_git;
 mod plan;
 mod reason;
 pub mod redirect;
@@ -58,10 +61,12 @@ pub use resolve::{RESOLVE_TIME_LIMIT, resolve};
 pub use token::{MAX_TOKEN_BYTES, MIN_TOKEN_BYTES, RepositoryToken, TokenError};
 pub use url::{MAX_URL_BYTES, ParseUrlError, RepositoryUrl};
 
-use self::intake::Intake;
+use self::intake::{Intake, Taken};
+use self::own_git::Contents;
 use self::token::Discreet;
-use super::archive::Builder;
+use super::archive::{Builder, TIMESTAMP};
 use super::{Origin, ProjectName, SourceTree};
+use crate::blocking::blocking;
 use crate::sandbox::{OutputSink, Run, remove_directory};
 
 /// Wall-clock time for the repository and its submodules together.
@@ -79,6 +84,9 @@ pub const MAX_SUBMODULE_DEPTH: usize = 8;
 /// Largest `.gitmodules`, as git lists it, in bytes.
 pub const MAX_MODULES_BYTES: usize = 256 * 1024;
 
+/// Name of the directory with the `.git` for the build, beside the source.
+const OWN_GIT: &str = "git";
+
 /// The log of a fetch that the client sees while it runs.
 ///
 /// The output of git, most of which a server controls, is kept apart from the appliance's own
@@ -92,8 +100,8 @@ pub trait FetchLog: OutputSink {
 }
 
 /// Fetches the commit that `reference` names, or else the default branch, and writes its files to
-/// `directory/source`. Everything else that was written to `directory` is removed again. Only the
-/// server of `url` gets the token.
+/// `directory/source`, and a `.git` about them to `directory/git`. Everything else that was written
+/// to `directory` is removed again. Only the server of `url` gets the token.
 ///
 /// # Errors
 /// The repository yields no source tree, or there is an internal error.
@@ -123,7 +131,27 @@ pub async fn fetch(
     if result.is_err() {
         std::fs::remove_dir_all(&root)?;
     }
-    let (commit, fetched_from) = result?;
+    let Taken {
+        commit,
+        object,
+        found,
+        tree,
+        fetched_from,
+    } = result?;
+    let git = directory.join(OWN_GIT);
+    let (written, files) = (git.clone(), root.clone());
+    blocking(move || {
+        let contents = Contents {
+            commit: commit.id,
+            object: &object,
+            tree: &tree,
+            found: found.as_ref(),
+            root: &files,
+            time: TIMESTAMP + 1,
+        };
+        contents.write(&written)
+    })
+    .await?;
     let origin = Origin::Repository {
         url: url.clone(),
         reference: reference.cloned(),
@@ -131,11 +159,5 @@ pub async fn fetch(
         fetched_from,
     };
     let project = ProjectName::of_repository(url.as_str());
-    Ok(SourceTree::new(
-        root,
-        origin,
-        commit.tree,
-        project,
-        commit.time,
-    ))
+    Ok(SourceTree::new(root, origin, commit.tree, project, commit.time).with_git(git))
 }

@@ -183,6 +183,17 @@ impl Git {
         self.read(&arguments, time_limit)
     }
 
+    /// Prints the id of the object that was fetched: a tag is not followed.
+    pub(super) fn fetched(&self, time_limit: Duration) -> CommandSpec {
+        let arguments = ["rev-parse", "--verify", "--end-of-options", FETCHED];
+        self.read(&arguments, time_limit)
+    }
+
+    /// Prints the raw tag object.
+    pub(super) fn tag(&self, tag: GitOid, time_limit: Duration) -> CommandSpec {
+        self.read(&["cat-file", "tag", &tag.to_string()], time_limit)
+    }
+
     /// Prints the raw commit object.
     pub(super) fn commit(&self, commit: GitOid, time_limit: Duration) -> CommandSpec {
         self.read(&["cat-file", "commit", &commit.to_string()], time_limit)

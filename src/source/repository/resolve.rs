@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use super::plan::{self, Amount, Git};
 use super::redirect::{self, RedirectError};
 use super::{GitRef, RepositoryError, RepositoryToken, RepositoryUrl, reason};
+use crate::digest::GitOid;
 use crate::sandbox::{CommandSpec, Exit, OutputSink, Run, Stream, remove_directory};
 use crate::source::output::Captured;
 use crate::source::redirect::MAX_REDIRECTS;
@@ -23,7 +24,7 @@ use crate::source::redirect::MAX_REDIRECTS;
 pub const RESOLVE_TIME_LIMIT: Duration = Duration::from_secs(60);
 
 /// Most bytes of a listing of refs.
-const MAX_LISTING_BYTES: usize = 1 << 20;
+pub(super) const MAX_LISTING_BYTES: usize = 1 << 20;
 
 /// Most bytes that are fetched for a commit, measured as git's own data.
 const MAX_COMMIT_BYTES: u64 = 32 << 20;
@@ -173,6 +174,20 @@ impl Question<'_> {
         }
         ended.map_err(RepositoryError::Run)
     }
+}
+
+/// Returns the full name of the ref that git takes `name` for, in a listing of `ID\tNAME` lines, if
+/// its object is `id`.
+pub(super) fn full_name(listing: &[u8], name: &str, id: GitOid) -> Option<String> {
+    let listing = String::from_utf8_lossy(listing);
+    let id = id.to_string();
+    let lines = || listing.lines().filter_map(|line| line.split_once('\t'));
+    let mut names = RULES
+        .iter()
+        .map(|[before, after]| format!("{before}{name}{after}"));
+    let found = names.find_map(|full| lines().find(|(_, listed)| *listed == full))?;
+    let is_ref = found.1.starts_with("refs/") && found.1.split('/').count() > 2;
+    (found.0 == id && is_ref).then(|| found.1.to_owned())
 }
 
 /// Whether a listing of `ID\tNAME` lines has a ref that git takes `name` for.
