@@ -31,6 +31,7 @@ use super::kernel_files::Covered;
 use super::limits::Limits;
 use super::network::{Cidr, NetworkTrial, PhaseNetwork};
 use super::output::{End, Interruption, Watch};
+use super::overlay::Overlays;
 use super::process::{Handover, StartFailure};
 use super::root::{self, Descriptors, Layout};
 use super::seccomp::{Filters, Subject};
@@ -476,6 +477,10 @@ impl Run for Runner {
         fs::DirBuilder::new().mode(0o700).create(path)?;
         self.build_user()
             .map_or(Ok(()), |user| chown(path, Some(user), Some(user)))
+    }
+
+    fn overlays(&self) -> Option<Overlays> {
+        self.build_user().map(Overlays::for_commands_of)
     }
 
     fn make_service_directory(&self, path: &Path) -> io::Result<()> {

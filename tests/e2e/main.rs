@@ -12,4 +12,5 @@ mod projects;
 mod published;
 mod race;
 mod siege;
+mod sources;
 mod streams;

@@ -135,6 +135,7 @@ pub async fn fetch(
     let plan = Plan {
         toolchain: context.toolchain,
         source: tree.root(),
+        git: tree.git(),
         epoch: tree.epoch(),
         settings: &arguments,
         options: &options.cargo,
@@ -198,6 +199,7 @@ pub async fn build(
     let plan = Plan {
         toolchain: context.toolchain,
         source: tree.root(),
+        git: tree.git(),
         epoch: tree.epoch(),
         settings: &settings,
         options: &options.cargo,
