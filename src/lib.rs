@@ -83,6 +83,8 @@ pub mod error_type;
 #[cfg(feature = "appliance")]
 pub mod job;
 #[cfg(feature = "appliance")]
+pub mod memory;
+#[cfg(feature = "appliance")]
 mod netlink;
 #[cfg(feature = "appliance")]
 mod presence;

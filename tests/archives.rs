@@ -1353,3 +1353,120 @@ fn hashing_a_hostile_directory_neither_blocks_nor_follows() {
         Err(tree::TreeError::Read { .. })
     ));
 }
+
+// --- archives of people's own tools ---
+
+/// Returns the path of a file that a person's tool packed (`tests/archives/clients`).
+fn of_client(name: &str) -> Vec<u8> {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/archives/clients");
+    fs::read(directory.join(name)).unwrap()
+}
+
+fn hello(separator: &str) -> Vec<ZipEntry> {
+    let path = |parts: &[&str]| parts.join(separator);
+    vec![
+        stored(&path(&["hello", "Cargo.toml"]), b"[package]"),
+        stored(&path(&["hello", "src", "main.rs"]), b"fn main() {}"),
+    ]
+}
+
+#[test]
+fn what_macos_puts_beside_the_directory_is_left_out_and_named() {
+    let (_alone, alone) = good(&zip(&hello("/")));
+    let finder = [
+        hello("/"),
+        vec![
+            stored("__MACOSX/hello/._Cargo.toml", b"attr"),
+            stored("__MACOSX/._hello", b"a"),
+        ],
+    ];
+    let (_directory, finder) = good(&zip(&finder.concat()));
+    assert_eq!(finder.tree(), alone.tree());
+    assert_eq!(finder.project().as_str(), "hello");
+    let note = "left out what macOS put beside the directory in the archive";
+    assert_eq!(finder.notes(), [format!("{note}: __MACOSX")]);
+    let Origin::Archive { sha256, .. } = finder.origin() else {
+        panic!("{:?}", finder.origin())
+    };
+    assert!(matches!(alone.origin(), Origin::Archive { sha256: other, .. } if other != sha256));
+
+    let mut tar = Tar::new();
+    tar.file("._hello", "attributes".as_bytes())
+        .file("hello/Cargo.toml", b"[package]")
+        .file("hello/src/main.rs", b"fn main() {}");
+    let (_directory, bsdtar) = good(&gzip(&tar.end()));
+    assert_eq!(bsdtar.tree(), alone.tree());
+    assert_eq!(bsdtar.notes(), [format!("{note}: ._hello")]);
+}
+
+#[test]
+fn only_what_macos_itself_puts_there_is_left_out() {
+    let with = |entry| zip(&[hello("/"), vec![entry]].concat());
+    for other in ["__MACOSX", ".hello", "__macosx/x", "readme"] {
+        let (_directory, tree) = good(&with(stored(other, b"")));
+        assert!(!tree.root().ends_with("hello"), "{other}");
+        assert!(tree.notes().is_empty(), "{other}");
+    }
+    let link = ZipEntry {
+        mode: 0o120_777,
+        ..stored("hello/x", b"../__MACOSX/y")
+    };
+    let mut entries = hello("/");
+    entries.extend([link, stored("__MACOSX/y", b"")]);
+    let (_directory, result) = try_unpack(&zip(&entries));
+    assert!(
+        matches!(result, Err(ArchiveError::Entry { .. })),
+        "{result:?}"
+    );
+    let (_directory, only) = good(&zip(&[stored("__MACOSX/Cargo.lock", b"")]));
+    assert!(only.notes().is_empty() && !only.root().ends_with("__MACOSX"));
+}
+
+#[test]
+fn a_zip_of_powershell_has_the_tree_that_its_backslashes_mean() {
+    let (_alone, alone) = good(&zip(&hello("/")));
+    let of_dos = |entry: ZipEntry| ZipEntry {
+        mode: 0,
+        host: 0,
+        ..entry
+    };
+    let mut entries: Vec<_> = hello("\\").into_iter().map(of_dos).collect();
+    // .NET writes an empty directory with its separator and without attributes.
+    entries.push(of_dos(stored("hello\\empty\\", b"")));
+    let (_directory, windows) = good(&zip(&entries));
+    assert_eq!(windows.tree(), alone.tree());
+    let note = "the names in the archive have backslashes, which were read as `/`";
+    assert_eq!(windows.notes(), [note]);
+
+    for hostile in ["..\\x", "hello\\..\\..\\x", "C:\\x", "\\x", "hello\\\\x"] {
+        let mut entries = hello("\\");
+        entries.push(stored(hostile, b""));
+        let (_directory, result) = try_unpack(&zip(&entries));
+        assert!(
+            matches!(result, Err(ArchiveError::Entry { .. })),
+            "{hostile}"
+        );
+    }
+    let mixed = [hello("\\"), hello("/")].concat();
+    let (_directory, result) = try_unpack(&zip(&mixed));
+    let Err(ArchiveError::Entry { reason, .. }) = result else {
+        panic!("{result:?}")
+    };
+    assert!(matches!(reason, Refusal::Name(NameError::Backslash)));
+    let twice = [hello("\\"), vec![stored("hello\\Cargo.toml", b"")]].concat();
+    assert!(try_unpack(&zip(&twice)).1.is_err());
+}
+
+#[test]
+fn archives_as_they_came_from_a_persons_tool_are_one_project() {
+    let (_plain, plain) = good(&of_client("plain.zip"));
+    for (name, notes) in [("plain.zip", 0), ("macos.zip", 1), ("winback.zip", 1)] {
+        let (_directory, tree) = good(&of_client(name));
+        assert_eq!(tree.project().as_str(), "hello", "{name}");
+        assert!(tree.root().join("Cargo.lock").is_file(), "{name}");
+        assert_eq!(tree.notes().len(), notes, "{name}");
+        // The Finder also packs its own file in every directory.
+        let has_store = tree.root().join(".DS_Store").exists();
+        assert_eq!(tree.tree() == plain.tree(), !has_store, "{name}");
+    }
+}

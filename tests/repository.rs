@@ -4,6 +4,9 @@
 #![cfg(feature = "host")]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+#[path = "repository/token.rs"]
+mod token;
+
 use std::fs;
 use std::future::Future;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -13,13 +16,13 @@ use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use kettle::sandbox::{CommandSpec, Exit, OutputSink, Run, RunError, Served, Stream, Work};
 use kettle::source::archive::{ArchiveError, Refusal};
 use kettle::source::repository::redirect::RedirectError;
 use kettle::source::repository::{FetchLog, ModulesError, RepositoryError, fetch};
-use kettle::source::{GitRef, LinkError, Origin, RepositoryUrl, SourceTree, tree};
+use kettle::source::{GitRef, LinkError, Origin, RepositoryToken, RepositoryUrl, SourceTree, tree};
 
 // --- commands, without a sandbox ---
 
@@ -70,6 +73,16 @@ fn run_here(spec: &CommandSpec, tamper: Tamper, sink: &mut dyn OutputSink) -> io
     tamper(&mut argv);
     let mut command = Command::new(&argv[0]);
     command.args(&argv[1..]).env_clear().envs(&spec.environment);
+    // The sandbox has the secret file at a path of its own.
+    let mut secret = tempfile::NamedTempFile::new()?;
+    if let Some(file) = &spec.secret {
+        secret.write_all(&file.content)?;
+        let names = spec.environment.iter();
+        let names = names.filter(|(_, value)| Path::new(value) == file.target);
+        for (name, _) in names {
+            command.env(name, secret.path());
+        }
+    }
     let output = command
         .current_dir(here(spec.directory.to_str().unwrap()))
         .output()?;
@@ -116,11 +129,25 @@ struct Service {
     /// The redirects by method and target.
     moved: Moved,
     requests: AtomicUsize,
+    /// The value of `Authorization` that is required.
+    login: Option<String>,
+    /// The target of each request, with its value of `Authorization`.
+    seen: Mutex<Vec<(String, String)>>,
 }
 
 impl Service {
     /// Starts a server; returns its address, and the service, which counts requests.
     fn start(root: &Path, kind: Kind, moved: Moved) -> (String, Arc<Self>) {
+        Self::start_private(root, kind, moved, None)
+    }
+
+    /// Starts a server that may require a login.
+    fn start_private(
+        root: &Path,
+        kind: Kind,
+        moved: Moved,
+        login: Option<String>,
+    ) -> (String, Arc<Self>) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
         let service = Arc::new(Self {
@@ -128,6 +155,8 @@ impl Service {
             kind,
             moved,
             requests: AtomicUsize::new(0),
+            login,
+            seen: Mutex::default(),
         });
         let served = Arc::clone(&service);
         std::thread::spawn(move || {
@@ -155,6 +184,8 @@ fn answer(stream: TcpStream, service: &Service) -> io::Result<()> {
         kind,
         moved,
         requests,
+        login,
+        seen,
     } = service;
     requests.fetch_add(1, Ordering::SeqCst);
     let mut reader = BufReader::new(stream);
@@ -180,6 +211,19 @@ fn answer(stream: TcpStream, service: &Service) -> io::Result<()> {
     let (method, target) = (request.next().unwrap(), request.next().unwrap());
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
     let mut stream = reader.into_inner();
+    let authorization = header("authorization");
+    let asked = (target.to_owned(), authorization.clone());
+    seen.lock().unwrap().push(asked);
+    if login.as_ref().is_some_and(|login| *login != authorization) {
+        let head = "HTTP/1.1 401 No\r\nConnection: close\r\nContent-Length: 0\r\n";
+        return write!(stream, "{head}WWW-Authenticate: Basic realm=\"x\"\r\n\r\n");
+    }
+    if target.starts_with("/echo") {
+        let body = token::repeated(&authorization);
+        let head = "HTTP/1.1 403 No\r\nConnection: close\r\nContent-Type: text/plain\r\n";
+        let length = body.len();
+        return write!(stream, "{head}Content-Length: {length}\r\n\r\n{body}");
+    }
     if let Some((status, location)) = moved(method, target) {
         let head = format!("HTTP/1.1 {status} Moved\r\nConnection: close\r\nContent-Length: 0\r\n");
         return write!(stream, "{head}Location: {location}\r\n\r\n");
@@ -290,6 +334,17 @@ impl Site {
         url: &RepositoryUrl,
         reference: Option<&str>,
     ) -> Result<SourceTree, RepositoryError> {
+        self.fetch_as(tamper, url, reference, None).0
+    }
+
+    /// Fetches with a token. Returns the log too.
+    fn fetch_as(
+        &self,
+        tamper: Tamper,
+        url: &RepositoryUrl,
+        reference: Option<&str>,
+        token: Option<&RepositoryToken>,
+    ) -> (Result<SourceTree, RepositoryError>, String) {
         let directory = tempfile::tempdir_in(self.directory.path()).unwrap().keep();
         let reference = reference.map(|text| GitRef::parse(text).unwrap());
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -301,27 +356,29 @@ impl Site {
             &Unsandboxed(tamper),
             url,
             reference.as_ref(),
+            token,
             &directory,
             &mut log,
         ));
-        let left: Vec<_> = fs::read_dir(&directory)
+        let log = String::from_utf8_lossy(&log.0).into_owned();
+        let mut left: Vec<_> = fs::read_dir(&directory)
             .unwrap()
             .map(|entry| entry.unwrap().file_name())
             .collect();
+        left.sort();
         assert_eq!(
             left,
             if result.is_ok() {
-                vec!["source"]
+                vec!["git", "source"]
             } else {
                 vec![]
             },
-            "{}",
-            String::from_utf8_lossy(&log.0)
+            "{log}"
         );
         if result.is_err() {
-            println!("{}", String::from_utf8_lossy(&log.0));
+            println!("{log}");
         }
-        result
+        (result, log)
     }
 
     fn fetch(
@@ -349,6 +406,49 @@ fn commit_of(tree: &SourceTree) -> String {
         Origin::Repository { commit, .. } => commit.to_string(),
         Origin::Archive { .. } => panic!("{tree:?}"),
     }
+}
+
+/// Asserts that git, with the `.git` that was made for a build, says what was fetched, and that it
+/// finds no file changed.
+fn assert_git_tells_the_truth(tree: &SourceTree, reference: Option<&str>, commit: &str) {
+    let directory = tree.git().unwrap().join(".git");
+    let ask = |arguments: &[&str]| {
+        let places = [
+            format!("--git-dir={}", directory.display()),
+            format!("--work-tree={}", tree.root().display()),
+        ];
+        let all = places
+            .iter()
+            .map(String::as_str)
+            .chain(arguments.iter().copied());
+        git(tree.root(), &all.collect::<Vec<_>>())
+    };
+    assert_eq!(ask(&["rev-parse", "HEAD"]), commit);
+    assert_eq!(ask(&["rev-parse", "HEAD^{tree}"]), tree.tree().to_string());
+    assert_eq!(ask(&["status", "--porcelain"]), "");
+    assert_eq!(
+        ask(&["log", "--format=%H %ct"]),
+        format!("{commit} 1700000000")
+    );
+    assert_eq!(ask(&["diff", "--stat", "HEAD"]), "");
+    let (branch, described) = match reference {
+        Some("main" | "refs/heads/main") => ("main", &commit[..7]),
+        Some("side/branch") => ("side/branch", &commit[..7]),
+        Some("v1" | "refs/tags/v1") => ("HEAD", "v1"),
+        _ => ("HEAD", &commit[..7]),
+    };
+    assert_eq!(
+        ask(&["rev-parse", "--abbrev-ref", "HEAD"]),
+        branch,
+        "{reference:?}"
+    );
+    let describe = ask(&["describe", "--always", "--dirty"]);
+    assert_eq!(describe, described, "{reference:?}");
+    if described == "v1" {
+        assert_eq!(ask(&["describe", "--exact-match"]), "v1");
+    }
+    fs::write(tree.root().join("Cargo.lock"), "changed").unwrap();
+    assert!(ask(&["describe", "--always", "--dirty"]).ends_with("-dirty"));
 }
 
 #[test]
@@ -399,6 +499,7 @@ fn resolves_every_kind_of_ref_on_every_kind_of_server() {
             assert_eq!(tree::hash(tree.root()).unwrap(), tree.tree());
             assert_eq!(tree.epoch(), 1_700_000_000);
             assert!(!tree.root().join(".git").exists());
+            assert_git_tells_the_truth(&tree, reference, expected);
             assert_eq!(
                 fs::metadata(tree.root().join("run"))
                     .unwrap()

@@ -52,6 +52,7 @@ fn spec(argv: &[&str]) -> CommandSpec {
         environment: BTreeMap::from([("PATH".into(), "/usr/bin".into())]),
         directory: "/".into(),
         mounts: Vec::new(),
+        secret: None,
         network: Network::None,
         time_limit: PLENTY,
     }

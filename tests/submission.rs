@@ -276,7 +276,7 @@ fn a_repository_needs_no_disk() {
             .receive(&chunked(JSON), Script::whole(body))
             .await
             .unwrap();
-        let SourceRequest::Repository { url, reference } = request.into_source() else {
+        let SourceRequest::Repository { url, reference, .. } = request.into_source() else {
             panic!("an archive")
         };
         assert_eq!(

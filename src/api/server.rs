@@ -234,6 +234,7 @@ impl hyper::service::Service<Request<Incoming>> for ConnectionService {
         let finding = self.findings.take();
         request.extensions_mut().insert(self.flushes.clone());
         request.extensions_mut().insert(self.peer);
+        request.extensions_mut().insert(self.scheme);
         let (service, scheme) = (Rc::clone(&self.service), self.scheme);
         Box::pin(async move { Ok(answer(&service, request, scheme, finding).await) })
     }

@@ -60,12 +60,26 @@ pub(super) async fn submit(
     kind: ResponseKind,
 ) -> Result<Response<Body>, Problem> {
     match accept(service, parts, body).await {
-        Ok(job) => Ok(answer(service, &job, parts, kind).await),
+        Ok(Accepted { job, has_token }) => {
+            let mut response = answer(service, &job, parts, kind).await;
+            if has_token {
+                // The buffers of the connection, which had the token, end with it.
+                respond::set(response.headers_mut(), header::CONNECTION, "close");
+            }
+            Ok(response)
+        }
         Err(problem) => Err(problem.with(header::CONNECTION, "close")),
     }
 }
 
-async fn accept(service: &Service, parts: &Parts, body: Incoming) -> Result<Arc<Job>, Problem> {
+/// The job that a submission has got.
+struct Accepted {
+    job: Arc<Job>,
+    /// Whether the submission had a token for its repository.
+    has_token: bool,
+}
+
+async fn accept(service: &Service, parts: &Parts, body: Incoming) -> Result<Accepted, Problem> {
     let key = RetryKey::of(&parts.headers);
     if service.slot.is_taken() && key.job(&service.slot).is_none() {
         return Err(slot_taken());
@@ -75,7 +89,11 @@ async fn accept(service: &Service, parts: &Parts, body: Incoming) -> Result<Arc<
         .await
         .unwrap_or_else(|| Err(slot_taken()))?;
     match resolve(service, parts, &key, &request).await {
-        Ok(()) => claim(service, &key, request),
+        Ok(()) => {
+            let has_token = request.source().has_token();
+            let job = claim(service, &key, request)?;
+            Ok(Accepted { job, has_token })
+        }
         Err(problem) => {
             service.receiver.discard(request);
             Err(problem)
@@ -91,14 +109,20 @@ async fn resolve(
     key: &RetryKey,
     request: &Request,
 ) -> Result<(), Problem> {
-    let SourceRequest::Repository { url, reference } = request.source() else {
+    let SourceRequest::Repository {
+        url,
+        reference,
+        token,
+    } = request.source()
+    else {
         return Ok(());
     };
     if service.slot.is_taken() {
         return Ok(());
     }
     let turn = service.resolutions.begin(parts.extensions.get())?;
-    let resolving = service.builder.resolve(url.clone(), reference.clone());
+    let (url, reference, token) = (url.clone(), reference.clone(), token.clone());
+    let resolving = service.builder.resolve(url, reference, token);
     // When the client goes away, git goes on, and keeps the turn until it has ended.
     let resolved = spawn_local(async move {
         let resolved = resolving.await;

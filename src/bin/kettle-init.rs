@@ -10,11 +10,15 @@ use kettle::api::Premises;
 use kettle::attester::{AttestError, GuestDevice};
 use kettle::boot;
 use kettle::digest::Sha256Digest;
+use kettle::memory::ClearingAllocator;
 use kettle::provenance::{ImageRecord, NamedDigest, Platform, sha256_set};
 use kettle::sandbox::{NetworkTrial, Runner};
 use kettle::service::{Prepared, Settings, Standing};
 use kettle::toolchain::nix::{self, Nix};
 use kettle::toolchain::{Limits, Toolchain};
+
+#[global_allocator]
+static ALLOCATOR: ClearingAllocator = ClearingAllocator;
 
 /// The exit status of a process that is not PID 1.
 const NOT_PID_1: u8 = 2;

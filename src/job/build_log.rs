@@ -110,6 +110,7 @@ mod tests {
             SourceRequest::Repository {
                 url: RepositoryUrl::parse("https://example.org/x").unwrap(),
                 reference: None,
+                token: None,
             },
         );
         let job = Job::set_up(work.path(), &request, "guest").unwrap();

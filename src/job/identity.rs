@@ -31,7 +31,8 @@ impl RequestIdentity {
     /// Returns the identity of `request`.
     pub fn of(request: &Request) -> Self {
         let source = match request.source() {
-            SourceRequest::Repository { url, reference } => {
+            // A token may have been renewed, and is no part of what is built.
+            SourceRequest::Repository { url, reference, .. } => {
                 SourceIdentity::Repository(url.clone(), reference.clone())
             }
             SourceRequest::Archive(tree) => match tree.origin() {

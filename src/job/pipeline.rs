@@ -26,7 +26,9 @@ use crate::causes::{Chain, causes};
 use crate::error_type::ErrorType;
 use crate::provenance::Platform;
 use crate::sandbox::Runner;
-use crate::source::{GitRef, Origin, PartError, RepositoryUrl, SourceTree, repository};
+use crate::source::{
+    GitRef, Origin, PartError, RepositoryToken, RepositoryUrl, SourceTree, repository,
+};
 use crate::toolchain::{
     self, Attempt, Built, Context, Kind, Limits, Tool, Toolchain, ToolchainError, nix,
 };
@@ -139,12 +141,18 @@ impl Pipeline {
 }
 
 impl Builder for Pipeline {
-    fn resolve(&self, url: RepositoryUrl, reference: Option<GitRef>) -> Resolving {
+    fn resolve(
+        &self,
+        url: RepositoryUrl,
+        reference: Option<GitRef>,
+        token: Option<RepositoryToken>,
+    ) -> Resolving {
         let inner = Rc::clone(&self.0);
         Box::pin(async move {
             let directory = inner.intake.join(RESOLUTION);
-            let reference = reference.as_ref();
-            Ok(repository::resolve(&inner.runner, &url, reference, &directory).await?)
+            let (reference, token) = (reference.as_ref(), token.as_ref());
+            let resolving = repository::resolve(&inner.runner, &url, reference, token, &directory);
+            Ok(resolving.await?)
         })
     }
 
@@ -213,10 +221,13 @@ impl Inner {
         let tree = self.take_in(job, source, log).await?;
         log.end_lines()?;
         job.emit(Event::Init(&identity(&tree)))?;
+        for note in tree.notes() {
+            job.emit(Event::Note(note))?;
+        }
         self.run_toolchain(job, tree, log).await
     }
 
-    /// Gets the source onto this machine.
+    /// Gets the source onto this machine. The token of a private repository ends here.
     async fn take_in(
         &self,
         job: &Arc<Job>,
@@ -225,14 +236,26 @@ impl Inner {
     ) -> Result<SourceTree, JobError> {
         match source {
             SourceRequest::Archive(tree) => Ok(tree),
-            SourceRequest::Repository { url, reference } => {
+            SourceRequest::Repository {
+                url,
+                reference,
+                token,
+            } => {
                 let reference = reference.as_ref();
                 let wanted = reference.map_or("the default branch", |reference| reference.as_str());
                 let message = format!("fetching {} ({wanted})", url.as_str());
                 job.emit(Event::Init(&message))?;
                 let directory = job.directory().join("repository");
-                let fetched =
-                    repository::fetch(&self.runner, &url, reference, &directory, log).await?;
+                let fetching = repository::fetch(
+                    &self.runner,
+                    &url,
+                    reference,
+                    token.as_ref(),
+                    &directory,
+                    log,
+                );
+                let fetched = fetching.await?;
+                drop(token);
                 chosen_part(job, fetched).await
             }
         }

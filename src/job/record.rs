@@ -432,6 +432,7 @@ mod tests {
             SourceRequest::Repository {
                 url: url("https://example.org/hello"),
                 reference: None,
+                token: None,
             },
         );
         let job = Arc::new(Job::set_up(work.path(), &request, "guest").unwrap());

@@ -5,7 +5,7 @@
 //! * Never: a request from anywhere else than the room that receives submissions.
 
 use crate::provenance::{Nonce, NonceSource};
-use crate::source::{GitRef, RepositoryUrl, SourceTree};
+use crate::source::{GitRef, RepositoryToken, RepositoryUrl, SourceTree};
 use crate::toolchain::Options;
 
 /// A complete and valid submission: the receipt of `api::submission::receive`, its only
@@ -99,6 +99,13 @@ impl Request {
     }
 }
 
+impl SourceRequest {
+    /// Returns whether the client gave a token for the repository.
+    pub fn has_token(&self) -> bool {
+        matches!(self, Self::Repository { token: Some(_), .. })
+    }
+}
+
 /// The source that a job builds.
 #[derive(Debug)]
 pub enum SourceRequest {
@@ -108,6 +115,8 @@ pub enum SourceRequest {
         url: RepositoryUrl,
         /// The ref; without it, the remote's default branch is built.
         reference: Option<GitRef>,
+        /// The token for the repository's server, if it needs one.
+        token: Option<RepositoryToken>,
     },
     /// An archive that was unpacked and has a lockfile.
     Archive(SourceTree),

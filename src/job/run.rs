@@ -21,7 +21,7 @@ use super::phase::Phase;
 use super::{JobId, Request, Resolving};
 use crate::clock::{Beginning, Date};
 use crate::provenance::{Nonce, NonceSource};
-use crate::source::{GitRef, RepositoryUrl};
+use crate::source::{GitRef, RepositoryToken, RepositoryUrl};
 use crate::toolchain::Options;
 
 /// The name of the event log in the job's directory. The file outlives the job.
@@ -34,7 +34,12 @@ const DIRECTORY_MODE: u32 = 0o711;
 pub trait Builder {
     /// Checks, without a job, that the repository has the ref. Dropping the future may leave git
     /// running for a while.
-    fn resolve(&self, url: RepositoryUrl, reference: Option<GitRef>) -> Resolving;
+    fn resolve(
+        &self,
+        url: RepositoryUrl,
+        reference: Option<GitRef>,
+        token: Option<RepositoryToken>,
+    ) -> Resolving;
 
     /// Starts the build and returns. It is called once, on the runtime of the service, inside its
     /// `LocalSet`.

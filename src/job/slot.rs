@@ -134,6 +134,7 @@ mod tests {
             SourceRequest::Repository {
                 url: RepositoryUrl::parse(url).unwrap(),
                 reference: None,
+                token: None,
             },
         )
     }

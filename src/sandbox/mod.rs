@@ -19,6 +19,7 @@
 //! | the record of the sandbox, for provenance | `description` |
 //! | the network of phases that fetch | `network` |
 //! | directories that an unprivileged uid can reach, on a host: feature `host` | `private_mounts` |
+//! | a source that a command can write to, and that stays as it is | `overlay` |
 //! | removing the files of commands | `remove` |
 //! | the calls that need `unsafe` | `kernel` |
 //!
@@ -56,6 +57,7 @@ mod kernel_files;
 mod limits;
 mod network;
 mod output;
+mod overlay;
 pub mod paths;
 #[cfg(feature = "host")]
 mod private_mounts;
@@ -83,12 +85,15 @@ pub use limits::Limits;
 #[cfg(feature = "host")]
 pub use network::ParseCidrError;
 pub use network::{Cidr, NetworkError, NetworkTrial, ResolverError, TrialError};
+pub use overlay::{Changes, Overlay, Overlays};
 #[cfg(feature = "host")]
 pub use private_mounts::{Entered, enter_private_mounts};
 pub use remove::remove_directory;
 pub use runner::Runner;
 pub use spec::owned_variables;
-pub use spec::{Access, CommandSpec, Exit, Mount, Network, OutputSink, Served, Stream, Work};
+pub use spec::{
+    Access, CommandSpec, Exit, Mount, Network, OutputSink, SecretFile, Served, Stream, Work,
+};
 
 /// Runs commands. The pipeline takes it as a trait so that plans can be tested without processes.
 pub trait Run {
@@ -132,6 +137,11 @@ pub trait Run {
     /// # Errors
     /// The directory exists, or it cannot be created or its owner cannot be changed.
     fn make_writable_directory(&self, path: &Path) -> io::Result<()>;
+
+    /// Returns what mounts directories for commands to write to, if this process may mount any.
+    fn overlays(&self) -> Option<Overlays> {
+        None
+    }
 }
 
 /// Why this machine cannot run sandboxed commands.

@@ -44,11 +44,13 @@ pub(super) struct Handover {
 
 impl Handover {
     /// Opens all of them, with close-on-exec. `users` is the user namespace of a service,
-    /// `resolv_conf` the text of that file for a phase that has its own network.
+    /// `resolv_conf` the text of that file for a phase that has its own network, `secret` the
+    /// content of the plan's secret file.
     pub(super) fn open(
         filter: &Filter,
         users: Option<OwnedFd>,
         resolv_conf: Option<&str>,
+        secret: Option<&[u8]>,
     ) -> io::Result<Self> {
         let (status, status_inside) = pipe_with(PipeFlags::CLOEXEC)?;
         let (start_inside, start) = pipe_with(PipeFlags::CLOEXEC)?;
@@ -61,10 +63,12 @@ impl Handover {
             start_inside,
         ];
         let users = users.map(|descriptor| give(&mut given, descriptor));
-        let resolv_conf = match resolv_conf {
-            Some(text) => Some(give(&mut given, memory_file(text.as_bytes())?)),
-            None => None,
+        let mut give_file = |content: Option<&[u8]>| {
+            let file = content.map(memory_file).transpose()?;
+            Ok::<_, io::Error>(file.map(|descriptor| give(&mut given, descriptor)))
         };
+        let resolv_conf = give_file(resolv_conf.map(str::as_bytes))?;
+        let secret = give_file(secret)?;
         let number = |index: usize| given[index].as_raw_fd();
         let numbers = Descriptors {
             filter: [number(0), number(1)],
@@ -74,6 +78,7 @@ impl Handover {
             start: number(5),
             users,
             resolv_conf,
+            secret,
         };
         Ok(Self {
             numbers,
@@ -356,7 +361,7 @@ mod tests {
     /// and ends.
     fn announce(child: &str) -> (tokio::process::Child, Waiting) {
         let filter = Filter::compile(Subject::Command(Network::None)).unwrap();
-        let handover = Handover::open(&filter, None, None).unwrap();
+        let handover = Handover::open(&filter, None, None, None).unwrap();
         let script =
             "printf '{ \"child-pid\": %s }\\n{ \"exit-code\": 7 }\\n' \"$1\" >/proc/self/fd/$2";
         let mut command = Command::new("/bin/sh");

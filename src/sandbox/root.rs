@@ -146,6 +146,8 @@ pub(super) struct Descriptors {
     pub(super) users: Option<RawFd>,
     /// The file of the name servers, for a phase that has its own network.
     pub(super) resolv_conf: Option<RawFd>,
+    /// The content of the plan's secret file.
+    pub(super) secret: Option<RawFd>,
 }
 
 /// Builds all of bubblewrap's arguments.
@@ -173,6 +175,7 @@ pub(super) fn arguments(
     for mount in &spec.mounts {
         arguments.mount(mount);
     }
+    arguments.secret(spec, fds);
     arguments.add(["--remount-ro", "/"]);
     arguments.add([OsString::from("--chdir"), spec.directory.clone().into()]);
     arguments.descriptors(fds);
@@ -338,6 +341,15 @@ impl Arguments {
         self.bind(option, &mount.source, &mount.target);
     }
 
+    /// Adds the secret file, which is in the sandbox's own file system, and so ends with it.
+    fn secret(&mut self, spec: &CommandSpec, fds: &Descriptors) {
+        let (Some(secret), Some(file)) = (&spec.secret, fds.secret) else {
+            return;
+        };
+        self.add(["--perms", "0400", "--file", &file.to_string()]);
+        self.add([OsString::from(&secret.target)]);
+    }
+
     fn descriptors(&mut self, fds: &Descriptors) {
         for filter in fds.filter {
             self.add(["--add-seccomp-fd", &filter.to_string()]);
@@ -365,9 +377,12 @@ impl Arguments {
 
 #[cfg(test)]
 mod tests {
+    use super::super::spec::SecretFile;
     use super::*;
     use std::collections::BTreeMap;
+    use std::sync::Arc;
     use std::time::Duration;
+    use zeroize::Zeroizing;
 
     const FDS: Descriptors = Descriptors {
         filter: [3, 4],
@@ -377,6 +392,7 @@ mod tests {
         start: 8,
         users: None,
         resolv_conf: None,
+        secret: None,
     };
 
     fn plan(network: Network) -> Vec<String> {
@@ -393,6 +409,10 @@ mod tests {
                 target: "/kettle/source".into(),
                 access: Access::ReadOnly,
             }],
+            secret: fds.secret.map(|_| SecretFile {
+                target: "/kettle/secret".into(),
+                content: Arc::new(Zeroizing::new(b"hush".to_vec())),
+            }),
             network,
             time_limit: Duration::from_secs(1),
         };
@@ -437,6 +457,20 @@ mod tests {
                 "/kettle/source"
             ]
         ));
+    }
+
+    #[test]
+    fn a_secret_is_passed_by_its_descriptor_and_in_no_argument() {
+        let plan = plan_with(
+            Network::Fetch,
+            &Descriptors {
+                secret: Some(9),
+                ..FDS
+            },
+        );
+        let words = ["--perms", "0400", "--file", "9", "/kettle/secret"];
+        assert!(has(&plan, &words), "{plan:?}");
+        assert!(!plan.iter().any(|word| word.contains("hush")));
     }
 
     #[test]

@@ -31,6 +31,7 @@ use super::kernel_files::Covered;
 use super::limits::Limits;
 use super::network::{Cidr, NetworkTrial, PhaseNetwork};
 use super::output::{End, Interruption, Watch};
+use super::overlay::Overlays;
 use super::process::{Handover, StartFailure};
 use super::root::{self, Descriptors, Layout};
 use super::seccomp::{Filters, Subject};
@@ -249,6 +250,7 @@ impl Runner {
             environment: BTreeMap::new(),
             directory: "/".into(),
             mounts: Vec::new(),
+            secret: None,
             network: Network::None,
             time_limit: DEATH_LIMIT,
         };
@@ -265,7 +267,8 @@ impl Runner {
         let network = self.network(spec)?;
         let resolv_conf = network.as_ref().map(PhaseNetwork::resolv_conf);
         let filter = self.filters.of(subject);
-        let handover = Handover::open(filter, namespace, resolv_conf.as_deref())?;
+        let secret = spec.secret.as_ref().map(|secret| secret.content.as_slice());
+        let handover = Handover::open(filter, namespace, resolv_conf.as_deref(), secret)?;
         let command = self.command(spec, user, &handover.numbers)?;
         let group = self.group().map_err(StartFailure::Limits)?;
         let limits = self.process_limits();
@@ -474,6 +477,10 @@ impl Run for Runner {
         fs::DirBuilder::new().mode(0o700).create(path)?;
         self.build_user()
             .map_or(Ok(()), |user| chown(path, Some(user), Some(user)))
+    }
+
+    fn overlays(&self) -> Option<Overlays> {
+        self.build_user().map(Overlays::for_commands_of)
     }
 
     fn make_service_directory(&self, path: &Path) -> io::Result<()> {

@@ -5,10 +5,14 @@
 //! * Never: a process.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::future::Future;
 use std::path::PathBuf;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
+
+use zeroize::Zeroizing;
 
 /// The network that a command sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +55,23 @@ impl Mount {
     }
 }
 
+/// A file that one command sees and nobody else: its content is in memory only, in that of this
+/// process and in the sandbox's own file system, and it is in no argument and no variable.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SecretFile {
+    /// The absolute path in the sandbox.
+    pub target: PathBuf,
+    /// The content, which is cleared when its last holder is dropped.
+    pub content: Arc<Zeroizing<Vec<u8>>>,
+}
+
+impl fmt::Debug for SecretFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut secret = f.debug_struct("SecretFile");
+        secret.field("target", &self.target).finish_non_exhaustive()
+    }
+}
+
 /// One command in one sandbox, with everything that it will see.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CommandSpec {
@@ -62,6 +83,8 @@ pub struct CommandSpec {
     pub directory: PathBuf,
     /// The mounts over the system's read-only root, in this order.
     pub mounts: Vec<Mount>,
+    /// The file that only this command sees, if there is one.
+    pub secret: Option<SecretFile>,
     /// The network that the command sees.
     pub network: Network,
     /// The wall-clock time after which everything is killed.

@@ -49,7 +49,7 @@ use crate::digest::{GitOid, Sha256Digest};
 pub use crate::name::project::ProjectName;
 pub use links::{LinkError, MAX_TARGET_BYTES};
 pub use part::{MAX_PART_PATH_BYTES, ParsePathError, PartError, SourcePath};
-pub use repository::{GitRef, RepositoryUrl};
+pub use repository::{GitRef, RepositoryToken, RepositoryUrl};
 
 /// Where a source tree came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,6 +86,8 @@ pub enum Origin {
 ///     tree: todo!(),
 ///     project: todo!(),
 ///     epoch: todo!(),
+///     notes: todo!(),
+///     git: todo!(),
 /// };
 /// ```
 #[derive(Debug)]
@@ -95,6 +97,8 @@ pub struct SourceTree {
     tree: GitOid,
     project: ProjectName,
     epoch: u64,
+    notes: Vec<String>,
+    git: Option<PathBuf>,
 }
 
 impl SourceTree {
@@ -106,7 +110,21 @@ impl SourceTree {
             tree,
             project,
             epoch,
+            notes: Vec::new(),
+            git: None,
         }
+    }
+
+    /// Adds a directory with a `.git` that was written here.
+    fn with_git(mut self, directory: PathBuf) -> Self {
+        self.git = Some(directory);
+        self
+    }
+
+    /// Adds notes for the log of the build.
+    fn with_notes(mut self, notes: Vec<String>) -> Self {
+        self.notes.extend(notes);
+        self
     }
 
     /// Wraps a directory that was never unpacked, for tests of later stages. Its tree id is
@@ -156,6 +174,17 @@ impl SourceTree {
     /// Returns the name of the bundle's top directory.
     pub fn project(&self) -> &ProjectName {
         &self.project
+    }
+
+    /// Returns a directory that has nothing but a `.git` for the whole tree, if it came from a
+    /// repository.
+    pub fn git(&self) -> Option<&Path> {
+        self.git.as_deref()
+    }
+
+    /// Returns what the log of the build has to say about the source, a line each.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
     }
 
     /// Returns `SOURCE_DATE_EPOCH`: the commit's time in seconds since 1970, 0 for an archive.

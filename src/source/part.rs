@@ -114,6 +114,8 @@ impl SourceTree {
         Ok(Self {
             root,
             tree: part.oid(),
+            // It is for the whole tree.
+            git: None,
             ..self
         })
     }

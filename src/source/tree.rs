@@ -125,7 +125,7 @@ impl Tree {
     }
 
     /// Returns the bytes of the tree object, without its header.
-    fn content(&self) -> Vec<u8> {
+    pub(super) fn content(&self) -> Vec<u8> {
         let mut rows = Vec::new();
         for (name, node) in &self.entries {
             if !is_git(name) {

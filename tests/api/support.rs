@@ -25,7 +25,7 @@ use kettle::job::{
     Resolving, Running, Slot, SourceRequest,
 };
 use kettle::provenance::{Nonce, NonceSource};
-use kettle::source::{GitRef, ProjectName, RepositoryUrl, SourceTree};
+use kettle::source::{GitRef, ProjectName, RepositoryToken, RepositoryUrl, SourceTree};
 use kettle::toolchain::{Artifact, Kind, Lockfile};
 
 /// The longest time that anything in these tests takes, unless something hangs.
@@ -67,6 +67,7 @@ impl Reader {
             SourceRequest::Repository {
                 url: RepositoryUrl::parse("https://example.org/hello.git").unwrap(),
                 reference: GitRef::parse(last).ok(),
+                token: None,
             }
         } else {
             let project = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/projects/hello");
@@ -113,7 +114,12 @@ pub struct Refs {
 }
 
 impl Builder for Handover {
-    fn resolve(&self, _: RepositoryUrl, reference: Option<GitRef>) -> Resolving {
+    fn resolve(
+        &self,
+        _: RepositoryUrl,
+        reference: Option<GitRef>,
+        _: Option<RepositoryToken>,
+    ) -> Resolving {
         let refs = Arc::clone(&self.refs);
         refs.asked.fetch_add(1, Ordering::SeqCst);
         Box::pin(async move {

@@ -34,6 +34,7 @@ mod nix;
 mod orders;
 mod packets;
 mod power;
+mod private;
 mod served_disk;
 mod shares;
 mod silent_disks;

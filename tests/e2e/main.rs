@@ -6,9 +6,11 @@
 mod failures;
 mod harness;
 mod memory;
+mod private;
 mod program;
 mod projects;
 mod published;
 mod race;
 mod siege;
+mod sources;
 mod streams;

@@ -344,6 +344,7 @@ pub fn phase(script: &str) -> CommandSpec {
         environment: BTreeMap::from([("PATH".to_owned(), "/usr/bin:/bin".to_owned())]),
         directory: "/".into(),
         mounts: Vec::new(),
+        secret: None,
         network: Network::Fetch,
         time_limit: PLENTY,
     }

@@ -194,7 +194,7 @@ mod tests {
         let (submitted, archive) = decode(JSON, body).unwrap();
         assert_eq!(submitted.nonce.to_string(), "ab01");
         assert_eq!(submitted.nonce_source, NonceSource::Client);
-        let SubmittedSource::Repository { url, reference } = submitted.source else {
+        let SubmittedSource::Repository { url, reference, .. } = submitted.source else {
             panic!("an archive")
         };
         assert_eq!(

@@ -13,7 +13,7 @@ use super::field::Field;
 use crate::causes::Chain;
 use crate::provenance::ParseNonceError;
 use crate::source::archive::ArchiveError;
-use crate::source::repository::{ParseRefError, ParseUrlError};
+use crate::source::repository::{ParseRefError, ParseUrlError, TokenError};
 use crate::source::{ParsePathError, PartError};
 use crate::toolchain::options::OptionError;
 use crate::toolchain::{DetectError, Kind};
@@ -134,6 +134,18 @@ pub enum SubmissionError {
         /// The rule that the value breaks.
         reason: OptionError,
     },
+    /// The token is refused; no message contains any of it.
+    #[error("repo_token: {0}")]
+    Token(TokenError),
+    /// A token came by the port without TLS.
+    #[error(
+        "repo_token is taken on the port with TLS only: consider the token known to others, and \
+         replace it"
+    )]
+    TokenInPlaintext,
+    /// There is a token and no repository.
+    #[error("repo_token belongs to repo_url")]
+    TokenWithoutRepository,
     /// The path of the project is refused.
     #[error("path: {0}")]
     Path(ParsePathError),
@@ -323,6 +335,9 @@ impl SubmissionError {
             Self::SourceMissing => "source-missing",
             Self::SourceAmbiguous => "source-ambiguous",
             Self::RefWithoutRepository => "ref-without-repository",
+            Self::Token(_) => "token-invalid",
+            Self::TokenInPlaintext => "token-in-plaintext",
+            Self::TokenWithoutRepository => "token-without-repository",
             Self::SourceNameWithoutArchive => "source-name-without-archive",
             Self::SourceName => "source-name-invalid",
             Self::SourceData => "source-data-invalid",

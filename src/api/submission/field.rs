@@ -35,6 +35,8 @@ pub enum Field {
     Attribute,
     /// The field `caches`, in JSON only.
     Caches,
+    /// The field `repo_token`.
+    Token,
 }
 
 impl Field {
@@ -69,6 +71,7 @@ impl Field {
             "features" => Some(Self::Features),
             "no_default_features" => Some(Self::NoDefaultFeatures),
             "attribute" => Some(Self::Attribute),
+            "repo_token" => Some(Self::Token),
             _ => None,
         }
     }
@@ -100,6 +103,7 @@ impl fmt::Display for Field {
             Self::NoDefaultFeatures => "no_default_features",
             Self::Attribute => "attribute",
             Self::Caches => "caches",
+            Self::Token => "repo_token",
         })
     }
 }

@@ -4,13 +4,17 @@
 //! * Out: [`Submitted`], a submission that is valid except for its archive.
 //! * Never: a check that waits longer than until its field has come.
 
+use std::fmt;
+
+use zeroize::Zeroizing;
+
 use super::error::SubmissionError;
 use super::field::Field;
 use super::limits::{MAX_FIELD_BYTES, MAX_SOURCE_NAME_BYTES};
 use super::options::{self, once};
 use super::value::FieldValue;
 use crate::provenance::{MAX_NONCE_BYTES, Nonce, NonceSource};
-use crate::source::{GitRef, RepositoryUrl};
+use crate::source::{GitRef, RepositoryToken, RepositoryUrl};
 use crate::toolchain::Options;
 
 /// A submission that is valid except for its archive.
@@ -35,6 +39,8 @@ pub enum SubmittedSource {
         url: RepositoryUrl,
         /// The ref whose commit is built; without it that of the default branch.
         reference: Option<GitRef>,
+        /// The token for the repository's server.
+        token: Option<RepositoryToken>,
     },
     /// The archive in the body of the request.
     Archive {
@@ -52,12 +58,22 @@ pub(super) enum WithoutNonce {
     Draw,
 }
 
+/// The text of a token, until the URL that it is for is known.
+struct TokenText(Zeroizing<String>);
+
+impl fmt::Debug for TokenText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TokenText")
+    }
+}
+
 /// The fields that have come so far.
 #[derive(Debug, Default)]
 pub(super) struct Fields {
     nonce: Option<Nonce>,
     url: Option<RepositoryUrl>,
     reference: Option<GitRef>,
+    token: Option<TokenText>,
     has_archive: bool,
     source_name: Option<String>,
     options: Options,
@@ -80,6 +96,9 @@ impl Fields {
             (Field::Ref, FieldValue::Text(text)) => {
                 let reference = GitRef::parse(&text).map_err(SubmissionError::Ref)?;
                 once(field, &mut self.reference, reference)
+            }
+            (Field::Token, FieldValue::Text(text)) => {
+                once(field, &mut self.token, TokenText(Zeroizing::new(text)))
             }
             (Field::SourceName, FieldValue::Text(text)) => {
                 once(field, &mut self.source_name, source_name(text)?)
@@ -118,9 +137,11 @@ impl Fields {
                 Err(SubmissionError::SourceNameWithoutArchive)
             }
             (Some(url), false) => Ok(SubmittedSource::Repository {
+                token: token(self.token, &url)?,
                 url,
                 reference: self.reference,
             }),
+            (None, _) if self.token.is_some() => Err(SubmissionError::TokenWithoutRepository),
             (None, true) if self.reference.is_some() => Err(SubmissionError::RefWithoutRepository),
             (None, true) => Ok(SubmittedSource::Archive {
                 name: self.source_name.filter(|name| !name.is_empty()),
@@ -140,6 +161,9 @@ impl Fields {
         match (self.has_archive, &self.url, &self.reference) {
             (true, Some(_), _) => Err(SubmissionError::SourceAmbiguous),
             (true, None, Some(_)) => Err(SubmissionError::RefWithoutRepository),
+            (true, None, None) if self.token.is_some() => {
+                Err(SubmissionError::TokenWithoutRepository)
+            }
             _ => Ok(()),
         }
     }
@@ -157,6 +181,14 @@ pub(super) fn check_length(field: Field, bytes: usize) -> Result<(), SubmissionE
     } else {
         Ok(())
     }
+}
+
+fn token(
+    text: Option<TokenText>,
+    url: &RepositoryUrl,
+) -> Result<Option<RepositoryToken>, SubmissionError> {
+    let token = text.map(|TokenText(text)| RepositoryToken::new(&text, url));
+    token.transpose().map_err(SubmissionError::Token)
 }
 
 fn source_name(text: String) -> Result<String, SubmissionError> {

@@ -44,6 +44,7 @@ pub use field::Field;
 pub use fields::{Submitted, SubmittedSource};
 pub use spool::Intake;
 
+use super::caller::Scheme;
 use crate::job::{Request, SourceRequest};
 use body::{Announced, Incoming};
 use spool::{BATCH_BYTES, Spool};
@@ -82,15 +83,29 @@ where
         options,
     } = decoder.finish()?;
     let source = match source {
-        SubmittedSource::Repository { url, reference } => {
-            SourceRequest::Repository { url, reference }
+        SubmittedSource::Repository { token, .. } if token.is_some() && !is_encrypted(parts) => {
+            return Err(SubmissionError::TokenInPlaintext);
         }
+        SubmittedSource::Repository {
+            url,
+            reference,
+            token,
+        } => SourceRequest::Repository {
+            url,
+            reference,
+            token,
+        },
         SubmittedSource::Archive { name } => {
             let spool = write(spool, &mut batch, intake).await?;
             SourceRequest::Archive(spool.unpack(name, options.clone()).await?)
         }
     };
     Ok(Request::new(nonce, nonce_source, source, options))
+}
+
+/// Returns whether the request came in by the port with TLS; one of which that is not known did not.
+fn is_encrypted(parts: &Parts) -> bool {
+    parts.extensions.get() == Some(&Scheme::Https)
 }
 
 /// Writes to the spool, which is created when there is none.

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use kettle::causes::Chain;
+use kettle::memory::ClearingAllocator;
 use kettle::provenance::Platform;
 use kettle::sandbox::{self, Degradation, Runner};
 use kettle::service::{Prepared, Standing};
@@ -24,6 +25,9 @@ use kettle::toolchain::nix::{self, Nix};
 use options::{CommandLine, Serve};
 
 mod options;
+
+#[global_allocator]
+static ALLOCATOR: ClearingAllocator = ClearingAllocator;
 
 /// Files are readable by all users and writable by this one.
 const UMASK: u32 = 0o022;

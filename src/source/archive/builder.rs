@@ -44,7 +44,7 @@ pub const EXPANSION_FLOOR_BYTES: u64 = 64 << 20;
 
 /// Modification time of every file, in seconds since 1970. It is the one that cargo puts into
 /// packages (`DETERMINISTIC_TIMESTAMP`), because some tools take 0 for no time.
-const TIMESTAMP: u64 = 1_153_704_088;
+pub(in super::super) const TIMESTAMP: u64 = 1_153_704_088;
 
 /// The bit that makes a file executable for git: the owner's alone (`create_ce_mode` in its
 /// `cache.h`).

@@ -35,7 +35,11 @@
 //! * Empty directories are dropped: the tree id does not cover them, so the build must not see
 //!   them.
 //! * Names are UTF-8, also in a ZIP that does not declare them as such.
-//! * If there is a single top directory, it is the tree, and links must stay inside it.
+//! * If there is a single top directory, it is the tree, and links must stay inside it. Files that
+//!   programs of macOS put beside it (`__MACOSX/`, `._NAME`) are read, checked and counted, and then
+//!   left out; the source's notes name them.
+//! * A ZIP whose names have backslashes and no slash is read with the backslash as the separator:
+//!   PowerShell 5.1 writes such archives. The source's notes say so.
 
 mod builder;
 mod error;
@@ -49,6 +53,7 @@ use std::path::Path;
 
 use flate2::bufread::GzDecoder;
 
+pub(super) use builder::TIMESTAMP;
 pub use builder::{
     Builder, EXPANSION_FLOOR_BYTES, MAX_ARCHIVE_ENTRIES, MAX_EXPANSION_RATIO, MAX_FILE_BYTES,
     MAX_NAME_BYTES, MAX_UNPACKED_BYTES, Rules,
@@ -57,6 +62,7 @@ pub use error::{ArchiveError, Damage, Refusal};
 pub use name::{Label, MAX_COMPONENT_BYTES, MAX_PATH_BYTES, NameError};
 pub use tar::MAX_EXTENDED_HEADER_BYTES;
 
+use self::zip::Separator;
 use super::links::LinkPolicy;
 use super::tree::{Node, Tree};
 use super::{Origin, ProjectName, SourceTree};
@@ -75,30 +81,45 @@ pub fn unpack(archive: &Path, name: Option<&str>, into: &Path) -> Result<SourceT
     let file = File::open(archive).map_err(ArchiveError::read)?;
     let packed = file.metadata().map_err(ArchiveError::read)?.len();
     let builder = Builder::new(into, packed)?;
-    let unpacked = unpack_into(file, packed, builder)
-        .and_then(|(sha256, tree)| source_tree(sha256, tree, name, into));
+    let unpacked =
+        unpack_into(file, packed, builder).and_then(|unpacked| source_tree(unpacked, name, into));
     if unpacked.is_err() {
         std::fs::remove_dir_all(into).map_err(ArchiveError::write)?;
     }
     unpacked
 }
 
+/// The contents of an archive.
+struct Unpacked {
+    sha256: Sha256Digest,
+    tree: Tree,
+    separator: Separator,
+}
+
 fn unpack_into(
     mut file: File,
     packed: u64,
     mut builder: Builder,
-) -> Result<(Sha256Digest, Tree), ArchiveError> {
+) -> Result<Unpacked, ArchiveError> {
     let mut magic = Vec::new();
     (&file)
         .take(MAGIC_BYTES)
         .read_to_end(&mut magic)
         .map_err(ArchiveError::read)?;
     file.rewind().map_err(ArchiveError::read)?;
+    let mut separator = Separator::Slash;
     let sha256 = match magic.as_slice() {
-        [0x1f, 0x8b, ..] => return unpack_gzip(file, builder),
+        [0x1f, 0x8b, ..] => {
+            let (sha256, tree) = unpack_gzip(file, builder)?;
+            return Ok(Unpacked {
+                sha256,
+                tree,
+                separator,
+            });
+        }
         [b'P', b'K', 3, 4, ..] | [b'P', b'K', 5, 6, ..] => {
             let (sha256, _) = Sha256Digest::of_reader(&file).map_err(ArchiveError::read)?;
-            zip::unpack(&mut file, packed, &mut builder)?;
+            separator = zip::unpack(&mut file, packed, &mut builder)?;
             sha256
         }
         _ if is_tar(&magic) => {
@@ -108,7 +129,11 @@ fn unpack_into(
         }
         _ => return Err(ArchiveError::UnknownFormat),
     };
-    Ok((sha256, builder.finish(LinkPolicy::Resolve)?))
+    Ok(Unpacked {
+        sha256,
+        tree: builder.finish(LinkPolicy::Resolve)?,
+        separator,
+    })
 }
 
 /// Unpacks a gzip tar with `builder`. Returns the digest of the bytes from which the files were
@@ -144,17 +169,28 @@ pub(super) fn unpack_git_tar(file: File, builder: &mut Builder) -> Result<(), Ar
 }
 
 fn source_tree(
-    sha256: Sha256Digest,
-    tree: Tree,
+    unpacked: Unpacked,
     name: Option<&str>,
     into: &Path,
 ) -> Result<SourceTree, ArchiveError> {
+    let Unpacked {
+        sha256,
+        tree,
+        separator,
+    } = unpacked;
     let origin = Origin::Archive {
         name: name.map(str::to_owned),
         sha256,
     };
+    let mut notes = Vec::new();
+    if separator == Separator::Backslash {
+        notes.push("the names in the archive have backslashes, which were read as `/`".to_owned());
+    }
     let (root, files, top) = match single_directory(&tree) {
-        Some((top, below)) => (into.join(top), below, Some(top)),
+        Some((top, below)) => {
+            notes.extend(note_of_macos(&tree));
+            (into.join(top), below, Some(top))
+        }
         None => (into.to_owned(), &tree, None),
     };
     builder::check_links(files, LinkPolicy::Resolve)?;
@@ -163,14 +199,44 @@ fn source_tree(
         return Err(ArchiveError::NoFiles);
     }
     let project = ProjectName::of_archive(top, name);
-    Ok(SourceTree::new(root, origin, oid, project, 0))
+    Ok(SourceTree::new(root, origin, oid, project, 0).with_notes(notes))
 }
 
-/// Returns the directory that is the only entry of the tree, with its name.
+/// Returns the directory that is the only entry of the tree beside those of macOS, with its name.
 fn single_directory(tree: &Tree) -> Option<(&str, &Tree)> {
-    let mut entries = tree.entries.iter();
+    let is_counted = |(name, node): &(&Vec<u8>, &Node)| !is_of_macos(name, node);
+    let mut entries = tree.entries.iter().filter(is_counted);
     match (entries.next()?, entries.next()) {
         ((name, Node::Directory(below)), None) => Some((std::str::from_utf8(name).ok()?, below)),
         _ => None,
     }
+}
+
+/// Returns whether a program of macOS put an entry beside what it packed: the Finder's directory, or
+/// a file of attributes (`AppleDouble`).
+fn is_of_macos(name: &[u8], node: &Node) -> bool {
+    match node {
+        Node::Directory(_) => name == b"__MACOSX",
+        Node::File { .. } => name.starts_with(b"._"),
+        Node::Link { .. } | Node::Submodule { .. } => false,
+    }
+}
+
+/// Names the entries of macOS that are left out, if there are any.
+fn note_of_macos(tree: &Tree) -> Option<String> {
+    let of_macos = tree
+        .entries
+        .iter()
+        .filter(|(name, node)| is_of_macos(name, node));
+    let names: Vec<_> = of_macos
+        .map(|(name, _)| Label::of(name).to_string())
+        .collect();
+    let (first, others) = names.split_first()?;
+    let others = match others.len() {
+        0 => String::new(),
+        count => format!(" and {count} more"),
+    };
+    Some(format!(
+        "left out what macOS put beside the directory in the archive: {first}{others}"
+    ))
 }

@@ -4,7 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use super::modules::ModulesError;
-use super::plan::GitBinaryError;
+use super::plan::{GitBinaryError, Remote};
 use super::redirect::RedirectError;
 use super::url::RepositoryUrl;
 use crate::digest::GitOid;
@@ -27,6 +27,13 @@ pub enum RepositoryError {
         exit: Exit,
         /// Git's own reason, on one line of limited length.
         said: Option<String>,
+    },
+    /// The server wants a login, or refuses the one that it got.
+    #[error("git could not {action}: the server of {url} {}", login(*has_token))]
+    Login {
+        action: &'static str,
+        url: RepositoryUrl,
+        has_token: bool,
     },
     /// The repository does not have the ref, as the client gave it.
     #[error("git could not resolve the ref: couldn't find remote ref {reference}")]
@@ -71,7 +78,43 @@ pub enum RepositoryError {
     Io(#[from] io::Error),
 }
 
+/// What a server wants, for the caller of a repository that may be private or missing.
+const fn login(has_token: bool) -> &'static str {
+    if has_token {
+        "does not accept repo_token for it"
+    } else {
+        "wants a login: is the URL right? A private repository needs repo_token"
+    }
+}
+
+/// Git's words where the server answered 401, whichever way git would have asked for a login.
+const LOGIN_WORDS: [&str; 2] = ["could not read Username", "Authentication failed"];
+
 impl RepositoryError {
+    /// Returns the error of a failed command of git that talked to `remote`. The token is not in
+    /// git's reason, whatever the server answered.
+    pub(super) fn git(
+        action: &'static str,
+        exit: Exit,
+        said: Option<String>,
+        (url, token): Remote<'_>,
+    ) -> Self {
+        let hide = |said: String| match token {
+            Some(token) => token.hide_in_reason(&said),
+            None => said,
+        };
+        let said = said.map(hide);
+        let is_login = |said: &String| LOGIN_WORDS.iter().any(|words| said.contains(words));
+        if said.as_ref().is_some_and(is_login) {
+            return Self::Login {
+                action,
+                url: url.clone(),
+                has_token: token.is_some_and(|token| token.is_for(url)),
+            };
+        }
+        Self::Git { action, exit, said }
+    }
+
     /// Returns whether this is an internal error and no fault of the repository or its server.
     pub fn is_fault(&self) -> bool {
         match self {

@@ -11,12 +11,14 @@ use std::time::{Duration, Instant};
 
 use super::commit::{Commit, MAX_COMMIT_BYTES};
 use super::modules::Modules;
+use super::own_git::{FoundRef, MAX_TAG_BYTES, is_tag_of};
 use super::plan::{self, Amount, Git};
 use super::redirect::{self, RedirectError};
+use super::resolve::{self, MAX_LISTING_BYTES};
 use super::sinks::{self, Capture, Progress, Spool, Submodules};
 use super::{
     FETCH_TIME_LIMIT, FetchLog, GitRef, MAX_MODULES_BYTES, MAX_REPOSITORY_BYTES,
-    MAX_SUBMODULE_DEPTH, MAX_SUBMODULES, RepositoryError, RepositoryUrl,
+    MAX_SUBMODULE_DEPTH, MAX_SUBMODULES, RepositoryError, RepositoryToken, RepositoryUrl,
 };
 use crate::blocking::blocking;
 use crate::digest::GitOid;
@@ -52,30 +54,56 @@ pub(super) struct Intake<'a> {
     runner: &'a dyn Run,
     sink: &'a mut dyn FetchLog,
     scratch: &'a Path,
+    token: Option<&'a RepositoryToken>,
     started: Instant,
     /// The URL of the superproject that the server redirected to, if it did.
     fetched_from: Option<RepositoryUrl>,
+    /// The bytes of the superproject's commit.
+    object: Vec<u8>,
+    /// The ref of the superproject.
+    found: Option<FoundRef>,
+}
+
+/// What was taken from the servers.
+pub(super) struct Taken {
+    /// The superproject's commit.
+    pub(super) commit: Commit,
+    /// The bytes of that commit's object.
+    pub(super) object: Vec<u8>,
+    /// The ref that the client asked for, if it is a branch or a tag.
+    pub(super) found: Option<FoundRef>,
+    /// The files of all commits.
+    pub(super) tree: Tree,
+    /// The URL that the superproject was fetched from, if it is not the one that was asked for.
+    pub(super) fetched_from: Option<RepositoryUrl>,
 }
 
 impl<'a> Intake<'a> {
-    pub(super) fn new(runner: &'a dyn Run, sink: &'a mut dyn FetchLog, scratch: &'a Path) -> Self {
+    pub(super) fn new(
+        runner: &'a dyn Run,
+        sink: &'a mut dyn FetchLog,
+        scratch: &'a Path,
+        token: Option<&'a RepositoryToken>,
+    ) -> Self {
         Self {
             runner,
             sink,
             scratch,
+            token,
             started: Instant::now(),
             fetched_from: None,
+            object: Vec::new(),
+            found: None,
         }
     }
 
-    /// Fetches the repository and all its submodules. Returns the superproject's commit, and the
-    /// URL that it was fetched from if that is not `url`.
+    /// Fetches the repository and all its submodules.
     pub(super) async fn take(
         mut self,
         url: &RepositoryUrl,
         reference: Option<&GitRef>,
         mut builder: Builder,
-    ) -> Result<(Commit, Option<RepositoryUrl>), RepositoryError> {
+    ) -> Result<Taken, RepositoryError> {
         let first = Pending {
             url: url.clone(),
             reference: reference.cloned(),
@@ -102,8 +130,14 @@ impl<'a> Intake<'a> {
                 .finish(LinkPolicy::StayInside)
                 .map_err(RepositoryError::from)
         };
-        blocking(finish).await?;
-        Ok((top, self.fetched_from))
+        let tree = blocking(finish).await?;
+        Ok(Taken {
+            commit: top,
+            object: self.object,
+            found: self.found,
+            tree,
+            fetched_from: self.fetched_from,
+        })
     }
 
     /// Fetches one repository. Returns the builder, the commit and the submodules to fetch next.
@@ -121,6 +155,10 @@ impl<'a> Intake<'a> {
             .capture(&spec, MAX_COMMIT_BYTES, "read the commit")
             .await?;
         let commit = Commit::parse(id, &object)?;
+        if pending.depth == 0 {
+            self.object = object;
+            self.found = self.find_ref(&git, pending, id).await?;
+        }
         let submodules = self.list_submodules(&git, id).await?;
         let builder = self
             .write_files(&git, commit, pending, &submodules, builder)
@@ -183,9 +221,10 @@ impl<'a> Intake<'a> {
             (None, Some(reference)) => reference.as_str().to_owned(),
             (None, None) => "HEAD".to_owned(),
         };
+        let remote = (url, self.token);
         let (mut exit, mut said) = (Exit::Status(0), None);
         for amount in Amount::to_try(wanted.is_some()) {
-            let spec = git.fetch(url, &name, *amount, self.left()?);
+            let spec = git.fetch(remote, &name, *amount, self.left()?);
             (exit, said) = self.try_fetch(&spec, directory).await?;
             if exit == Exit::RefusedAddress {
                 return Err(RepositoryError::RefusedAddress { url: url.clone() });
@@ -195,18 +234,14 @@ impl<'a> Intake<'a> {
                 return Ok(Step::Fetched(id));
             }
             if *amount == Amount::Commit
-                && let Some(next) = redirect::one_step(self.runner, url, self.left()?).await?
+                && let Some(next) = redirect::one_step(self.runner, remote, self.left()?).await?
             {
                 let note = format!("the server has this repository at {next}");
                 self.sink.note(&note)?;
                 return Ok(Step::Redirected(next));
             }
         }
-        Err(RepositoryError::Git {
-            action: "fetch the ref",
-            exit,
-            said,
-        })
+        Err(RepositoryError::git("fetch the ref", exit, said, remote))
     }
 
     /// Returns the commit that was fetched, which must be the wanted one if an id was given.
@@ -228,6 +263,54 @@ impl<'a> Intake<'a> {
             return Err(RepositoryError::OtherCommit { expected, actual });
         }
         Ok(actual)
+    }
+
+    /// Returns the ref that the client named as the repository has it; none for a commit, and for a
+    /// ref that is another one by now.
+    async fn find_ref(
+        &mut self,
+        git: &Git,
+        pending: &Pending,
+        commit: GitOid,
+    ) -> Result<Option<FoundRef>, RepositoryError> {
+        let named = pending.reference.as_ref();
+        let is_ref = |named: &&GitRef| named.commit().is_none() && named.as_str() != "HEAD";
+        let Some(named) = named.filter(is_ref) else {
+            return Ok(None);
+        };
+        let spec = git.fetched(self.left()?);
+        let line = self.capture(&spec, MAX_ID_LINE_BYTES, "find the ref");
+        let id = parse_id(&line.await?)?;
+        let Some(name) = self.full_name(pending, named.as_str(), id).await? else {
+            return Ok(None);
+        };
+        if id == commit {
+            return Ok(Some(FoundRef { name, tag: None }));
+        }
+        let spec = git.tag(id, self.left()?);
+        let object = self.capture(&spec, MAX_TAG_BYTES, "read the tag").await?;
+        let is_it = GitOid::of_object("tag", &object) == id && is_tag_of(&object, commit);
+        let tag = Some(object);
+        Ok(is_it.then_some(FoundRef { name, tag }))
+    }
+
+    /// Asks the server what a name stands for, unless it is a full one.
+    async fn full_name(
+        &mut self,
+        pending: &Pending,
+        name: &str,
+        id: GitOid,
+    ) -> Result<Option<String>, RepositoryError> {
+        if name.starts_with("refs/") {
+            let is_complete = name.split('/').count() > 2;
+            return Ok(is_complete.then(|| name.to_owned()));
+        }
+        let url = self.fetched_from.as_ref().unwrap_or(&pending.url);
+        let spec = plan::list_refs(plan::binary()?, (url, self.token), name, self.left()?);
+        let listing = self
+            .capture(&spec, MAX_LISTING_BYTES, "list the ref")
+            .await?;
+        Ok(resolve::full_name(&listing, name, id))
     }
 
     /// Runs one fetch and measures its data. Returns how git ended, unless a limit was exceeded.

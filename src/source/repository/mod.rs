@@ -27,18 +27,25 @@
 //! runs them. [`RepositoryUrl`] and [`GitRef`] are the receipts of text that git cannot take for an
 //! option, a credential or another host.
 //!
+//! `own_git` writes a `.git` with the commit, its trees and the ref, from the bytes that were checked.
+//!
+//! A token ([`RepositoryToken`]) goes to the server of the repository's own URL: to its redirects and
+//! submodules on the same host, port and scheme, and to no other server.
+//!
 //! Links may lead nowhere, since nobody can write to the tree, but never out of it.
 
 pub mod commit;
 mod error;
 mod intake;
 pub mod modules;
+mod own_git;
 mod plan;
 mod reason;
 pub mod redirect;
 mod reference;
 mod resolve;
 mod sinks;
+mod token;
 mod url;
 
 use std::io;
@@ -51,11 +58,15 @@ pub use modules::ModulesError;
 pub use plan::GitBinaryError;
 pub use reference::{GitRef, MAX_REF_BYTES, ParseRefError};
 pub use resolve::{RESOLVE_TIME_LIMIT, resolve};
+pub use token::{MAX_TOKEN_BYTES, MIN_TOKEN_BYTES, RepositoryToken, TokenError};
 pub use url::{MAX_URL_BYTES, ParseUrlError, RepositoryUrl};
 
-use self::intake::Intake;
-use super::archive::Builder;
+use self::intake::{Intake, Taken};
+use self::own_git::Contents;
+use self::token::Discreet;
+use super::archive::{Builder, TIMESTAMP};
 use super::{Origin, ProjectName, SourceTree};
+use crate::blocking::blocking;
 use crate::sandbox::{OutputSink, Run, remove_directory};
 
 /// Wall-clock time for the repository and its submodules together.
@@ -73,6 +84,9 @@ pub const MAX_SUBMODULE_DEPTH: usize = 8;
 /// Largest `.gitmodules`, as git lists it, in bytes.
 pub const MAX_MODULES_BYTES: usize = 256 * 1024;
 
+/// Name of the directory with the `.git` for the build, beside the source.
+const OWN_GIT: &str = "git";
+
 /// The log of a fetch that the client sees while it runs.
 ///
 /// The output of git, most of which a server controls, is kept apart from the appliance's own
@@ -86,7 +100,8 @@ pub trait FetchLog: OutputSink {
 }
 
 /// Fetches the commit that `reference` names, or else the default branch, and writes its files to
-/// `directory/source`. Everything else that was written to `directory` is removed again.
+/// `directory/source`, and a `.git` about them to `directory/git`. Everything else that was written
+/// to `directory` is removed again. Only the server of `url` gets the token.
 ///
 /// # Errors
 /// The repository yields no source tree, or there is an internal error.
@@ -94,6 +109,7 @@ pub async fn fetch(
     runner: &dyn Run,
     url: &RepositoryUrl,
     reference: Option<&GitRef>,
+    token: Option<&RepositoryToken>,
     directory: &Path,
     sink: &mut dyn FetchLog,
 ) -> Result<SourceTree, RepositoryError> {
@@ -101,19 +117,41 @@ pub async fn fetch(
     let root = directory.join("source");
     let scratch = directory.join("fetch");
     let builder = Builder::new(&root, 0)?;
+    let mut log = Discreet::new(sink, token);
     let fetched = match std::fs::create_dir(&scratch) {
         Ok(()) => {
-            let intake = Intake::new(runner, sink, &scratch);
+            let intake = Intake::new(runner, &mut log, &scratch, token);
             intake.take(url, reference, builder).await
         }
         Err(error) => Err(error.into()),
     };
     let cleaned = remove_directory(&scratch).map_err(RepositoryError::from);
-    let result = fetched.and_then(|taken| cleaned.map(|()| taken));
+    let flushed = log.flush().map_err(RepositoryError::from);
+    let result = fetched.and_then(|taken| flushed.and(cleaned).map(|()| taken));
     if result.is_err() {
         std::fs::remove_dir_all(&root)?;
     }
-    let (commit, fetched_from) = result?;
+    let Taken {
+        commit,
+        object,
+        found,
+        tree,
+        fetched_from,
+    } = result?;
+    let git = directory.join(OWN_GIT);
+    let (written, files) = (git.clone(), root.clone());
+    blocking(move || {
+        let contents = Contents {
+            commit: commit.id,
+            object: &object,
+            tree: &tree,
+            found: found.as_ref(),
+            root: &files,
+            time: TIMESTAMP + 1,
+        };
+        contents.write(&written)
+    })
+    .await?;
     let origin = Origin::Repository {
         url: url.clone(),
         reference: reference.cloned(),
@@ -121,11 +159,5 @@ pub async fn fetch(
         fetched_from,
     };
     let project = ProjectName::of_repository(url.as_str());
-    Ok(SourceTree::new(
-        root,
-        origin,
-        commit.tree,
-        project,
-        commit.time,
-    ))
+    Ok(SourceTree::new(root, origin, commit.tree, project, commit.time).with_git(git))
 }

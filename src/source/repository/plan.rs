@@ -10,7 +10,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{GitRef, RepositoryUrl};
+use super::{GitRef, RepositoryToken, RepositoryUrl};
 use crate::digest::GitOid;
 use crate::presence::first_file;
 use crate::sandbox::paths::{GIT_DIRECTORY, HOME, MODULES_FILE};
@@ -60,8 +60,13 @@ const ENVIRONMENT: [(&str, &str); 8] = [
     ("TZ", "UTC"),
 ];
 
-/// Environment variables that make git print the headers of its requests, without the bodies.
-const TRACE: [(&str, &str); 2] = [("GIT_TRACE_CURL", "1"), ("GIT_TRACE_CURL_NO_DATA", "1")];
+/// Environment variables that make git print the headers of its requests, without the bodies and
+/// without what a login consists of.
+const TRACE: [(&str, &str); 3] = [
+    ("GIT_TRACE_CURL", "1"),
+    ("GIT_TRACE_CURL_NO_DATA", "1"),
+    ("GIT_TRACE_REDACT", "1"),
+];
 
 /// How much a fetch requests, from the least data to requests that work with any server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,7 +136,7 @@ impl Git {
     /// Fetches `reference`, a ref or a commit id.
     pub(super) fn fetch(
         &self,
-        url: &RepositoryUrl,
+        (url, token): Remote<'_>,
         reference: &str,
         amount: Amount,
         time_limit: Duration,
@@ -157,7 +162,9 @@ impl Git {
                 ]);
             }
         }
-        self.command(&arguments, Access::ReadWrite, Network::Fetch, time_limit)
+        let mut spec = self.command(&arguments, Access::ReadWrite, Network::Fetch, time_limit);
+        add_token(&mut spec, (url, token));
+        spec
     }
 
     /// Prints the id of the commit that was fetched. A tag is followed to its commit.
@@ -174,6 +181,17 @@ impl Git {
         let commit = format!("{name}^{{commit}}");
         let arguments = ["rev-parse", "--verify", "--end-of-options", &commit];
         self.read(&arguments, time_limit)
+    }
+
+    /// Prints the id of the object that was fetched: a tag is not followed.
+    pub(super) fn fetched(&self, time_limit: Duration) -> CommandSpec {
+        let arguments = ["rev-parse", "--verify", "--end-of-options", FETCHED];
+        self.read(&arguments, time_limit)
+    }
+
+    /// Prints the raw tag object.
+    pub(super) fn tag(&self, tag: GitOid, time_limit: Duration) -> CommandSpec {
+        self.read(&["cat-file", "tag", &tag.to_string()], time_limit)
     }
 
     /// Prints the raw commit object.
@@ -232,9 +250,19 @@ impl Git {
             environment: environment(),
             directory: GIT_DIRECTORY.into(),
             mounts,
+            secret: None,
             network,
             time_limit,
         }
+    }
+}
+
+/// The URL that a command talks to, and the token of the client, which may be for another server.
+pub(super) type Remote<'a> = (&'a RepositoryUrl, Option<&'a RepositoryToken>);
+
+fn add_token(spec: &mut CommandSpec, (url, token): Remote<'_>) {
+    if let Some(token) = token {
+        token.add_to(spec, url);
     }
 }
 
@@ -247,34 +275,30 @@ pub(super) fn binary() -> Result<&'static str, GitBinaryError> {
 }
 
 /// Requests one ref from a server, and prints the headers as git traces them.
-pub(super) fn ask(binary: &str, url: &RepositoryUrl, time_limit: Duration) -> CommandSpec {
-    let mut environment = environment();
-    environment.extend(owned_variables(TRACE));
-    CommandSpec {
-        argv: configured(binary, &["ls-remote", "--", url.as_str(), "HEAD"]),
-        environment,
-        directory: "/".into(),
-        mounts: Vec::new(),
-        network: Network::Fetch,
-        time_limit,
-    }
+pub(super) fn ask(binary: &str, remote: Remote<'_>, time_limit: Duration) -> CommandSpec {
+    let mut spec = list_refs(binary, remote, "HEAD", time_limit);
+    spec.environment.extend(owned_variables(TRACE));
+    spec
 }
 
 /// Lists the refs of a server whose names end with `name`, as whole components.
 pub(super) fn list_refs(
     binary: &str,
-    url: &RepositoryUrl,
+    (url, token): Remote<'_>,
     name: &str,
     time_limit: Duration,
 ) -> CommandSpec {
-    CommandSpec {
+    let mut spec = CommandSpec {
         argv: configured(binary, &["ls-remote", "--", url.as_str(), name]),
         environment: environment(),
         directory: "/".into(),
         mounts: Vec::new(),
+        secret: None,
         network: Network::Fetch,
         time_limit,
-    }
+    };
+    add_token(&mut spec, (url, token));
+    spec
 }
 
 /// Returns a command line of git with the appliance's configuration.
@@ -315,7 +339,7 @@ mod tests {
     fn only_the_fetch_has_a_network_and_only_what_writes_can_write() {
         let url = RepositoryUrl::parse("https://example.org/x").unwrap();
         let id = GitOid::from_bytes([1; 20]);
-        let fetch = git().fetch(&url, "main", Amount::Commit, LIMIT);
+        let fetch = git().fetch((&url, None), "main", Amount::Commit, LIMIT);
         assert_eq!(
             (fetch.network, fetch.mounts[0].access),
             (Network::Fetch, Access::ReadWrite)
@@ -341,7 +365,7 @@ mod tests {
     #[test]
     fn what_a_client_chose_comes_after_the_options() {
         let url = RepositoryUrl::parse("https://example.org/x").unwrap();
-        let fetch = git().fetch(&url, "main", Amount::Commit, LIMIT);
+        let fetch = git().fetch((&url, None), "main", Amount::Commit, LIMIT);
         assert_eq!(
             fetch.argv[fetch.argv.len() - 3..],
             ["--", "https://example.org/x", "+main:refs/kettle/fetched"]

@@ -13,7 +13,7 @@
 use std::io;
 use std::time::Duration;
 
-use super::plan::{GitBinaryError, ask, binary};
+use super::plan::{GitBinaryError, Remote, ask, binary};
 use super::url::{ParseUrlError, RepositoryUrl};
 use crate::sandbox::{OutputSink, Run, RunError, Stream};
 use crate::source::redirect::{Endpoint, Headers, MAX_REDIRECTS, quoted, resolve};
@@ -58,6 +58,9 @@ pub enum RedirectError {
         to: RepositoryUrl,
         limit: usize,
     },
+    /// The other URL would be recorded in provenance.
+    #[error("the server redirects {from} to a URL that contains the token")]
+    Token { from: RepositoryUrl },
     #[error(transparent)]
     Git(#[from] GitBinaryError),
     #[error("git could not be run")]
@@ -78,23 +81,26 @@ impl RedirectError {
 /// The redirect must not be followed, or the sandbox failed.
 pub(super) async fn one_step(
     runner: &dyn Run,
-    url: &RepositoryUrl,
+    (url, token): Remote<'_>,
     time_limit: Duration,
 ) -> Result<Option<RepositoryUrl>, RedirectError> {
     let mut trace = Trace::default();
-    let spec = ask(binary()?, url, time_limit);
+    let spec = ask(binary()?, (url, token), time_limit);
     runner
         .run(&spec, &mut trace)
         .await
         .map_err(RedirectError::Run)?;
-    match trace.location {
-        Some(location) => target(url, &location).map(Some),
-        None => Ok(None),
+    let Some(location) = trace.location else {
+        return Ok(None);
+    };
+    if token.is_some_and(|token| token.is_in(location.as_bytes())) {
+        return Err(RedirectError::Token { from: url.clone() });
     }
+    target(url, &location).map(Some)
 }
 
-/// Follows the redirects of `url` on its host, port and scheme. Returns the URL that no longer
-/// redirects, which is `url` itself if there was no redirect.
+/// Follows the redirects of `url` on its host, port and scheme, without a token. Returns the URL that
+/// no longer redirects, which is `url` itself if there was no redirect.
 ///
 /// # Errors
 /// A redirect must not be followed, or the sandbox failed.
@@ -105,7 +111,7 @@ pub async fn settle(
 ) -> Result<RepositoryUrl, RedirectError> {
     let mut last = url.clone();
     for _ in 0..=MAX_REDIRECTS {
-        match one_step(runner, &last, time_limit).await? {
+        match one_step(runner, (&last, None), time_limit).await? {
             Some(next) => last = next,
             None => return Ok(last),
         }

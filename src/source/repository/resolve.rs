@@ -16,7 +16,8 @@ use std::time::{Duration, Instant};
 
 use super::plan::{self, Amount, Git};
 use super::redirect::{self, RedirectError};
-use super::{GitRef, RepositoryError, RepositoryUrl, reason};
+use super::{GitRef, RepositoryError, RepositoryToken, RepositoryUrl, reason};
+use crate::digest::GitOid;
 use crate::sandbox::{CommandSpec, Exit, OutputSink, Run, Stream, remove_directory};
 use crate::source::output::Captured;
 use crate::source::redirect::MAX_REDIRECTS;
@@ -26,7 +27,7 @@ use crate::source::redirect::MAX_REDIRECTS;
 pub const RESOLVE_TIME_LIMIT: Duration = Duration::from_secs(60);
 
 /// The largest number of bytes of a listing of refs that are kept.
-const MAX_LISTING_BYTES: usize = 1 << 20;
+pub(super) const MAX_LISTING_BYTES: usize = 1 << 20;
 
 /// The largest number of bytes that are fetched for a commit, measured as git's own data.
 const MAX_COMMIT_BYTES: u64 = 32 << 20;
@@ -57,12 +58,14 @@ pub async fn resolve(
     runner: &dyn Run,
     url: &RepositoryUrl,
     reference: Option<&GitRef>,
+    token: Option<&RepositoryToken>,
     directory: &Path,
 ) -> Result<(), RepositoryError> {
     let started = Instant::now();
     let question = Question {
         runner,
         reference,
+        token,
         started,
     };
     let mut last = url.clone();
@@ -84,6 +87,7 @@ pub async fn resolve(
 struct Question<'a> {
     runner: &'a dyn Run,
     reference: Option<&'a GitRef>,
+    token: Option<&'a RepositoryToken>,
     started: Instant,
 }
 
@@ -99,7 +103,8 @@ impl Question<'_> {
             Some(reference) if reference.commit().is_none() => reference.as_str(),
             _ => "HEAD",
         };
-        let spec = plan::list_refs(plan::binary()?, url, name, self.left());
+        let remote = (url, self.token);
+        let spec = plan::list_refs(plan::binary()?, remote, name, self.left());
         let mut output = Output::new(None);
         let exit = self.run(&spec, &mut output).await?;
         if exit == Exit::RefusedAddress {
@@ -110,12 +115,9 @@ impl Question<'_> {
             return Err(RepositoryError::TimedOut { limit });
         }
         if !exit.success() {
-            let next = redirect::one_step(self.runner, url, self.left()).await?;
-            return next.map(Some).ok_or(RepositoryError::Git {
-                action: "list the refs",
-                exit,
-                said: output.reason,
-            });
+            let next = redirect::one_step(self.runner, remote, self.left()).await?;
+            let failed = || RepositoryError::git("list the refs", exit, output.reason, remote);
+            return next.map(Some).ok_or_else(failed);
         }
         let is_commit = self.reference.and_then(GitRef::commit).is_some();
         if is_commit || has_ref(output.listing.bytes(), name) {
@@ -163,10 +165,11 @@ impl Question<'_> {
         commit: &str,
     ) -> Result<bool, RepositoryError> {
         self.create_repository(git).await?;
+        let remote = (url, self.token);
         let (mut exit, mut said) = (Exit::Status(0), None);
         for amount in [Amount::Commit, Amount::Everything] {
             let mut output = Output::new(Some(directory));
-            let spec = git.fetch(url, commit, amount, self.left());
+            let spec = git.fetch(remote, commit, amount, self.left());
             let run = self.run(&spec, &mut output).await;
             if output.is_too_much || matches!(run, Ok(Exit::TimedOut { .. })) {
                 return Ok(true);
@@ -182,11 +185,7 @@ impl Question<'_> {
             }
             said = output.reason;
         }
-        Err(RepositoryError::Git {
-            action: "fetch the commit",
-            exit,
-            said,
-        })
+        Err(RepositoryError::git("fetch the commit", exit, said, remote))
     }
 
     async fn create_repository(&self, git: &Git) -> Result<(), RepositoryError> {
@@ -214,6 +213,20 @@ impl Question<'_> {
         }
         ended.map_err(RepositoryError::Run)
     }
+}
+
+/// Returns the full name of the ref that git takes `name` for, in a listing of `ID\tNAME` lines, if
+/// its object is `id`.
+pub(super) fn full_name(listing: &[u8], name: &str, id: GitOid) -> Option<String> {
+    let listing = String::from_utf8_lossy(listing);
+    let id = id.to_string();
+    let lines = || listing.lines().filter_map(|line| line.split_once('\t'));
+    let mut names = RULES
+        .iter()
+        .map(|[before, after]| format!("{before}{name}{after}"));
+    let found = names.find_map(|full| lines().find(|(_, listed)| *listed == full))?;
+    let is_ref = found.1.starts_with("refs/") && found.1.split('/').count() > 2;
+    (found.0 == id && is_ref).then(|| found.1.to_owned())
 }
 
 /// Returns whether a listing of `ID\tNAME` lines has a ref that git takes `name` for.

@@ -133,6 +133,7 @@ pub async fn fetch(
     let plan = Plan {
         toolchain: context.toolchain,
         source: tree.root(),
+        git: tree.git(),
         epoch: tree.epoch(),
         settings: &arguments,
         options: &options.cargo,
@@ -197,6 +198,7 @@ pub async fn build(
     let plan = Plan {
         toolchain: context.toolchain,
         source: fetched.tree.root(),
+        git: fetched.tree.git(),
         epoch: fetched.tree.epoch(),
         settings: &fetched.settings,
         options: &fetched.options.cargo,

@@ -56,6 +56,8 @@ pub(super) struct Plan<'a> {
     pub toolchain: &'a Toolchain,
     /// The path of the source tree on this machine.
     pub source: &'a Path,
+    /// A directory on this machine with a `.git` about the source, if there is one.
+    pub git: Option<&'a Path>,
     /// The value of `SOURCE_DATE_EPOCH`, in seconds.
     pub epoch: u64,
     /// The arguments of `--config`, each `key=value`.
@@ -77,6 +79,8 @@ pub(super) struct Folders {
     pub home: PathBuf,
     /// The target directory, which the build writes.
     pub target: PathBuf,
+    /// What the build writes to its source.
+    pub overlay: PathBuf,
     /// The target directory of `cargo package`, which sees nothing that the build wrote.
     pub package: PathBuf,
     /// The copy of a source that cannot be packed as it is.
@@ -93,6 +97,7 @@ impl Folders {
             vendor: job.join("vendor"),
             home: job.join("cargo-home"),
             target: job.join("target"),
+            overlay: job.join("overlay"),
             package: job.join("package"),
             unpublished: job.join("unpublished"),
             artifacts: job.join(ARTIFACTS_FOLDER),
@@ -175,8 +180,14 @@ impl Plan<'_> {
         )
     }
 
-    /// Builds the default members, and prints each command that it runs.
-    pub fn build(&self, folders: &Folders, limit: Duration) -> CommandSpec {
+    /// Builds the default members, and prints each command that it runs. With `writable`, a directory
+    /// that covers the source, the build can write to its source.
+    pub fn build(
+        &self,
+        folders: &Folders,
+        writable: Option<&Path>,
+        limit: Duration,
+    ) -> CommandSpec {
         let fixed = [
             "--release",
             "--locked",
@@ -188,7 +199,13 @@ impl Plan<'_> {
         let bins = self.options.bins.iter().flatten();
         chosen.extend(bins.map(|bin| format!("--bin={bin}")));
         let argv = self.cargo("build", &fixed, chosen);
-        self.writing(argv, folders, &folders.target, limit)
+        let mut spec = self.writing(argv, folders, &folders.target, limit);
+        if let Some(writable) = writable {
+            let is_source = |mount: &&mut Mount| mount.target == Path::new(SOURCE);
+            let sources = spec.mounts.iter_mut().filter(is_source);
+            sources.for_each(|mount| *mount = Mount::new(writable, SOURCE, Access::ReadWrite));
+        }
+        spec
     }
 
     /// Returns the directory, below `target`, of the files that the build writes.
@@ -283,6 +300,7 @@ impl Plan<'_> {
             environment: self.environment(phase),
             directory: CARGO_HOME.into(),
             mounts: all,
+            secret: None,
             network: Network::None,
             time_limit,
         }
@@ -367,6 +385,7 @@ pub(in crate::toolchain) fn probe(toolchain: &Toolchain, program: &str) -> Comma
         ]),
         directory: "/".into(),
         mounts: toolchain.mount().into_iter().collect(),
+        secret: None,
         network: Network::None,
         time_limit: INSPECT_TIME,
     }
@@ -389,6 +408,7 @@ mod tests {
         let plan = Plan {
             toolchain: &toolchain,
             source: Path::new("/work/j/source"),
+            git: None,
             epoch: 7,
             settings: &settings,
             options,
@@ -468,7 +488,7 @@ mod tests {
 
     #[test]
     fn the_build_is_this_and_nothing_else() {
-        let spec = with_plan(|plan, folders| plan.build(folders, LIMIT));
+        let spec = with_plan(|plan, folders| plan.build(folders, None, LIMIT));
         assert_eq!(
             spec.argv,
             [
@@ -526,7 +546,7 @@ mod tests {
             let common = "--package=tool --features=x,y/z --no-default-features --target=wasm32-unknown-unknown";
             assert_eq!(chosen(plan.tree(folders), 5), common);
             assert_eq!(
-                chosen(plan.build(folders, LIMIT), 5),
+                chosen(plan.build(folders, None, LIMIT), 5),
                 format!("{common} --bin=a --bin=b")
             );
             assert_eq!(chosen(plan.package(folders, LIMIT), 4), "--package=tool");
@@ -558,7 +578,7 @@ mod tests {
 
     #[test]
     fn the_environment_names_no_place_of_this_machine() {
-        let spec = with_plan(|plan, folders| plan.build(folders, LIMIT));
+        let spec = with_plan(|plan, folders| plan.build(folders, None, LIMIT));
         assert!(
             spec.environment
                 .values()

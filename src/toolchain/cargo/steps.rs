@@ -6,13 +6,13 @@
 
 use std::fs;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::blocking::blocking;
 use crate::error_type::ErrorType;
 use crate::presence::there;
 use crate::provenance::LinkRecord;
-use crate::sandbox::CommandSpec;
+use crate::sandbox::{CommandSpec, Overlay, Overlays};
 use crate::source::RepositoryUrl;
 use crate::source::repository::redirect;
 use crate::toolchain::complaint::Overheard;
@@ -259,13 +259,18 @@ impl<'a> Steps<'a> {
         self.context
             .runner
             .make_writable_directory(&self.folders.target)?;
-        let spec = self.plan.build(self.folders, self.context.limits.build);
+        let overlay = self.cover_source().await?;
+        let writable = overlay.as_ref().map(Overlay::path);
+        let limit = self.context.limits.build;
+        let spec = self.plan.build(self.folders, writable, limit);
         let rustc = self.context.toolchain.program("rustc");
         let mut messages = Messages::new(metadata, &rustc, self.log);
         let mut overheard = Overheard::new(&mut messages);
         let exit = self.context.runner.run(&spec, &mut overheard).await?;
         let complaint = overheard.complaint();
         let Announced { names, links } = messages.finish()?;
+        let records = links.records();
+        self.uncover(overlay).await?;
         ToolchainError::of_exit(Phase::Build, exit).map_err(|error| error.saying(complaint))?;
         let (target, release) = (&self.folders.target, self.plan.release());
         let wanted = names
@@ -274,8 +279,57 @@ impl<'a> Steps<'a> {
         Ok(Compiled {
             spec,
             wanted: wanted.collect(),
-            link_arguments: links.records()?,
+            link_arguments: records?,
         })
+    }
+
+    /// Covers the source with a directory that the build can write to, and with a `.git`, where that
+    /// is possible.
+    async fn cover_source(&mut self) -> Result<Option<Overlay>, ToolchainError> {
+        let mounted = match self.context.runner.overlays() {
+            Some(overlays) => self.mount(overlays).await?,
+            None => None,
+        };
+        if mounted.is_none() {
+            self.log.note(
+                "this machine lets the appliance mount no overlay: the build sees its source read-only, without a .git",
+            )?;
+        }
+        Ok(mounted)
+    }
+
+    async fn mount(&self, overlays: Overlays) -> Result<Option<Overlay>, ToolchainError> {
+        let git = self.plan.git.map(Path::to_owned);
+        let source = self.plan.source.to_owned();
+        let directory = self.folders.overlay.clone();
+        let mount = move || {
+            let layers: Vec<_> = git.as_deref().into_iter().chain([&*source]).collect();
+            overlays.mount(&layers, &directory)
+        };
+        Ok(blocking(mount).await?)
+    }
+
+    /// Throws away what the build wrote to its source, and names it in the log.
+    async fn uncover(&mut self, overlay: Option<Overlay>) -> Result<(), ToolchainError> {
+        let Some(overlay) = overlay else {
+            return Ok(());
+        };
+        let changes = blocking(move || overlay.finish()).await?;
+        if changes.is_empty() {
+            return Ok(());
+        }
+        let mut names: Vec<_> = changes
+            .paths
+            .iter()
+            .map(|path| format!("{path:?}"))
+            .collect();
+        if changes.others > 0 {
+            names.push(format!("at least {} more", changes.others));
+        }
+        let names = names.join(", ");
+        Ok(self.log.note(&format!(
+            "the build changed its source, of which nothing is kept: {names}"
+        ))?)
     }
 
     /// Packs a library as an archive. Where that is impossible, only the rlib is delivered.

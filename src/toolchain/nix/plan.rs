@@ -188,6 +188,7 @@ impl Plan<'_> {
             environment,
             directory: "/".into(),
             mounts,
+            secret: None,
             network: Network::Fetch,
             time_limit,
         }
@@ -305,6 +306,7 @@ impl Plan<'_> {
             ])),
             directory: "/".into(),
             mounts: nix.mounts(),
+            secret: None,
             network: Network::None,
             time_limit: LIST_TIME,
         }
@@ -361,6 +363,7 @@ impl Plan<'_> {
             environment,
             directory: HOME.into(),
             mounts: all,
+            secret: None,
             network: Network::None,
             time_limit,
         }

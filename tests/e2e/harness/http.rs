@@ -80,6 +80,12 @@ impl Request {
         )
     }
 
+    /// Returns a request with these fields, as JSON.
+    pub fn fields(fields: &serde_json::Value) -> Self {
+        let body = fields.to_string().into_bytes();
+        Self::post("/build", "application/json", body)
+    }
+
     /// Returns a request for a repository's default branch, or `reference`, as JSON.
     pub fn repository(url: &str, reference: Option<&str>) -> Self {
         let mut fields = serde_json::json!({ "nonce": NONCE, "repo_url": url });

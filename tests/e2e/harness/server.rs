@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 
 use serde_json::Value;
@@ -119,6 +120,16 @@ impl Server {
             .find_map(|line| line.strip_prefix("VmHWM:"))
             .unwrap();
         line.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+
+    /// Returns the service's number as a process.
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Returns the directory in which the service keeps everything that it writes.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
     }
 
     /// Returns how many descriptors the service has open.

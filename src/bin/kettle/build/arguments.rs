@@ -1,6 +1,6 @@
 //! The arguments of `kettle build`, and what follows from them alone.
 //!
-//! * In: the command line and two environment variables.
+//! * In: the command line and three environment variables.
 //! * Out: the appliance to use or the machine to start, the fields of the submission, and what the
 //!   statement has to say about them.
 //! * Never: a token for an address without TLS.
@@ -16,6 +16,7 @@ use super::super::verify::{self, Options};
 use super::error::BuildError;
 use super::machine::{Engine, MAX_VCPUS, MIN_MEMORY_MIB, Machine, Plan, Shape};
 use super::output::Output;
+use super::source::Source;
 
 /// Default of --wait: longer than a load balancer takes to notice that a machine is taken, and not
 /// long for a user with one machine.
@@ -32,6 +33,13 @@ const IMAGE_VARIABLE: &str = "KETTLE_IMAGE";
 
 /// The environment variable with the appliance's address, for use without --to.
 const APPLIANCE_VARIABLE: &str = "KETTLE_APPLIANCE";
+
+/// The environment variable with the token for a private repository, for use without
+/// --repo-token-file.
+const TOKEN_VARIABLE: &str = "KETTLE_REPO_TOKEN";
+
+/// The field of the form with the token.
+const TOKEN_FIELD: &str = "repo_token";
 
 /// The end of `--help`.
 pub const AFTER_HELP: &str = "\
@@ -56,7 +64,8 @@ machine as one line, runs as long as its input is open, and then ends the machin
 libvirt boot the image in --image. On a host without SEV-SNP the machine has no evidence.
 
 Proxies: HTTPS_PROXY, ALL_PROXY, NO_PROXY. KETTLE_APPLIANCE replaces --to, KETTLE_IMAGE replaces \
---image.
+--image. KETTLE_REPO_TOKEN has the token that --repo-token-file has a file for: no option takes \
+the token itself, because other users can read the options of a program.
 
 Exit status: 0 accepted (or not verified, with --insecure-no-evidence), 1 rejected: the machine \
 before anything was sent to it, or the bundle; 2 nothing was built: wrong usage, a refusal, \
@@ -122,7 +131,8 @@ pub struct Arguments {
     /// nix: the output of the flake to build.
     #[arg(long, value_name = "NAME")]
     pub(super) attribute: Option<String>,
-    /// A file with a token for the repository's host, which the appliance forgets after the fetch.
+    /// A file with a token for the repository's own host (TOKEN, or USER:TOKEN), which the appliance
+    /// forgets after the fetch. Without it, KETTLE_REPO_TOKEN is read.
     #[arg(long, value_name = "FILE")]
     pub(super) repo_token_file: Option<PathBuf>,
     /// Sends the source to a machine WITHOUT ANY EVIDENCE, such as a process on a host: its
@@ -149,6 +159,15 @@ const OF_EVIDENCE: [&str; 10] = [
     "waive",
     "at",
 ];
+
+/// Refuses to send a token in plaintext.
+pub fn check_token(fields: &[(&str, String)], address: &Address) -> Result<(), BuildError> {
+    let has_token = fields.iter().any(|(name, _)| *name == TOKEN_FIELD);
+    if has_token && !address.is_tls() {
+        return Err(BuildError::Token);
+    }
+    Ok(())
+}
 
 /// The appliance that builds.
 pub enum Whom {
@@ -199,7 +218,6 @@ impl Arguments {
         let machine = plan.start(self.patience())?;
         let address = machine.address.parse();
         let address = self.check_address(address.map_err(BuildError::LaunchedAddress)?)?;
-        self.check_token(&address)?;
         Ok((address, Some(machine)))
     }
 
@@ -220,29 +238,30 @@ impl Arguments {
         Ok(address)
     }
 
-    /// Refuses to send a token in plaintext.
-    fn check_token(&self, address: &Address) -> Result<(), BuildError> {
-        if self.repo_token_file.is_some() && !address.is_tls() {
-            return Err(BuildError::Token);
-        }
-        Ok(())
-    }
-
-    /// Reads the token for a private repository and returns it as a field of the form. It is never
-    /// sent in plaintext.
+    /// Returns the token for a private repository as a field of the form. The environment variable
+    /// counts for a repository only.
     pub fn repository_token(
         &self,
-        whom: &Whom,
+        source: &Source,
     ) -> Result<Option<(&'static str, String)>, BuildError> {
-        let Some(path) = &self.repo_token_file else {
+        if !matches!(source, Source::Repository { .. }) && self.repo_token_file.is_none() {
             return Ok(None);
-        };
-        if let Whom::Address(address) = whom {
-            self.check_token(address)?;
         }
+        Ok(self.token()?.map(|token| (TOKEN_FIELD, token)))
+    }
+
+    /// Reads the token from its file, or else from the environment; an empty variable has none.
+    fn token(&self) -> Result<Option<String>, BuildError> {
+        let Some(path) = &self.repo_token_file else {
+            let variable = std::env::var(TOKEN_VARIABLE).ok();
+            return Ok(variable.filter(|token| !token.is_empty()));
+        };
         let content = verify::read_file(path)?;
         let token = String::from_utf8_lossy(&content).trim().to_owned();
-        Ok(Some(("repo_token", token)))
+        if token.is_empty() {
+            return Err(BuildError::EmptyToken { path: path.clone() });
+        }
+        Ok(Some(token))
     }
 
     /// Returns the options as fields of a form, and adds them to the expectations: the statement

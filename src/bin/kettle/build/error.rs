@@ -5,6 +5,7 @@
 //! * Never: a verdict: a rejection is a result.
 
 use std::io;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use kettle::client::{Address, AddressError, ClientError, Refusal, SubmitError};
@@ -33,8 +34,10 @@ pub enum BuildError {
          a process on a host takes --insecure-no-evidence"
     )]
     Plaintext { address: Address },
-    #[error("--repo-token-file is for TLS only: in plaintext everybody could read the token")]
+    #[error("a token for a repository is for TLS only: in plaintext everybody could read it")]
     Token,
+    #[error("{} has no token", path.display())]
+    EmptyToken { path: PathBuf },
     #[error("the source cannot be sent")]
     Source(#[from] SourceError),
     #[error("--out")]

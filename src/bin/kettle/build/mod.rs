@@ -33,6 +33,7 @@ use tokio::runtime::Runtime;
 use super::verify::{self, Fetching};
 use super::{kernel_hashes, launch};
 pub use arguments::{AFTER_HELP, Arguments};
+use arguments::{Whom, check_token};
 use error::BuildError;
 use machine::Machine;
 use out_directory::OutDirectory;
@@ -121,7 +122,10 @@ impl<'a> Run<'a> {
         let source = Source::open(&arguments.source, reference, arguments.all)?;
         source.expect(&mut expectations, has_path)?;
         let mut fields = arguments.expect_options(&mut expectations);
-        fields.extend(arguments.repository_token(&whom)?);
+        fields.extend(arguments.repository_token(&source)?);
+        if let Whom::Address(address) = &whom {
+            check_token(&fields, address)?;
+        }
         let out_directory = OutDirectory::reserve(&arguments.out)?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -134,6 +138,7 @@ impl<'a> Run<'a> {
             options: fields,
         };
         let (address, machine) = arguments.start(whom, output)?;
+        check_token(&submission.options, &address)?;
         Ok(Self {
             arguments,
             address,

@@ -34,8 +34,12 @@ const EXTERNAL_ATTRIBUTE_DIRECTORY: u32 = 0x10;
 
 /// An entry as the central directory describes it.
 pub(super) struct CentralHeader {
+    /// The name as both headers have it.
     pub(super) name: Vec<u8>,
-    pub(super) mode: u32,
+    /// The name with `/` as the separator.
+    pub(super) path: Vec<u8>,
+    host: u8,
+    attributes: u32,
     pub(super) flags: u16,
     pub(super) method: u16,
     pub(super) crc: u32,
@@ -43,6 +47,25 @@ pub(super) struct CentralHeader {
     pub(super) size: u64,
     /// Offset of the local header.
     pub(super) offset: u64,
+}
+
+impl CentralHeader {
+    /// Returns the entry's Unix mode. Its type comes from the path and the attributes if the archive
+    /// was packed without one.
+    pub(super) fn mode(&self) -> u32 {
+        let mode = if UNIX_HOSTS.contains(&self.host) {
+            self.attributes >> 16
+        } else {
+            0
+        };
+        let is_directory =
+            self.path.ends_with(b"/") || self.attributes & EXTERNAL_ATTRIBUTE_DIRECTORY != 0;
+        match mode & 0o170_000 {
+            0 if is_directory => 0o040_000 | mode,
+            0 => 0o100_000 | mode,
+            _ => mode,
+        }
+    }
 }
 
 /// Where the central directory is.
@@ -206,8 +229,10 @@ fn read_header(fields: &mut Fields<'_>) -> Option<CentralHeader> {
         return None;
     }
     Some(CentralHeader {
-        mode: mode(host, attributes, &name),
+        path: name.clone(),
         name,
+        host,
+        attributes,
         flags,
         method,
         crc,
@@ -215,22 +240,6 @@ fn read_header(fields: &mut Fields<'_>) -> Option<CentralHeader> {
         size,
         offset,
     })
-}
-
-/// Returns the entry's Unix mode. Its type comes from the name and the attributes if the archive
-/// was packed without one.
-fn mode(host: u8, attributes: u32, name: &[u8]) -> u32 {
-    let mode = if UNIX_HOSTS.contains(&host) {
-        attributes >> 16
-    } else {
-        0
-    };
-    let is_directory = name.ends_with(b"/") || attributes & EXTERNAL_ATTRIBUTE_DIRECTORY != 0;
-    match mode & 0o170_000 {
-        0 if is_directory => 0o040_000 | mode,
-        0 => 0o100_000 | mode,
-        _ => mode,
-    }
 }
 
 fn read_at(file: &mut File, offset: u64, bytes: u64) -> Result<Vec<u8>, ArchiveError> {

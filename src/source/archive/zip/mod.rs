@@ -46,13 +46,26 @@ const FLAG_DESCRIPTOR: u16 = 1 << 3;
 const STORED: u16 = 0;
 const DEFLATE: u16 = 8;
 
+/// The character between the components of a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Separator {
+    Slash,
+    /// As PowerShell 5.1 writes names (`Compress-Archive`), against 4.4.17.1.
+    Backslash,
+}
+
+/// Unpacks the archive. Returns the separator that its names have.
 pub(super) fn unpack(
     file: &mut File,
     packed: u64,
     builder: &mut Builder,
-) -> Result<(), ArchiveError> {
+) -> Result<Separator, ArchiveError> {
     let directory = central::find(file, packed)?;
     let mut headers = central::read(file, &directory)?;
+    let separator = Separator::of(&headers);
+    if separator == Separator::Backslash {
+        headers.iter_mut().for_each(replace_backslashes);
+    }
     headers.sort_by_key(|header| header.offset);
     let mut reader = BufReader::new(file);
     reader.rewind().map_err(ArchiveError::read)?;
@@ -61,7 +74,29 @@ pub(super) fn unpack(
         expect_offset(next, header.offset)?;
         next = unpack_entry(&mut reader, header, next, directory.offset, builder)?;
     }
-    expect_offset(next, directory.offset)
+    expect_offset(next, directory.offset)?;
+    Ok(separator)
+}
+
+impl Separator {
+    /// Returns the separator of an archive. It is the backslash only if no name has a slash: names
+    /// with both have two readings, and are refused.
+    fn of(headers: &[CentralHeader]) -> Self {
+        let has = |byte| headers.iter().any(|header| header.name.contains(&byte));
+        if has(b'\\') && !has(b'/') {
+            Self::Backslash
+        } else {
+            Self::Slash
+        }
+    }
+}
+
+fn replace_backslashes(header: &mut CentralHeader) {
+    for byte in &mut header.path {
+        if *byte == b'\\' {
+            *byte = b'/';
+        }
+    }
 }
 
 fn expect_offset(expected: u64, actual: u64) -> Result<(), ArchiveError> {
@@ -258,10 +293,10 @@ fn write_entry(
     header: &CentralHeader,
     builder: &mut Builder,
 ) -> Result<(), ArchiveError> {
-    let (name, size) = (&header.name, header.size);
+    let (name, mode, size) = (&header.path, header.mode(), header.size);
     let refuse = |reason| Err(ArchiveError::entry(name, reason));
-    match header.mode & 0o170_000 {
-        0o100_000 => builder.file(name, header.mode & OWNER_EXECUTES != 0, size, data),
+    match mode & 0o170_000 {
+        0o100_000 => builder.file(name, mode & OWNER_EXECUTES != 0, size, data),
         0o040_000 if size != 0 => refuse(Refusal::Content { size }),
         0o040_000 if !name.ends_with(b"/") => refuse(Refusal::NameAndType),
         0o040_000 => builder.directory(name),
