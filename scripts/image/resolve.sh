@@ -48,8 +48,8 @@ installed() {
         print "Package: " $2 "\nStatus: install ok installed\nArchitecture: amd64\nVersion: 999\n" }'
 }
 
-# Writes the configuration of the private apt, and reads the indexes. Sets APT_CONFIG for all that
-# follows.
+# Describes the private apt that resolves image/packages, and reads the indexes. Sets APT_CONFIG for
+# all that follows.
 private_apt() {
     local backports next
     mapfile -t backports < <(names backports)
@@ -65,6 +65,12 @@ private_apt() {
         pin "$STABLE-backports" "${backports[@]}"
         pin "$NEXT" "${next[@]}"
     } >"$apt/etc/preferences.d/kettle"
+    use_private_apt "${SUITES[@]}"
+}
+
+# Writes the configuration that keeps apt within $apt, with the sources there, and reads the
+# indexes. Sets APT_CONFIG for all that follows.
+use_private_apt() { # SUITE…
     cat >"$apt/config" <<END
 Dir::Etc "$apt/etc";
 Dir::Etc::sourcelist "$apt/etc/debian.sources";
@@ -81,7 +87,7 @@ Acquire::GzipIndexes "false";
 APT::Sandbox::User "";
 END
     export APT_CONFIG=$apt/config
-    say "reading ${SUITES[*]}"
+    say "reading $*"
     apt-get update -qq --error-on=any >&2 || die "$EXIT_SETUP" "apt could not read the archive"
 }
 

@@ -53,7 +53,7 @@ use kettle::snp::report::{REPORT_BYTES, Report};
     after_help = "Exit status: 0 accepted or done, 1 rejected or damaged, 2 wrong usage or an \
         internal error, 3 a build failed, 4 no free machine."
 )]
-struct Arguments {
+pub struct Arguments {
     #[command(subcommand)]
     command: Command,
 }
