@@ -117,3 +117,5 @@ pub mod inspect;
 pub mod kds;
 #[cfg(feature = "verifier")]
 pub mod verifier;
+#[cfg(feature = "web")]
+pub mod web;

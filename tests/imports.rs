@@ -36,7 +36,7 @@ const CLIENT: [&str; 9] = [
 
 /// One rule for each room; a room without a rule is a failure, so that somebody decides about a new
 /// one.
-const RULES: [(&str, Rule); 32] = [
+const RULES: [(&str, Rule); 33] = [
     ("blocking", Only(&[])),
     ("causes", Only(&[])),
     ("clock", Only(&[])),
@@ -53,6 +53,17 @@ const RULES: [(&str, Rule); 32] = [
     ("snp", Only(&[])),
     ("tar_header", Only(&[])),
     ("text", Only(&[])),
+    (
+        "web",
+        Only(&[
+            "bundle",
+            "causes",
+            "digest",
+            "provenance",
+            "snp",
+            "verifier",
+        ]),
+    ),
     (
         "verifier",
         Only(&[
