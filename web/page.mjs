@@ -25,12 +25,15 @@ const OUTCOMES = {
   pass: "pass",
   reject: "reject",
   waived: "waived",
-  "not-checked": "not asked",
+  "not-checked": "not checked",
   "not-reached": "not reached",
 };
 
+/** Why a check was not made, where that is not for want of an expectation. */
+const UNASKED = { envelope: "the bundle has no signed copy for other tools" };
+
 const VERDICTS = {
-  accepted: ["Accepted", "A genuine machine with a known image made these artifacts as the claims below say. Read them: they say which source it was."],
+  accepted: ["Accepted", "A genuine machine with a known image made these artifacts. Read the claims: they say from which source."],
   rejected: ["Rejected", "Do not trust this bundle. Nothing in it is established."],
   error: ["Nothing was verified", ""],
 };
@@ -218,16 +221,21 @@ function show(found, given) {
 
 function warnings(verdict, given) {
   const notes = [];
-  if (given.trustRoot) notes.push(["warn", "A test hierarchy is trusted instead of AMD: this says nothing about a real machine."]);
-  if (verdict.verdict === "accepted") {
-    for (const check of verdict.checks) {
-      if (check.outcome === "waived") notes.push(["warn", `${check.check}: waived, not established.`]);
-    }
-    const open = verdict.checks.filter((check) => check.outcome === "not-checked").map((check) => check.check);
-    if (open.length) notes.push(["warn", `Not asked: ${open.join(", ")}. See “What you expect”.`]);
-    for (const sentence of verdict.claims.not_established ?? []) notes.push(["warn", `Not established: ${shown(sentence)}`]);
+  if (given.trustRoot) {
+    notes.push(element("p", { class: "note warn" }, "A test hierarchy is trusted instead of AMD: this says nothing about a real machine."));
   }
-  return notes.map(([kind, sentence]) => element("p", { class: `note ${kind}` }, sentence));
+  if (verdict.verdict !== "accepted") return notes;
+  const open = [];
+  for (const { check, outcome } of verdict.checks) {
+    if (outcome === "waived") open.push(`${check}: waived`);
+    if (outcome === "not-checked") open.push(`${check}: ${UNASKED[check] ?? "you did not ask for it"}`);
+  }
+  open.push(...(verdict.claims.not_established ?? []).map(shown));
+  if (open.length) {
+    const list = element("ul", {}, ...open.map((sentence) => element("li", {}, sentence)));
+    notes.push(element("div", { class: "note warn" }, element("p", {}, element("b", {}, "Not established")), list));
+  }
+  return notes;
 }
 
 function check({ check: name, outcome, code, expected, actual, detail }) {

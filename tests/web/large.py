@@ -32,7 +32,7 @@ def main():
             header[148:156] = b" " * 8
             header[156:157] = b"0"
             header[257:265] = b"ustar\x0000"
-            header[148:156] = f"{sum(header):06o}\0 ".encode()
+            header[148:156] = f"{sum(header):07o}\0".encode()
             tar.write(header + data + bytes(-len(data) % 512))
     tar.write(bytes(1024))
     packer = zlib.compressobj(1, zlib.DEFLATED, -15)

@@ -210,7 +210,7 @@ test("no request leaves the page, even if its script tries", async () => {
   })()`);
   server.close();
   assert.deepEqual(hits, [], "the server was asked");
-  for (const directive of ["connect-src", "img-src", "script-src-elem", "frame-src", "worker-src", "style-src-elem", "form-action"]) {
+  for (const directive of ["connect-src", "img-src", "script-src-elem", "frame-src", "object-src", "media-src", "manifest-src", "style-src-elem", "form-action"]) {
     assert.ok(refused.includes(directive), `${directive} refused nothing: ${refused}`);
   }
 });
