@@ -15,6 +15,7 @@ use crate::provenance::link::{can_displace_linker, is_linker_variable};
 use crate::snp::report::Report;
 use crate::snp::tcb::{Product, TcbVersion};
 use crate::text;
+pub use crate::text::json_line as escaped;
 use crate::verifier::Evidence;
 use crate::verifier::azure::{
     HclReport, Quote, Registers, RuntimeClaims, TpmEvidence, rewritten_digest,
@@ -84,22 +85,6 @@ pub fn text(bundle: &Bundle) -> String {
 /// and no letter passes for another one.
 pub fn shown(text: &str) -> String {
     text::ascii(text)
-}
-
-/// Returns a JSON document in one line, also for terminals: everything but printable ASCII is
-/// escaped, and means the same.
-pub fn escaped(document: &Value) -> String {
-    let mut line = String::new();
-    for character in document.to_string().chars() {
-        if text::is_printable_ascii(character) {
-            line.push(character);
-            continue;
-        }
-        for unit in character.encode_utf16(&mut [0; 2]) {
-            line.push_str(&format!("\\u{unit:04x}"));
-        }
-    }
-    line + "\n"
 }
 
 /// Returns a report that is not in a bundle, as JSON or as lines.

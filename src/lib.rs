@@ -36,9 +36,10 @@
 //! | `host` | the search for a toolchain, a sandbox that may lack something, the list of limits | `kettle-host` |
 //! | `cli` | the verifier, the client, and the display of bundles for people | `kettle` |
 //! | `simulator` | a stand-in for the secure processor | `kettle-simulator` |
+//! | `web` | the verifier for browsers, with its own cryptography | `kettle.wasm` |
 //!
-//! `appraisal` is the part that `cli` and `simulator` share: the code that only readers of reports
-//! and bundles need.
+//! `appraisal` is the part that all readers of reports and bundles share, and `verifier` the part
+//! that `cli` and `web` share.
 //!
 //! # Terminology
 //!
@@ -110,9 +111,13 @@ pub mod simulator;
 pub mod bundle;
 #[cfg(feature = "client")]
 pub mod client;
+#[cfg(feature = "verifier")]
+pub mod crypto;
 #[cfg(feature = "cli")]
 pub mod inspect;
 #[cfg(feature = "cli")]
 pub mod kds;
-#[cfg(feature = "cli")]
+#[cfg(feature = "verifier")]
 pub mod verifier;
+#[cfg(feature = "web")]
+pub mod web;

@@ -81,6 +81,23 @@ pub fn is_printable_ascii(character: char) -> bool {
     matches!(character, ' '..='~')
 }
 
+/// Returns a JSON document in one line, also for terminals: everything but printable ASCII is
+/// escaped, and means the same.
+#[cfg(feature = "verifier")]
+pub fn json_line(document: &serde_json::Value) -> String {
+    let mut line = String::new();
+    for character in document.to_string().chars() {
+        if is_printable_ascii(character) {
+            line.push(character);
+            continue;
+        }
+        for unit in character.encode_utf16(&mut [0; 2]) {
+            line.push_str(&format!("\\u{unit:04x}"));
+        }
+    }
+    line + "\n"
+}
+
 fn escaped_unless(text: &str, is_kept: fn(char) -> bool) -> String {
     let mut line = String::with_capacity(text.len());
     for character in text.chars() {

@@ -7,7 +7,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-const DOCUMENTS: [&str; 17] = [
+const DOCUMENTS: [&str; 19] = [
     "CHANGELOG.md",
     "CONTRIBUTING.md",
     "README.md",
@@ -23,8 +23,10 @@ const DOCUMENTS: [&str; 17] = [
     "src/verifier/README.md",
     "src/verifier/azure/README.md",
     "tests/README.md",
+    "tests/conformance/README.md",
     "tests/faults/README.md",
     "tests/fuzz/README.md",
+    "web/README.md",
 ];
 
 #[test]

@@ -36,12 +36,13 @@ const CLIENT: [&str; 9] = [
 
 /// One rule for each room; a room without a rule is a failure, so that somebody decides about a new
 /// one.
-const RULES: [(&str, Rule); 31] = [
+const RULES: [(&str, Rule); 33] = [
     ("blocking", Only(&[])),
     ("causes", Only(&[])),
     ("clock", Only(&[])),
+    ("crypto", Only(&[])),
     ("digest", Only(&[])),
-    ("dsse", Only(&["digest"])),
+    ("dsse", Only(&["crypto", "digest"])),
     ("error_type", Only(&[])),
     ("json", Only(&[])),
     ("name", Only(&[])),
@@ -53,16 +54,29 @@ const RULES: [(&str, Rule); 31] = [
     ("tar_header", Only(&[])),
     ("text", Only(&[])),
     (
+        "web",
+        Only(&[
+            "bundle",
+            "causes",
+            "digest",
+            "provenance",
+            "snp",
+            "verifier",
+        ]),
+    ),
+    (
         "verifier",
         Only(&[
             "bundle",
             "causes",
+            "crypto",
             "digest",
             "dsse",
             "json",
             "name",
             "provenance",
             "snp",
+            "text",
         ]),
     ),
     (

@@ -185,9 +185,8 @@ fn seconds(entry: &Value) -> u64 {
     let Some(text) = entry["verify_at"].as_str() else {
         return DEFAULT_MOMENT;
     };
-    let moment =
-        time::OffsetDateTime::parse(text, &time::format_description::well_known::Rfc3339).unwrap();
-    moment.unix_timestamp().try_into().unwrap()
+    let moment: der::DateTime = text.parse().unwrap();
+    moment.unix_duration().as_secs()
 }
 
 /// Appraises a report with its own measurement as the reference value, accepting any firmware: only

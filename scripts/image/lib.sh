@@ -2,7 +2,9 @@
 # Names are shared with the scripts that source this: hence the line above.
 # Shared by the scripts that make the image: where its description lies, what the mirror is. Sourced after ../lib.sh.
 
-readonly IMAGE=$ROOT/image
+# scripts/web has a description of its own.
+: "${IMAGE:=$ROOT/image}"
+readonly IMAGE
 # What is built from. longevity.sh takes another one where the mirror has lost packages of this one.
 LOCK=$IMAGE/packages.lock
 # Where the source of the firmware may lie beside the checkout: mirrors do not keep it for ever.

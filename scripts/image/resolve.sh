@@ -170,6 +170,13 @@ resolve() {
     named_by 'linux-source-[0-9].*' "$(names source)" | locked source
 }
 
+# Prints the lock of a description that has tools only.
+resolve_tools() {
+    local tool
+    mapfile -t tool < <(names tool)
+    closure "${tool[@]}" | locked tool
+}
+
 # Fails unless the packages that are not from stable are exactly those that image/packages names as
 # such.
 check_origins() { # LINES

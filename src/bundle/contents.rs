@@ -207,6 +207,7 @@ impl Contents {
         )
     }
 
+    #[cfg(not(target_family = "wasm"))]
     pub(super) fn attributes_unlisted(&mut self) {
         self.bundle.has_unlisted_attributes = true;
     }
@@ -277,6 +278,7 @@ impl Contents {
     }
 
     /// Returns whether a file is in this directory, or below it.
+    #[cfg(not(target_family = "wasm"))]
     pub(super) fn has_file_in(&self, directory: &str) -> bool {
         let inside = format!("{directory}/");
         let first = self.seen.range(inside.clone()..).next();

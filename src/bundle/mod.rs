@@ -24,11 +24,11 @@
 //! Both pass each file to `contents`, which counts against the limits, keeps the two documents, and
 //! hashes every other file without keeping it. `read` has the functions that a caller uses.
 
-#[cfg(feature = "appraisal")]
+#[cfg(all(feature = "appraisal", not(target_family = "wasm")))]
 mod attributes;
 #[cfg(feature = "appraisal")]
 mod contents;
-#[cfg(feature = "appraisal")]
+#[cfg(all(feature = "appraisal", not(target_family = "wasm")))]
 mod directory;
 mod header;
 pub mod names;

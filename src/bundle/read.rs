@@ -7,6 +7,7 @@
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
+#[cfg(not(target_family = "wasm"))]
 use std::path::Path;
 
 pub use super::MAX_PROVENANCE_BYTES;
@@ -16,14 +17,17 @@ pub use super::contents::{
     MAX_UNPACKED_BYTES, ReadError,
 };
 use super::contents::{Contents, within};
+#[cfg(not(target_family = "wasm"))]
+use super::directory;
+use super::stream;
 use super::stream::Packed;
-use super::{directory, stream};
 use crate::digest::Sha256Reader;
 
 /// Reads a bundle as it was downloaded, or the directory into which it was unpacked.
 ///
 /// # Errors
 /// As [`archive`].
+#[cfg(not(target_family = "wasm"))]
 pub fn open(path: &Path) -> Result<Bundle, ReadError> {
     if path.is_dir() {
         directory(path)
@@ -36,12 +40,15 @@ pub fn open(path: &Path) -> Result<Bundle, ReadError> {
 ///
 /// # Errors
 /// As [`archive`].
+#[cfg(not(target_family = "wasm"))]
 pub fn open_with_digest(path: &Path) -> Result<Bundle, ReadError> {
     if path.is_dir() {
         return directory(path);
     }
     let file = File::open(path).map_err(ReadError::Open)?;
-    stream_with_digest(BufReader::new(within_size(file)?))
+    let size = file.metadata().map_err(ReadError::Open)?.len();
+    within("the bundle", size, MAX_BUNDLE_BYTES, "MAX_BUNDLE_BYTES")?;
+    stream_with_digest(BufReader::new(file))
 }
 
 /// Reads a bundle as it was downloaded: a gzip tar.
@@ -49,13 +56,17 @@ pub fn open_with_digest(path: &Path) -> Result<Bundle, ReadError> {
 /// # Errors
 /// The file is not a bundle within the limits.
 pub fn archive(file: File) -> Result<Bundle, ReadError> {
-    stream(BufReader::new(within_size(file)?))
+    let size = file.metadata().map_err(ReadError::Open)?.len();
+    stream_of_size(BufReader::new(file), size)
 }
 
-fn within_size(file: File) -> Result<File, ReadError> {
-    let size = file.metadata().map_err(ReadError::Open)?.len();
+/// Reads a bundle like [`archive`], from a reader of so many bytes.
+///
+/// # Errors
+/// As [`archive`].
+pub fn stream_of_size(packed: impl BufRead, size: u64) -> Result<Bundle, ReadError> {
     within("the bundle", size, MAX_BUNDLE_BYTES, "MAX_BUNDLE_BYTES")?;
-    Ok(file)
+    stream(packed)
 }
 
 /// Reads a bundle like [`archive`], from any reader.
@@ -91,6 +102,7 @@ pub fn stream_with_digest(packed: impl BufRead) -> Result<Bundle, ReadError> {
 ///
 /// # Errors
 /// As [`archive`].
+#[cfg(not(target_family = "wasm"))]
 pub fn directory(path: &Path) -> Result<Bundle, ReadError> {
     let mut contents = Contents::default();
     directory::read(path, &mut contents)?;

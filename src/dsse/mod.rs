@@ -2,7 +2,7 @@
 //! bundle with one DSSE envelope and one signature.
 //!
 //! * In: a payload, the public key, and the signature over the payload's encoding.
-//! * Out: the container. With the feature `cli` also the payload of a container, after its
+//! * Out: the container. With the feature `verifier` also the payload of a container, after its
 //!   signature was verified.
 //! * Never: a private key; a payload of which the given key has not signed every byte and the type.
 //!
@@ -11,7 +11,7 @@
 //! because cosign takes nothing else. There is no certificate, no transparency log and no
 //! timestamp: a verifier that trusts the key needs none of them.
 
-#[cfg(feature = "cli")]
+#[cfg(feature = "verifier")]
 mod open;
 
 use base64::Engine as _;
@@ -20,7 +20,7 @@ use serde_json::json;
 
 use crate::digest::Sha256Digest;
 
-#[cfg(feature = "cli")]
+#[cfg(feature = "verifier")]
 pub use open::{MAX_CONTAINER_BYTES, NotSigned, OpenError, open, seal};
 
 /// The media type of the container.
@@ -52,7 +52,7 @@ impl PublicKey {
 
     /// Reads a DER SubjectPublicKeyInfo. Returns `None` unless it has a point on P-256 that is not
     /// compressed.
-    #[cfg(feature = "cli")]
+    #[cfg(feature = "verifier")]
     pub fn from_spki(der: &[u8]) -> Option<Self> {
         Self::from_point(der.strip_prefix(&SPKI_PREFIX)?)
     }

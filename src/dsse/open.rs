@@ -6,9 +6,10 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use ring::signature::{ECDSA_P256_SHA256_ASN1, UnparsedPublicKey};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
+
+use crate::crypto;
 
 use super::{IN_TOTO, MEDIA_TYPE, PublicKey, container, pre_authentication};
 
@@ -18,9 +19,7 @@ pub const MAX_CONTAINER_BYTES: u64 = 64 << 20;
 impl PublicKey {
     /// Returns whether `signature` (DER) is by this key, over `payload` as an in-toto statement.
     pub fn has_signed(&self, payload: &[u8], signature: &[u8]) -> bool {
-        UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, &self.0)
-            .verify(&pre_authentication(payload), signature)
-            .is_ok()
+        crypto::PublicKey::P256(&self.0).has_signed(&pre_authentication(payload), signature)
     }
 }
 

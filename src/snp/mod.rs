@@ -26,7 +26,7 @@
 pub mod igvm;
 pub mod measurement;
 pub mod report;
-#[cfg(feature = "cli")]
+#[cfg(feature = "verifier")]
 pub mod roots;
 #[cfg(feature = "appraisal")]
 pub mod tcb;

@@ -8,10 +8,11 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use der::asn1::{Any, ObjectIdentifier};
 use der::{Decode, Encode, Reader, SliceReader, Tag, TagMode, TagNumber, Tagged};
-use ring::signature::{RSA_PSS_2048_8192_SHA384, UnparsedPublicKey};
 use x509_cert::ext::Extension;
 use x509_cert::ext::pkix::BasicConstraints;
 use x509_cert::spki::AlgorithmIdentifierOwned;
+
+use crate::crypto::PublicKey;
 
 use super::rejection::{Rejection, Role};
 
@@ -347,9 +348,11 @@ impl Signed {
                 actual: described(&self.algorithm),
             });
         }
-        let key = UnparsedPublicKey::new(&RSA_PSS_2048_8192_SHA384, issuer.rsa_key()?);
-        key.verify(&self.bytes, &self.signature)
-            .map_err(|_| Rejection::CertificateSignature { role })
+        let key = PublicKey::RsaPss(issuer.rsa_key()?);
+        if !key.has_signed(&self.bytes, &self.signature) {
+            return Err(Rejection::CertificateSignature { role });
+        }
+        Ok(())
     }
 }
 

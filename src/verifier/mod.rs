@@ -44,8 +44,8 @@
 //!
 //! The reader's side is `expectations`, `chosen` and the data that is compiled in (`published`,
 //! `revocation`, `floor`). `outcome` is the only place where a rejection becomes a waived one.
-//! `fetched` decides which responses of the key service are worth caching, and `summary` writes a
-//! verdict that somebody signs for others.
+//! `fetched` decides which responses of the key service are worth caching, `verdict` writes the
+//! document of a result, and `summary` a verdict that somebody signs for others.
 
 mod appraisal;
 pub mod azure;
@@ -76,6 +76,7 @@ mod statement;
 mod subjects;
 pub mod summary;
 mod table;
+pub mod verdict;
 
 use std::collections::BTreeMap;
 

@@ -6,8 +6,7 @@
 
 use std::ops::Deref;
 
-use ring::signature::{ECDSA_P384_SHA384_FIXED, UnparsedPublicKey};
-
+use crate::crypto::PublicKey;
 use crate::snp::report::{ECDSA_P384_SHA384, MAX_VERSION, MIN_VERSION, Report};
 
 use super::certificate::Certificate;
@@ -64,8 +63,9 @@ pub fn verify<'e>(
         .signature_s()
         .filter(in_range)
         .ok_or(Rejection::SignatureRange)?;
-    let key = UnparsedPublicKey::new(&ECDSA_P384_SHA384_FIXED, certificate.p384_point()?);
-    key.verify(report.signed_bytes(), &[r, s].concat())
-        .map_err(|_| Rejection::SignatureInvalid)?;
+    let key = PublicKey::P384(certificate.p384_point()?);
+    if !key.has_signed(report.signed_bytes(), &[r, s].concat()) {
+        return Err(Rejection::SignatureInvalid);
+    }
     Ok(VerifiedReport(report))
 }

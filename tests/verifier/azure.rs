@@ -25,6 +25,7 @@ use rsa::traits::PublicKeyParts as _;
 use serde_json::{Value, json};
 
 use super::command::Files;
+use super::conformance::{self, Subject};
 use super::hierarchy::{keys, vcek_point};
 use super::rejections::Case;
 use super::scene::{NONCE, Scene};
@@ -253,20 +254,35 @@ impl AzureScene {
         expectations
     }
 
-    fn verify(&self) -> AttestationResult {
-        verify(Ok(self.bundle()), &self.expectations())
+    pub fn verify(&self) -> AttestationResult {
+        let (bundle, expectations) = (self.bundle(), self.expectations());
+        let result = verify(Ok(bundle.clone()), &expectations);
+        self.record(&Subject::Bundle(&bundle), &expectations, &result);
+        result
+    }
+
+    fn record(
+        &self,
+        subject: &Subject<'_>,
+        expectations: &Expectations,
+        result: &AttestationResult,
+    ) {
+        if !self.references.is_null() {
+            conformance::references(&self.references.to_string());
+        }
+        conformance::record(subject, &self.scene, expectations, result);
     }
 
     fn session(&self, extra_data: &[u8], nonce: &str) -> AttestationResult {
         let mut document = self.document(extra_data);
         document["tls_public_key"] = json!(STANDARD.encode(vcek_point()));
         let nonce = Nonce::parse(nonce).unwrap();
-        verify_session(
-            document.to_string().as_bytes(),
-            &nonce,
-            None,
-            &self.expectations(),
-        )
+        let mut expectations = self.expectations();
+        let result = verify_session(document.to_string().as_bytes(), &nonce, None, &expectations);
+        expectations.nonce = Some(nonce);
+        let (document, key) = (&document, None);
+        self.record(&Subject::Session { document, key }, &expectations, &result);
+        result
     }
 }
 

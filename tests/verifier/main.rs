@@ -6,6 +6,7 @@ mod alone;
 mod azure;
 mod bill;
 mod command;
+mod conformance;
 mod corners;
 mod fetch;
 mod flips;

@@ -20,6 +20,7 @@ use serde_json::json;
 
 use super::azure;
 use super::bill;
+use super::conformance::{self, Subject};
 use super::hierarchy::{Crl, Digest, extension, keys, point, tlv};
 use super::scene::{SNP, Scene, list_with_another_user};
 use super::session;
@@ -29,7 +30,7 @@ use super::signed;
 /// case.
 macro_rules! codes {
     ($($pattern:pat => $code:literal,)*) => {
-        const CODES: &[&str] = &[$($code),*];
+        pub const CODES: &[&str] = &[$($code),*];
 
         fn code_of(rejection: &Rejection) -> &'static str {
             match rejection { $($pattern => $code,)* }
@@ -227,9 +228,9 @@ fn revoking(code: &'static str, crl: Crl) -> Case {
     })
 }
 
-#[test]
-fn every_rejection_has_its_case() {
-    let cases = [
+/// Returns every case.
+pub fn all() -> Vec<Case> {
+    let groups = [
         of_bundles(),
         of_certificates(),
         of_revocation(),
@@ -243,8 +244,13 @@ fn every_rejection_has_its_case() {
         bill::cases(),
         azure::cases(),
     ];
+    groups.into_iter().flatten().collect()
+}
+
+#[test]
+fn every_rejection_has_its_case() {
     let mut seen = BTreeSet::new();
-    for Case(code, check, result) in cases.into_iter().flatten() {
+    for Case(code, check, result) in all() {
         let found = result
             .outcome(check)
             .rejection()
@@ -319,11 +325,11 @@ fn of_bundles() -> Vec<Case> {
         })
     };
     let read = |code, bytes: &[u8]| {
-        Case(
-            code,
-            Check::Bundle,
-            Scene::good().verify_read(stream(bytes)),
-        )
+        let scene = Scene::good();
+        let result = scene.verify_read(stream(bytes));
+        let subject = Subject::Archive(bytes);
+        conformance::record(&subject, &scene, &scene.expectations(), &result);
+        Case(code, Check::Bundle, result)
     };
     let gone = Err(ReadError::Open(io::ErrorKind::NotFound.into()));
     vec![
@@ -562,6 +568,7 @@ fn published(members: &serde_json::Value) -> ReferenceValues {
         .extend(members.as_object().unwrap().clone());
     let mut references = ReferenceValues::default();
     references.add_file(file.to_string().as_bytes()).unwrap();
+    conformance::references(&file.to_string());
     references
 }
 

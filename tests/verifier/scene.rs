@@ -10,6 +10,7 @@ use kettle::snp::measurement::LaunchMeasurement;
 use kettle::verifier::{AttestationResult, Expectations, ReferenceValues, TrustRoots, verify};
 use serde_json::{Value, json};
 
+use super::conformance::{self, Subject};
 use super::hierarchy::{Digest, NOW, Template, extension, keys, pem, sign_report, tlv, vcek_point};
 
 pub const NONCE: &str = "00c0ffee";
@@ -239,7 +240,10 @@ impl Scene {
     }
 
     pub fn verify(&self) -> AttestationResult {
-        self.verify_read(Ok(self.bundle()))
+        let (bundle, expectations) = (self.bundle(), self.expectations());
+        let result = verify(Ok(bundle.clone()), &expectations);
+        conformance::record(&Subject::Bundle(&bundle), self, &expectations, &result);
+        result
     }
 
     pub fn verify_read(&self, bundle: Result<Bundle, ReadError>) -> AttestationResult {

@@ -6,6 +6,7 @@ use kettle::provenance::{Nonce, report_data, session_report_data};
 use kettle::verifier::{AttestationResult, Check, pin, public_key_of, verify_session};
 use serde_json::{Value, json};
 
+use super::conformance::{self, Subject};
 use super::hierarchy::{pem, vcek_point};
 use super::rejections::Case;
 use super::scene::{NONCE, Scene, evidence};
@@ -28,12 +29,19 @@ fn document(data: [u8; 64]) -> Value {
 }
 
 fn verify(document: &Value, nonce: &Nonce, key: Option<&[u8]>) -> AttestationResult {
-    verify_session(
-        document.to_string().as_bytes(),
-        nonce,
-        key,
-        &Scene::good().expectations(),
-    )
+    let (scene, bytes) = (Scene::good(), document.to_string());
+    let mut expectations = scene.expectations();
+    let result = verify_session(bytes.as_bytes(), nonce, key, &expectations);
+    expectations.nonce = Some(nonce.clone());
+    let subject = Subject::Session { document, key };
+    conformance::record(&subject, &scene, &expectations, &result);
+    result
+}
+
+/// Returns the result of a session that is accepted.
+pub fn accepted() -> AttestationResult {
+    let document = document(session_report_data(&key(), &nonce()));
+    verify(&document, &nonce(), None)
 }
 
 #[test]

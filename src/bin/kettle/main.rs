@@ -44,6 +44,7 @@ use kettle::bundle::read::{self, MAX_EVIDENCE_BYTES, ReadError};
 use kettle::causes::Chain;
 use kettle::inspect;
 use kettle::snp::report::{REPORT_BYTES, Report};
+use kettle::verifier::verdict;
 
 /// Verifies and reads the results of the attested-build appliance.
 #[derive(Parser)]
@@ -152,7 +153,7 @@ fn refused(error: &clap::Error) -> ExitCode {
     let command = std::env::args_os().nth(1).unwrap_or_default();
     let has_json = command == "verify" || command == "build";
     if error.use_stderr() && has_json && is_json() {
-        let document = verify::error_document(error.to_string().trim_end());
+        let document = verdict::error_document(error.to_string().trim_end());
         return printed(&document, ExitCode::from(USAGE));
     }
     // If even this cannot be printed, nothing better can be done.
@@ -167,7 +168,7 @@ fn refused(error: &clap::Error) -> ExitCode {
 /// Reports why nothing was verified.
 fn faulty(error: &(dyn std::error::Error + 'static), is_json: bool) -> ExitCode {
     if is_json {
-        let document = verify::error_document(&Chain(error).to_string());
+        let document = verdict::error_document(&Chain(error).to_string());
         printed(&document, ExitCode::from(USAGE))
     } else {
         unusable(error)

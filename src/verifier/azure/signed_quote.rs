@@ -4,7 +4,7 @@
 //! * Out: the receipt with the caller's data in the quote, and the registers that were signed.
 //! * Never: registers that were not signed.
 
-use ring::signature::{RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents};
+use crate::crypto::PublicKey;
 
 use super::claims::{AttestationKey, MODULUS_BYTES};
 use super::quote::Quote;
@@ -52,12 +52,13 @@ impl SignedQuote {
             let (expected, actual) = (MODULUS_BYTES, self.signature.len());
             return Err(AzureRejection::QuoteSignatureLength { expected, actual });
         }
-        let public = RsaPublicKeyComponents {
-            n: &key.modulus()[..],
-            e: &key.exponent()[..],
+        let public = PublicKey::RsaPkcs1 {
+            modulus: key.modulus(),
+            exponent: key.exponent(),
         };
-        let verified = public.verify(&RSA_PKCS1_2048_8192_SHA256, &self.message, &self.signature);
-        verified.map_err(|_| AzureRejection::QuoteSignature)?;
+        if !public.has_signed(&self.message, &self.signature) {
+            return Err(AzureRejection::QuoteSignature);
+        }
         let Some(registers) = Registers::of(&self.registers) else {
             let (expected, actual) = (REGISTERS, self.registers.len());
             return Err(AzureRejection::RegisterCount { expected, actual });

@@ -14,7 +14,7 @@ use kettle::causes::Chain;
 use kettle::client::{Accepted, Address, ClientError, Event, Observer};
 use kettle::inspect::{escaped, shown};
 use kettle::provenance::Nonce;
-use kettle::verifier::{AttestationResult, Expectations, Rejection};
+use kettle::verifier::{AttestationResult, Expectations, Rejection, verdict};
 use serde_json::{Value, json};
 
 use super::out_directory::PlacedFiles;
@@ -134,7 +134,7 @@ impl Output {
     /// Prints the verdict on the machine.
     pub fn machine(&mut self, result: &AttestationResult, expectations: &Expectations) {
         if self.is_json {
-            let mut document = verify::document(result);
+            let mut document = verdict::value(result);
             document["type"] = json!("machine");
             self.document(&document);
         } else if result.is_accepted() {
@@ -209,7 +209,7 @@ impl Output {
             self.clear();
             return self.print(&verify::text(result, expectations));
         }
-        let mut document = verify::document(result);
+        let mut document = verdict::value(result);
         document["type"] = json!("verdict");
         if let (Some(members), Value::Object(more)) = (document.as_object_mut(), more) {
             members.extend(more);

@@ -18,11 +18,12 @@ use kettle::bundle::read::{self, Bundle, ReadError};
 use kettle::inspect::{escaped, shown};
 use kettle::provenance::Nonce;
 use kettle::verifier::summary::{NoSubject, Summarised};
+use kettle::verifier::verdict::{self, Status};
 use kettle::verifier::{
-    AttestationResult, Check, Evidence, Expectations, NOT_ESTABLISHED, Outcome, Platform,
-    Rejection, SessionEvidence, Sides, azure::trusted, public_key_of, verify, verify_session,
+    AttestationResult, Evidence, Expectations, NOT_ESTABLISHED, Outcome, Platform, Rejection,
+    SessionEvidence, Sides, azure::trusted, public_key_of, verify, verify_session,
 };
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 
 use public_key::{PublicKeyError, UntrustedKey};
 use summary::SummaryOptions;
@@ -76,11 +77,6 @@ pub struct Arguments {
     #[command(flatten)]
     summary: SummaryOptions,
 }
-
-/// Exit status of an accepted bundle or key.
-const ACCEPTED: u8 = 0;
-/// Exit status of a rejected bundle or key.
-const REJECTED: u8 = 1;
 
 /// Why there is no verdict, or no summary of it.
 #[derive(Debug, thiserror::Error)]
@@ -151,16 +147,11 @@ fn printed(
     expectations: &Expectations,
 ) -> (String, ExitCode) {
     let text = if arguments.json {
-        escaped(&document(result))
+        verdict::document(result)
     } else {
         text(result, expectations)
     };
-    let status = if result.is_accepted() {
-        ACCEPTED
-    } else {
-        REJECTED
-    };
-    (text, ExitCode::from(status))
+    (text, ExitCode::from(Status::of(result).code()))
 }
 
 /// Verifies the bundle at `path`.
@@ -250,39 +241,6 @@ fn session_key(path: &Path, is_certificate: bool) -> Result<Vec<u8>, UsageError>
         path: path.to_owned(),
         source,
     })
-}
-
-/// Returns the document of a run that verified nothing.
-pub fn error_document(error: &str) -> String {
-    escaped(&json!({"verdict": "error", "error": error, "checks": []}))
-}
-
-/// Returns the result as the document of `--json`.
-pub fn document(result: &AttestationResult) -> Value {
-    let verdict = if result.is_accepted() {
-        "accepted"
-    } else {
-        "rejected"
-    };
-    let checks: Vec<_> = result
-        .outcomes()
-        .map(|(check, outcome)| entry(check, outcome))
-        .collect();
-    json!({"verdict": verdict, "checks": checks, "claims": result.claims()})
-}
-
-fn entry(check: Check, outcome: &Outcome) -> Value {
-    let mut entry = Map::new();
-    entry.insert("check".to_owned(), json!(check.name()));
-    entry.insert("outcome".to_owned(), json!(outcome.name()));
-    if let Some(rejection) = outcome.rejection() {
-        let (expected, actual) = rejection.sides();
-        entry.insert("code".to_owned(), json!(rejection.code()));
-        entry.insert("expected".to_owned(), json!(expected));
-        entry.insert("actual".to_owned(), json!(actual));
-        entry.insert("detail".to_owned(), json!(rejection.to_string()));
-    }
-    Value::Object(entry)
 }
 
 /// Returns the result as text: a line for each check, the verdict, what is established, and what is

@@ -1,0 +1,257 @@
+//! The options of a verification, as JSON.
+//!
+//! * In: an object whose members have the names of the options of `kettle verify`; files are in it.
+//! * Out: expectations.
+//! * Never: a member that is ignored.
+//!
+//! | member | value |
+//! |---|---|
+//! | `at` | the moment of interest, in seconds since 1970; required, because a module has no clock |
+//! | `size` | the size of the bundle in bytes; required for a bundle |
+//! | `session` | true to verify the evidence about a TLS key: the response of `GET /attestation` |
+//! | `public-key` | with `session`, the key that the appliance showed: a file |
+//! | `nonce`, `min-tcb`, `repository`, `ref`, `commit` | text |
+//! | `measurement`, `option`, `waive` | lists of text |
+//! | `no-options` | a boolean |
+//! | `vcek`, `crl`, `trust-root` | files: the bytes in base64 |
+//! | `measurements` | a list of objects with `name` and `base64` |
+//! | `artifact` | a list of objects with `file`, a name for messages, and `sha256` |
+
+use std::io;
+use std::str::FromStr;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::Deserialize;
+
+use crate::digest::ParseDigestError;
+use crate::provenance::{Nonce, ParseNonceError};
+use crate::snp::measurement::ParseMeasurementError;
+use crate::verifier::{
+    Anchor, Expectations, ExpectedArtifact, ExpectedOptionError, MinimumTcbError, NotWaivable,
+    ReferenceError, ReferenceValues, SessionError, TrustRootError, TrustRoots, public_key_of,
+};
+
+/// Why nothing was verified. The texts document the variants.
+#[derive(Debug, thiserror::Error)]
+pub enum UsageError {
+    #[error("the options are not in their form")]
+    Json(#[source] serde_json::Error),
+    #[error("{option}: there is nothing to verify without it")]
+    Missing { option: &'static str },
+    #[error("{option} is not base64")]
+    Base64 { option: &'static str },
+    #[error("nonce")]
+    Nonce(#[source] ParseNonceError),
+    #[error("measurement {value}")]
+    Measurement {
+        value: String,
+        source: ParseMeasurementError,
+    },
+    #[error("{name}")]
+    References {
+        name: String,
+        source: ReferenceError,
+    },
+    #[error("the reference values that were compiled in cannot be used")]
+    Published(#[source] ReferenceError),
+    #[error("min-tcb")]
+    MinimumTcb(#[source] MinimumTcbError),
+    #[error("option")]
+    Option(#[source] ExpectedOptionError),
+    #[error("commit")]
+    Commit(#[source] ParseDigestError),
+    #[error("artifact {file}")]
+    Artifact {
+        file: String,
+        source: ParseDigestError,
+    },
+    #[error("trust-root")]
+    TrustRoot(#[source] TrustRootError),
+    #[error("the certificates that were compiled in cannot be used")]
+    Roots(#[source] TrustRootError),
+    #[error("waive")]
+    Waive(#[source] NotWaivable),
+    #[error("public-key")]
+    Key(#[source] SessionError),
+    #[error("the input cannot be read")]
+    Input(#[source] io::Error),
+}
+
+/// What is verified.
+pub enum Subject {
+    /// A bundle of this many bytes.
+    Bundle { size: u64 },
+    /// The evidence about a TLS key.
+    Session {
+        nonce: Nonce,
+        public_key: Option<Vec<u8>>,
+    },
+}
+
+/// The options as they are given.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Options {
+    at: Option<u64>,
+    size: Option<u64>,
+    session: bool,
+    public_key: Option<String>,
+    nonce: Option<String>,
+    measurement: Vec<String>,
+    measurements: Vec<NamedFile>,
+    vcek: Option<String>,
+    crl: Option<String>,
+    min_tcb: Option<String>,
+    repository: Option<String>,
+    #[serde(rename = "ref")]
+    reference: Option<String>,
+    commit: Option<String>,
+    artifact: Vec<Artifact>,
+    option: Vec<String>,
+    no_options: bool,
+    trust_root: Option<String>,
+    waive: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NamedFile {
+    name: String,
+    base64: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Artifact {
+    file: String,
+    sha256: String,
+}
+
+impl Options {
+    /// Reads the options.
+    ///
+    /// # Errors
+    /// The bytes are not such an object.
+    pub fn read(bytes: &[u8]) -> Result<Self, UsageError> {
+        serde_json::from_slice(bytes).map_err(UsageError::Json)
+    }
+
+    /// Returns what is to be verified.
+    ///
+    /// # Errors
+    /// A member is missing, or is not in its form.
+    pub fn subject(&self) -> Result<Subject, UsageError> {
+        if !self.session {
+            let size = self.size.ok_or(UsageError::Missing { option: "size" })?;
+            return Ok(Subject::Bundle { size });
+        }
+        let nonce = self.parsed_nonce()?;
+        let nonce = nonce.ok_or(UsageError::Missing { option: "nonce" })?;
+        let public_key = match &self.public_key {
+            Some(text) => {
+                let bytes = decoded("public-key", text)?;
+                Some(public_key_of(&bytes, false).map_err(UsageError::Key)?)
+            }
+            None => None,
+        };
+        Ok(Subject::Session { nonce, public_key })
+    }
+
+    /// Returns the values to compare with.
+    ///
+    /// # Errors
+    /// A member is missing, or is not in its form.
+    pub fn expectations(&self) -> Result<Expectations, UsageError> {
+        let at = self.at.ok_or(UsageError::Missing { option: "at" })?;
+        let mut expectations = Expectations::new(self.roots()?, at, self.references()?);
+        expectations.nonce = self.parsed_nonce()?;
+        if let Some(text) = &self.vcek {
+            expectations.certificate = Some(decoded("vcek", text)?);
+        }
+        if let Some(text) = &self.crl {
+            expectations.crl = Some(decoded("crl", text)?);
+        }
+        if let Some(text) = &self.min_tcb {
+            expectations.minimum_tcb = text.parse().map_err(UsageError::MinimumTcb)?;
+        }
+        if let Some(text) = &self.commit {
+            expectations.commit = Some(text.parse().map_err(UsageError::Commit)?);
+        }
+        for artifact in &self.artifact {
+            expectations.artifacts.push(artifact.expected()?);
+        }
+        expectations.options = each_parsed(&self.option, UsageError::Option)?;
+        expectations.no_other_options = self.no_options;
+        expectations.waived = each_parsed(&self.waive, UsageError::Waive)?;
+        expectations.repository.clone_from(&self.repository);
+        expectations.reference.clone_from(&self.reference);
+        Ok(expectations)
+    }
+
+    fn parsed_nonce(&self) -> Result<Option<Nonce>, UsageError> {
+        let nonce = self.nonce.as_deref().map(Nonce::parse).transpose();
+        nonce.map_err(UsageError::Nonce)
+    }
+
+    fn roots(&self) -> Result<TrustRoots, UsageError> {
+        let Some(text) = &self.trust_root else {
+            return TrustRoots::amd().map_err(UsageError::Roots);
+        };
+        let pem = decoded("trust-root", text)?;
+        TrustRoots::test_only(&pem).map_err(UsageError::TrustRoot)
+    }
+
+    /// Returns the reference values that were given, or else those published with this release.
+    fn references(&self) -> Result<ReferenceValues, UsageError> {
+        if self.measurement.is_empty() && self.measurements.is_empty() {
+            return ReferenceValues::published().map_err(UsageError::Published);
+        }
+        let mut references = ReferenceValues::default();
+        for value in &self.measurement {
+            let measurement = value.parse().map_err(|source| UsageError::Measurement {
+                value: value.clone(),
+                source,
+            })?;
+            references.add_from(Anchor::Option, measurement);
+        }
+        for file in &self.measurements {
+            let content = decoded("measurements", &file.base64)?;
+            let added = references.add_file_from(Anchor::File, &content);
+            added.map_err(|source| UsageError::References {
+                name: file.name.clone(),
+                source,
+            })?;
+        }
+        Ok(references)
+    }
+}
+
+impl Artifact {
+    fn expected(&self) -> Result<ExpectedArtifact, UsageError> {
+        let sha256 = self.sha256.parse().map_err(|source| UsageError::Artifact {
+            file: self.file.clone(),
+            source,
+        })?;
+        Ok(ExpectedArtifact {
+            file: self.file.clone(),
+            sha256,
+        })
+    }
+}
+
+fn each_parsed<T: FromStr, C: FromIterator<T>>(
+    given: &[String],
+    wrong: impl Fn(T::Err) -> UsageError,
+) -> Result<C, UsageError> {
+    given
+        .iter()
+        .map(|text| text.parse().map_err(&wrong))
+        .collect()
+}
+
+fn decoded(option: &'static str, text: &str) -> Result<Vec<u8>, UsageError> {
+    STANDARD
+        .decode(text)
+        .map_err(|_| UsageError::Base64 { option })
+}
