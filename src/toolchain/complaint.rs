@@ -111,6 +111,7 @@ pub(super) struct Overheard<'a> {
 }
 
 impl<'a> Overheard<'a> {
+    /// Returns a sink that passes everything on to `sink`.
     pub fn new(sink: &'a mut dyn OutputSink) -> Self {
         Self {
             sink,

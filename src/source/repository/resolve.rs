@@ -355,7 +355,7 @@ mod tests {
         let url = RepositoryUrl::parse("https://example.org/x").unwrap();
         let reference = GitRef::parse(&"1".repeat(40)).unwrap();
         let scratch = directory.path().join("resolution");
-        let resolving = resolve(&runner, &url, Some(&reference), &scratch);
+        let resolving = resolve(&runner, &url, Some(&reference), None, &scratch);
         let runtime = tokio::runtime::Builder::new_current_thread()
             .build()
             .unwrap();

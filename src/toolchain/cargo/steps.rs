@@ -72,6 +72,7 @@ pub(super) struct Compiled {
 }
 
 impl<'a> Steps<'a> {
+    /// Returns the steps of the commands that `plan` describes.
     pub fn new(
         plan: &'a Plan<'a>,
         folders: &'a Folders,

@@ -374,7 +374,7 @@ fn trees() -> Vec<Hosted> {
         case(
             "attributes_fetch_large_files",
             Aim::Phase,
-            Harmless,
+            Fails("large.bin of the source is a pointer of git LFS"),
             |site: &Site| {
                 let outer = site.honest("outer");
                 let pointer = format!(

@@ -171,7 +171,9 @@ pub fn check_token(fields: &[(&str, String)], address: &Address) -> Result<(), B
 
 /// The appliance that builds.
 pub enum Whom {
+    /// The appliance at an address.
     Address(Address),
+    /// A machine that is started for this build.
     Machine(Plan),
 }
 

@@ -122,6 +122,7 @@ impl BuildError {
         }
     }
 
+    /// Returns the exit status of `kettle build` for this error.
     pub const fn exit_status(&self) -> u8 {
         match self {
             Self::NoFreeMachine { .. } => NO_FREE_MACHINE,

@@ -59,9 +59,15 @@ pub enum Engine {
     /// QEMU on this host.
     Qemu,
     /// The libvirt at this URI.
-    Libvirt { uri: String },
+    Libvirt {
+        /// The URI of the connection, as virsh takes it.
+        uri: String,
+    },
     /// A program of the user's.
-    Program { path: PathBuf },
+    Program {
+        /// The path of the program.
+        path: PathBuf,
+    },
 }
 
 /// A name of an engine that does not exist.
@@ -156,18 +162,27 @@ fn after_colon(lines: &str) -> String {
 pub enum Plan {
     /// The image, with QEMU on this host.
     Qemu {
+        /// The image that is booted.
         image: Image,
+        /// Its processors and memory.
         shape: Shape,
+        /// Whether this host can measure launches.
         kind: HostKind,
     },
     /// The image, as a domain of the libvirt at this URI.
     Libvirt {
+        /// The URI of the connection, as virsh takes it.
         uri: String,
+        /// The image that is booted.
         image: Image,
+        /// Its processors and memory.
         shape: Shape,
     },
     /// The machine of a program.
-    Program { path: PathBuf },
+    Program {
+        /// The path of the program.
+        path: PathBuf,
+    },
 }
 
 impl Plan {
