@@ -234,3 +234,42 @@ fn a_tree_with_both_lockfiles_is_a_flake() {
         "https://kettle.build/nix/v1"
     );
 }
+
+/// Returns a project of cargo beside a flake with these outputs.
+fn with_cargo(outputs: &str) -> Flake {
+    Flake::of(&format!("{{ outputs = {{ self }}: {{ {outputs} }}; }}"))
+        .file(
+            "Cargo.lock",
+            "version = 4\n[[package]]\nname = \"x\"\nversion = \"0.1.0\"\n",
+        )
+        .file(
+            "Cargo.toml",
+            "[package]\nname = \"x\"\nversion = \"0.1.0\"\n",
+        )
+        .file("src/main.rs", "fn main() {}\n")
+}
+
+#[test]
+#[ignore = "needs nix"]
+fn a_flake_without_a_default_package_gives_way_to_cargo() {
+    let shell = "devShells.x86_64-linux.default = throw \"not evaluated\";";
+    let outcome = Outcome::of(&with_cargo(shell));
+    let bundle = outcome.bundle();
+    let definition = &bundle.statement()["predicate"]["buildDefinition"];
+    assert_eq!(definition["buildType"], "https://kettle.build/cargo/v1");
+    assert!(bundle.artifacts().contains_key("x"));
+}
+
+#[test]
+#[ignore = "needs nix"]
+fn a_flake_that_cannot_be_evaluated_does_not_give_way() {
+    let missing = "flake 'path:/kettle/source' does not provide attribute 'x'";
+    for outputs in [
+        "packages.x86_64-linux.default = throw \"broken\";".to_owned(),
+        "packages.x86_64-linux.default = missing;".to_owned(),
+        format!("packages.x86_64-linux.default = throw \"{missing}\";"),
+    ] {
+        let outcome = Outcome::of(&with_cargo(&outputs));
+        outcome.assert_failed("BuildFailed", "the flake cannot be evaluated");
+    }
+}
