@@ -29,7 +29,7 @@ fn fetched(runner: &Runner, host: &str) -> (RepositoryError, String) {
     let url = RepositoryUrl::parse(&format!("http://{host}:{PORT}/meta")).unwrap();
     let directory = tempfile::tempdir().unwrap();
     let mut log = Kept::default();
-    let fetched = block_on(fetch(runner, &url, None, directory.path(), &mut log));
+    let fetched = block_on(fetch(runner, &url, None, None, directory.path(), &mut log));
     (fetched.unwrap_err(), log.text())
 }
 
