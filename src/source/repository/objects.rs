@@ -1,25 +1,17 @@
-//! Takes the files of a commit from objects that another program fetched: cargo, for a git dependency.
-//!
-//! Cargo's own checkout differs from the commit where attributes change files, and where submodules
-//! are. The files that are written here are the blobs, as for a source.
+//! Lets git read objects that another program fetched: cargo, for a git dependency.
 //!
 //! * In: a directory that a fetch phase left, and the path of a checkout in it.
-//! * Out: a directory with the commit's files and those of its submodules, each with the tree that
-//!   its commit names.
+//! * Out: commands of git on the objects of the checkout, or of a submodule in it.
 //! * Never: a setting or an attribute of the repositories that the fetch phase left.
 
 use std::fs;
 use std::io;
 use std::path::Path;
 
-use super::commit::Commit;
-use super::intake::Intake;
+use super::RepositoryError;
 use super::plan::{ATTRIBUTES, Git};
-use super::{FetchLog, RepositoryError};
-use crate::digest::GitOid;
 use crate::sandbox::paths::CARGO_HOME;
-use crate::sandbox::{Access, Mount, Run, remove_directory};
-use crate::source::archive::{Builder, Rules};
+use crate::sandbox::{Access, Mount};
 
 /// The objects of a checkout of cargo's: those of the commit are in `.git`, those of a submodule in
 /// the `.git` at its path.
@@ -62,30 +54,4 @@ impl Objects<'_> {
         path.extend(prefix);
         path.join(".git").is_dir()
     }
-}
-
-/// Writes the files of `commit`, with the time `epoch`, to the directory `into`, which is created.
-/// Returns the id of the commit's tree. `scratch` is created and removed.
-///
-/// # Errors
-/// The objects are not those of the commit, or there is an internal error.
-pub async fn check_out(
-    runner: &dyn Run,
-    objects: Objects<'_>,
-    commit: GitOid,
-    (epoch, into): (u64, &Path),
-    scratch: &Path,
-    sink: &mut dyn FetchLog,
-) -> Result<GitOid, RepositoryError> {
-    let rules = Rules {
-        time: epoch,
-        ..Rules::of_source()
-    };
-    let builder = Builder::with_rules(rules, into, 0)?;
-    fs::create_dir(scratch)?;
-    let intake = Intake::new(runner, sink, scratch, None);
-    let taken = intake.take_from(&objects, commit, builder).await;
-    remove_directory(scratch)?;
-    let Commit { tree, .. } = taken?;
-    Ok(tree)
 }
