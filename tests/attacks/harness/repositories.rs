@@ -762,7 +762,7 @@ fn servers() -> Vec<Hosted> {
         case(
             "server_asks_for_a_password",
             Aim::Phase,
-            Fails("terminal prompts disabled"),
+            Fails("wants a login"),
             |site: &Site| {
                 site.honest("outer");
                 site.answer("/outer/.git/info/refs", Response::unauthorized());
