@@ -835,6 +835,89 @@ fn a_git_dependency_is_recorded_with_commit_and_tree() {
     assert_eq!(job.dependency(&uri).digest, digest);
 }
 
+/// Runs git in a directory; returns its output, trimmed.
+fn git_in(directory: &Path, arguments: &[&str]) -> String {
+    let mut command = Command::new("git");
+    for setting in [
+        "user.name=n",
+        "user.email=e",
+        "init.defaultBranch=main",
+        "protocol.file.allow=always",
+        "core.autocrlf=false",
+    ] {
+        command.args(["-c", setting]);
+    }
+    let output = command.args(arguments).current_dir(directory).output();
+    let output = output.unwrap();
+    assert!(
+        output.status.success(),
+        "{arguments:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+/// Writes a directory with the repositories `dep`, a crate whose files attributes would change, and
+/// `inner`, a submodule of it with a submodule of its own. Returns the commit and tree of `dep`.
+fn nested_repositories() -> (tempfile::TempDir, String, String) {
+    let lib = "pub fn answer() -> i32 {\n\
+               (include_str!(\"../a.txt\").len() + include_str!(\"../sub/deep/word.txt\").len()) as i32\n}\n";
+    let directory = written(&[
+        ("deepest/word.txt", "12\n"),
+        ("deepest/.gitattributes", "*.txt text eol=crlf\n"),
+        ("inner/keep", ""),
+        ("dep/a.txt", "x\n"),
+        ("dep/.gitattributes", "*.txt text eol=crlf\n"),
+        (
+            "dep/Cargo.toml",
+            "[package]\nname = \"inherits\"\nversion = \"0.3.0\"\n",
+        ),
+        ("dep/src/lib.rs", lib),
+    ]);
+    let at = |name: &str| directory.path().join(name);
+    for (name, below) in [
+        ("deepest", None),
+        ("inner", Some("deepest")),
+        ("dep", Some("inner")),
+    ] {
+        git_in(&at(name), &["init", "--quiet"]);
+        if let Some(below) = below {
+            let path = if name == "dep" { "sub" } else { "deep" };
+            let url = format!("../{below}");
+            git_in(
+                &at(name),
+                &["remote", "add", "origin", at(name).to_str().unwrap()],
+            );
+            git_in(&at(name), &["submodule", "--quiet", "add", &url, path]);
+        }
+        git_in(&at(name), &["add", "--all"]);
+        git_in(&at(name), &["commit", "--quiet", "--message=m"]);
+    }
+    let commit = git_in(&at("dep"), &["rev-parse", "HEAD"]);
+    let tree = git_in(&at("dep"), &["rev-parse", "HEAD^{tree}"]);
+    (directory, commit, tree)
+}
+
+#[test]
+fn a_git_dependency_with_submodules_and_attributes_is_compiled_as_its_commit_has_it() {
+    let (directory, commit, tree) = nested_repositories();
+    let url = format!("file://{SERVED}/dep");
+    let source = with_git_at(&url, &commit);
+    let job = Job::served(source.path(), Some(directory.path()), |_| Box::new(|_| ()));
+    // With line endings of Windows it would be 7.
+    assert_eq!(job.output_of("app"), "5\n", "{}", job.log);
+    let digest = BTreeMap::from([
+        ("gitCommit".to_owned(), commit.clone()),
+        ("gitTree".to_owned(), tree),
+    ]);
+    assert_eq!(
+        job.dependency(&format!("git+{url}#{commit}")).digest,
+        digest
+    );
+    let note = format!("git dependency {commit} is compiled as its commit has it");
+    assert!(job.log.contains(&note), "{}", job.log);
+}
+
 /// The response of a server instead of a file.
 enum Instead {
     /// A redirect.

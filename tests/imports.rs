@@ -36,7 +36,7 @@ const CLIENT: [&str; 9] = [
 
 /// One rule for each room; a room without a rule is a failure, so that somebody decides about a new
 /// one.
-const RULES: [(&str, Rule); 33] = [
+const RULES: [(&str, Rule); 34] = [
     ("blocking", Only(&[])),
     ("causes", Only(&[])),
     ("clock", Only(&[])),
@@ -45,6 +45,7 @@ const RULES: [(&str, Rule); 33] = [
     ("dsse", Only(&["crypto", "digest"])),
     ("error_type", Only(&[])),
     ("json", Only(&[])),
+    ("memory", Only(&[])),
     ("name", Only(&[])),
     ("netlink", Only(&[])),
     ("presence", Only(&[])),

@@ -3,6 +3,7 @@
 //! Stopped by: an overlay over the source, which is thrown away; without root a read-only mount
 //! Expect: consistent
 //! Shows: tried to change the source
+//! Errors: EXDEV EBUSY EROFS
 
 mod attack;
 

@@ -139,8 +139,11 @@ fn assert_mounts(mounts: &[&str]) {
         let (of_mount, of_kind) = mount.split_once(" - ").unwrap();
         let kind: Vec<_> = of_kind.split(' ').collect();
         let options: Vec<_> = of_mount.split(' ').nth(5).unwrap().split(',').collect();
+        let place = of_mount.split(' ').nth(4).unwrap();
         match kind[0] {
             "tmpfs" | "proc" | "devtmpfs" | "devpts" => {}
+            // All of its layers are in memory.
+            "overlay" => assert_eq!(place, "/kettle/source", "{mount}"),
             "erofs" => {
                 assert!(
                     options.contains(&"ro") && kind[2].split(',').any(|it| it == "ro"),

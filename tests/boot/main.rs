@@ -38,6 +38,7 @@ mod private;
 mod served_disk;
 mod shares;
 mod silent_disks;
+mod sources;
 mod support;
 mod tls;
 #[path = "../e2e/harness/unchecked.rs"]

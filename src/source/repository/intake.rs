@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use super::commit::{Commit, MAX_COMMIT_BYTES};
 use super::modules::Modules;
+use super::objects::Objects;
 use super::own_git::{FoundRef, MAX_TAG_BYTES, is_tag_of};
 use super::plan::{self, Amount, Git};
 use super::redirect::{self, RedirectError};
@@ -140,6 +141,49 @@ impl<'a> Intake<'a> {
         })
     }
 
+    /// Takes the files of a commit, and of its submodules, from objects that are on this machine.
+    /// A submodule that was not fetched has no files.
+    pub(super) async fn take_from(
+        mut self,
+        objects: &Objects<'_>,
+        commit: GitOid,
+        mut builder: Builder,
+    ) -> Result<Commit, RepositoryError> {
+        let mut top = None;
+        let mut queue = vec![(Vec::new(), commit)];
+        let mut count = 0;
+        while let Some((prefix, id)) = queue.pop() {
+            let directory = self.scratch.join("git");
+            let git = objects.git(&directory, &prefix)?;
+            let spec = git.commit(id, self.left()?);
+            let object = self.capture(&spec, MAX_COMMIT_BYTES, "read the commit");
+            let commit = Commit::parse(id, &object.await?)?;
+            let submodules = self.list_submodules(&git, id).await?;
+            count += submodules.len();
+            if count > MAX_SUBMODULES {
+                return Err(RepositoryError::TooManySubmodules {
+                    limit: MAX_SUBMODULES,
+                    depth: MAX_SUBMODULE_DEPTH,
+                });
+            }
+            builder = self
+                .write_files(&git, commit, &prefix, &submodules, builder)
+                .await?;
+            remove_directory(&directory)?;
+            let paths = submodules.into_iter();
+            let below = paths.map(|(path, id)| (below(&prefix, &path), id));
+            queue.extend(below.filter(|(path, _)| objects.have(path)));
+            top.get_or_insert(commit);
+        }
+        let finish = move || {
+            builder
+                .finish(LinkPolicy::StayInside)
+                .map_err(RepositoryError::from)
+        };
+        blocking(finish).await?;
+        top.ok_or(RepositoryError::Resolve)
+    }
+
     /// Fetches one repository. Returns the builder, the commit and the submodules to fetch next.
     async fn take_one(
         &mut self,
@@ -161,7 +205,7 @@ impl<'a> Intake<'a> {
         }
         let submodules = self.list_submodules(&git, id).await?;
         let builder = self
-            .write_files(&git, commit, pending, &submodules, builder)
+            .write_files(&git, commit, &pending.path, &submodules, builder)
             .await?;
         let below = self.submodules(&git, pending, submodules, &builder).await?;
         remove_directory(&directory)?;
@@ -360,26 +404,26 @@ impl<'a> Intake<'a> {
         &mut self,
         git: &Git,
         commit: Commit,
-        pending: &Pending,
+        prefix: &[String],
         submodules: &[(String, GitOid)],
         mut builder: Builder,
     ) -> Result<Builder, RepositoryError> {
         let (tar, bytes) = self.spool(&git.archive(commit.id, self.left()?)).await?;
-        builder.enter(&pending.path, bytes);
+        builder.enter(prefix, bytes);
         let unpack = move || {
             archive::unpack_git_tar(tar, &mut builder)?;
             Ok::<_, RepositoryError>(builder)
         };
         let mut builder = blocking(unpack).await?;
         for (path, id) in submodules {
-            if !builder.insert_submodule(&below(pending, path), *id) {
+            if !builder.insert_submodule(&below(prefix, path), *id) {
                 return Err(RepositoryError::SubmoduleDirectory {
                     path: Label::of(path.as_bytes()),
                 });
             }
         }
         let no_files = Tree::default();
-        let files = builder.tree().subtree(&pending.path);
+        let files = builder.tree().subtree(prefix);
         let actual = files.unwrap_or(&no_files).oid();
         if actual != commit.tree {
             return Err(RepositoryError::TreeHash {
@@ -408,7 +452,7 @@ impl<'a> Intake<'a> {
             submodules.push(Pending {
                 url: modules.url(&path, &pending.url)?,
                 reference: GitRef::parse(&id.to_string()).ok(),
-                path: below(pending, &path),
+                path: below(&pending.path, &path),
                 depth: pending.depth + 1,
             });
         }
@@ -500,8 +544,8 @@ impl<'a> Intake<'a> {
 }
 
 /// Returns the path of a submodule below the builder's root.
-fn below(pending: &Pending, path: &str) -> Vec<String> {
-    let mut components = pending.path.clone();
+fn below(prefix: &[String], path: &str) -> Vec<String> {
+    let mut components = prefix.to_vec();
     components.extend(path.split('/').map(str::to_owned));
     components
 }

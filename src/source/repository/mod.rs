@@ -34,10 +34,12 @@
 //!
 //! Links may lead nowhere, since nobody can write to the tree, but never out of it.
 
+mod check_out;
 pub mod commit;
 mod error;
 mod intake;
 pub mod modules;
+mod objects;
 mod own_git;
 mod plan;
 mod reason;
@@ -52,9 +54,11 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
+pub use check_out::check_out;
 pub use commit::MAX_COMMIT_BYTES;
 pub use error::RepositoryError;
 pub use modules::ModulesError;
+pub use objects::Objects;
 pub use plan::GitBinaryError;
 pub use reference::{GitRef, MAX_REF_BYTES, ParseRefError};
 pub use resolve::{RESOLVE_TIME_LIMIT, resolve};

@@ -106,6 +106,8 @@ pub enum GitBinaryError {
 pub(super) struct Git {
     binary: &'static str,
     directory: PathBuf,
+    /// A further directory, in which the objects are.
+    objects: Option<Mount>,
 }
 
 impl Git {
@@ -117,7 +119,16 @@ impl Git {
         Ok(Self {
             binary: binary()?,
             directory: directory.to_owned(),
+            objects: None,
         })
+    }
+
+    /// Adds a directory that the repository's objects are in.
+    pub(super) fn with(self, objects: Mount) -> Self {
+        Self {
+            objects: Some(objects),
+            ..self
+        }
     }
 
     /// Creates the bare repository.
@@ -243,7 +254,8 @@ impl Git {
         time_limit: Duration,
     ) -> CommandSpec {
         let directory = format!("--git-dir={GIT_DIRECTORY}");
-        let mounts = vec![Mount::new(&self.directory, GIT_DIRECTORY, access)];
+        let mut mounts = vec![Mount::new(&self.directory, GIT_DIRECTORY, access)];
+        mounts.extend(self.objects.clone());
         let argv = configured(self.binary, &[&[directory.as_str()], arguments].concat());
         CommandSpec {
             argv,
@@ -332,6 +344,7 @@ mod tests {
         Git {
             binary: GIT_BINARIES[0],
             directory: "/work/git".into(),
+            objects: None,
         }
     }
 

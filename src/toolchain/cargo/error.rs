@@ -7,6 +7,7 @@
 use crate::digest::{GitOid, Sha256Digest};
 use crate::error_type::ErrorType;
 use crate::source::archive::ArchiveError;
+use crate::source::repository::RepositoryError;
 use crate::source::repository::redirect::RedirectError;
 
 use super::lockfile::LockfileError;
@@ -60,8 +61,7 @@ pub enum CargoError {
     },
     /// A git dependency's files are not those of its commit.
     #[error(
-        "the files of git dependency {commit} have tree id {actual}, but {expected} in its commit \
-         (submodules and attributes that change files are not supported)"
+        "the files of git dependency {commit} have tree id {actual}, but {expected} in its commit"
     )]
     Tree {
         /// The commit that is locked.
@@ -70,6 +70,14 @@ pub enum CargoError {
         expected: GitOid,
         /// The tree id of the files.
         actual: GitOid,
+    },
+    /// The files of a git dependency cannot be taken from its objects.
+    #[error("git dependency {commit} cannot be read")]
+    Objects {
+        /// The commit that is locked.
+        commit: GitOid,
+        /// The reason.
+        source: RepositoryError,
     },
     /// A package lies outside of all directories that were checked.
     #[error("package {package} lies outside the source and its locked dependencies")]
@@ -182,7 +190,8 @@ impl CargoError {
             | Self::CommitWithoutTree { .. }
             | Self::Tree { .. }
             | Self::WorkspaceRoot => ErrorType::LockfileMismatch,
-            Self::Crate { .. } => ErrorType::DependencyFetchFailed,
+            Self::Objects { source, .. } if source.is_fault() => ErrorType::Internal,
+            Self::Crate { .. } | Self::Objects { .. } => ErrorType::DependencyFetchFailed,
             Self::Redirect(error) if !error.is_fault() => ErrorType::DependencyFetchFailed,
             Self::Redirect(_) => ErrorType::Internal,
             Self::AllGated { .. } => ErrorType::NoArtifacts,

@@ -41,7 +41,7 @@ pub(super) struct Checkout {
     /// The repository's name in cargo's directories.
     pub repository: String,
     /// The checkout's directory below that of the repository.
-    directory: String,
+    pub directory: String,
     /// The locked commit that the checkout claims to be.
     pub commit: GitOid,
 }
@@ -99,6 +99,39 @@ pub(super) fn tree_of(commit: GitOid, content: &[u8]) -> Result<GitOid, CargoErr
         .ok_or(CargoError::CommitWithoutTree { commit })
 }
 
+impl Checkout {
+    /// Returns the path of the checkout in the `CARGO_HOME` of the fetch phase.
+    pub fn path(&self) -> PathBuf {
+        let checkouts = Path::new(CHECKOUTS).join(&self.repository);
+        checkouts.join(&self.directory)
+    }
+
+    /// Returns the path of its copy in the fresh `CARGO_HOME`.
+    pub fn target(&self) -> PathBuf {
+        let checkouts = Path::new(CHECKOUTS).join(&self.repository);
+        checkouts.join(&self.commit.to_string()[..SHORT_ID_DIGITS])
+    }
+}
+
+/// Returns whether a copy of a checkout may differ from its commit though nobody changed it: it has
+/// submodules, or attributes.
+pub(super) fn may_differ(copy: &Path) -> io::Result<bool> {
+    let mut directories = vec![copy.to_owned()];
+    while let Some(directory) = directories.pop() {
+        for entry in fs::read_dir(directory)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            if name == ".gitattributes" || name == ".gitmodules" {
+                return Ok(true);
+            }
+            if entry.file_type()?.is_dir() {
+                directories.push(entry.path());
+            }
+        }
+    }
+    Ok(false)
+}
+
 /// Copies a checkout into the fresh `CARGO_HOME` `home`, and compares the copy with its commit.
 pub(super) fn place(
     checkout: &Checkout,
@@ -109,12 +142,8 @@ pub(super) fn place(
 ) -> Result<Checked, ToolchainError> {
     let expected = tree_of(checkout.commit, content)?;
     let commit = checkout.commit;
-    let checkouts = Path::new(CHECKOUTS).join(&checkout.repository);
-    let relative = checkouts.join(&commit.to_string()[..SHORT_ID_DIGITS]);
-    let target = home.join(&relative);
-    let source = Untrusted::open(fetched)?
-        .directory(&checkouts)?
-        .directory(&checkout.directory)?;
+    let target = home.join(checkout.target());
+    let source = Untrusted::open(fetched)?.directory(checkout.path())?;
     fs::create_dir_all(&target)?;
     copy::directory(&source, &target, &[COMPLETE], epoch)?;
     let actual = tree::hash(&target)?;
@@ -126,6 +155,20 @@ pub(super) fn place(
         }
         .into());
     }
+    complete(checkout, content, home, actual)
+}
+
+/// Completes a checkout whose files are those of the commit, with the tree `actual`, as cargo expects
+/// it.
+pub(super) fn complete(
+    checkout: &Checkout,
+    content: &[u8],
+    home: &Path,
+    actual: GitOid,
+) -> Result<Checked, ToolchainError> {
+    let commit = checkout.commit;
+    let relative = checkout.target();
+    let target = home.join(&relative);
     if let Some(path) = lfs::first_pointer(&target)? {
         return Err(ToolchainError::pointer(&path, Some(checkout.commit)));
     }

@@ -79,6 +79,8 @@ pub(super) struct Folders {
     pub home: PathBuf,
     /// The target directory, which the build writes.
     pub target: PathBuf,
+    /// Where files are taken from the objects of a git dependency.
+    pub objects: PathBuf,
     /// What the build writes to its source.
     pub overlay: PathBuf,
     /// The target directory of `cargo package`, which sees nothing that the build wrote.
@@ -97,6 +99,7 @@ impl Folders {
             vendor: job.join("vendor"),
             home: job.join("cargo-home"),
             target: job.join("target"),
+            objects: job.join("objects"),
             overlay: job.join("overlay"),
             package: job.join("package"),
             unpublished: job.join("unpublished"),

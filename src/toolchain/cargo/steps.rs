@@ -12,9 +12,9 @@ use crate::blocking::blocking;
 use crate::error_type::ErrorType;
 use crate::presence::there;
 use crate::provenance::LinkRecord;
-use crate::sandbox::{CommandSpec, Overlay, Overlays};
+use crate::sandbox::{CommandSpec, OutputSink, Overlay, Overlays, Stream, remove_directory};
 use crate::source::RepositoryUrl;
-use crate::source::repository::redirect;
+use crate::source::repository::{self, FetchLog, Objects, redirect};
 use crate::toolchain::complaint::Overheard;
 use crate::toolchain::untrusted::Untrusted;
 use crate::toolchain::{Context, Log, Phase, ToolchainError};
@@ -69,6 +69,21 @@ pub(super) struct Compiled {
     pub wanted: Vec<Wanted>,
     /// The arguments that build scripts gave to the linker.
     pub link_arguments: Vec<LinkRecord>,
+}
+
+/// The log, as the room that takes sources in writes to it.
+struct Fetching<'a>(&'a mut dyn Log);
+
+impl OutputSink for Fetching<'_> {
+    fn chunk(&mut self, stream: Stream, bytes: &[u8]) -> io::Result<()> {
+        self.0.output(stream, bytes)
+    }
+}
+
+impl FetchLog for Fetching<'_> {
+    fn note(&mut self, line: &str) -> io::Result<()> {
+        self.0.note(line)
+    }
 }
 
 impl<'a> Steps<'a> {
@@ -204,7 +219,53 @@ impl<'a> Steps<'a> {
         let content = self.ask(&spec, Phase::Fetch, "git cat-file").await?;
         let (fetched, home) = (self.folders.fetch.clone(), self.folders.home.clone());
         let epoch = self.plan.epoch;
-        blocking(move || git::place(&checkout, &content, &fetched, &home, epoch)).await
+        let placing = blocking(move || {
+            let placed = git::place(&checkout, &content, &fetched, &home, epoch);
+            let is_other = matches!(placed, Err(ToolchainError::Cargo(CargoError::Tree { .. })));
+            if is_other && git::may_differ(&home.join(checkout.target()))? {
+                return Ok((None, checkout, content));
+            }
+            placed.map(|checked| (Some(checked), checkout, content))
+        });
+        match placing.await? {
+            (Some(checked), ..) => Ok(checked),
+            (None, checkout, content) => self.check_out(checkout, content).await,
+        }
+    }
+
+    /// Writes the files of a commit from its objects, where cargo's checkout has others: those of
+    /// submodules, or files that attributes change.
+    async fn check_out(
+        &mut self,
+        checkout: git::Checkout,
+        content: Vec<u8>,
+    ) -> Result<git::Checked, ToolchainError> {
+        let commit = checkout.commit;
+        let into = self.folders.home.join(checkout.target());
+        remove_directory(&into)?;
+        let (path, home) = (checkout.path(), &self.folders.fetch);
+        let objects = Objects {
+            home,
+            checkout: &path,
+        };
+        let mut log = Fetching(self.log);
+        let written = repository::check_out(
+            self.context.runner,
+            objects,
+            commit,
+            (self.plan.epoch, &into),
+            &self.folders.objects,
+            &mut log,
+        );
+        let tree = written
+            .await
+            .map_err(|source| ToolchainError::from(CargoError::Objects { commit, source }))?;
+        self.log.note(&format!(
+            "git dependency {commit} is compiled as its commit has it: submodules included, and no \
+             file changed by attributes"
+        ))?;
+        let home = self.folders.home.clone();
+        blocking(move || git::complete(&checkout, &content, &home, tree)).await
     }
 
     /// Finds out what the build will compile.

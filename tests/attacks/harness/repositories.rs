@@ -396,7 +396,12 @@ fn trees() -> Vec<Hosted> {
         case(
             "tree_has_a_repository_in_it",
             Aim::Phase,
-            Fails("did not expect repo at /kettle/source to be bare"),
+            // As root the build has the `.git` that was made for it, which git finds first.
+            if rustix::process::geteuid().is_root() {
+                Harmless
+            } else {
+                Fails("did not expect repo at /kettle/source to be bare")
+            },
             |site: &Site| {
                 let outer = site.honest("outer");
                 let config = format!(
@@ -757,7 +762,7 @@ fn servers() -> Vec<Hosted> {
         case(
             "server_asks_for_a_password",
             Aim::Phase,
-            Fails("terminal prompts disabled"),
+            Fails("wants a login"),
             |site: &Site| {
                 site.honest("outer");
                 site.answer("/outer/.git/info/refs", Response::unauthorized());
