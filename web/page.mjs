@@ -118,6 +118,11 @@ async function options() {
   if (measurements.length) {
     found.measurements = await Promise.all(measurements.map(async (file) => ({ name: file.name, content: await content(file) })));
   }
+  const [policy] = form.elements.policy.files;
+  if (policy) {
+    const named = [...form.elements.policyFiles.files].map(async (file) => ({ name: file.name, content: await content(file) }));
+    found.policy = { toml: new TextDecoder("utf-8", { fatal: true }).decode(await content(policy)), files: await Promise.all(named) };
+  }
   if (form.elements.noOptions.checked) found.noOptions = true;
   const waived = [...form.elements.waive].filter((box) => box.checked).map((box) => box.value);
   if (waived.length) found.waive = waived;
@@ -221,7 +226,7 @@ function show(found, given) {
 
 function warnings(verdict, given) {
   const notes = [];
-  if (given.trustRoot) {
+  if (given.trustRoot || verdict.claims?.root?.includes("not AMD")) {
     notes.push(element("p", { class: "note warn" }, "A test hierarchy is trusted instead of AMD: this says nothing about a real machine."));
   }
   if (verdict.verdict !== "accepted") return notes;
