@@ -32,6 +32,9 @@ export interface Options {
   noOptions?: boolean;
   /** A test hierarchy to trust instead of AMD: PEM, its ARK then its ASK. */
   trustRoot?: Uint8Array | string;
+  /** A policy file of `kettle verify --policy`: its text, and the files that it names, by the last part of their paths.
+   * Other options override its single values and add to its lists. One that wants something fetched is refused. */
+  policy?: { toml: string; files?: { name: string; content: Uint8Array | string }[] };
   /** Checks whose rejection does not count. */
   waive?: Waivable[];
   /** Of a session: the key that the appliance showed, DER or PEM. */

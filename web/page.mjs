@@ -38,7 +38,9 @@ const VERDICTS = {
   error: ["Nothing was verified", ""],
 };
 
-/** The sizes of one step of a unit. */
+const TEST_ONLY = "Every check holds under the test hierarchy that you gave, and only under it.";
+
+/** The units of sizes, each 1024 times the one before it. */
 const UNITS = ["bytes", "KiB", "MiB", "GiB"];
 
 const $ = (id) => document.getElementById(id);
@@ -118,6 +120,11 @@ async function options() {
   if (measurements.length) {
     found.measurements = await Promise.all(measurements.map(async (file) => ({ name: file.name, content: await content(file) })));
   }
+  const [policy] = form.elements.policy.files;
+  if (policy) {
+    const named = [...form.elements.policyFiles.files].map(async (file) => ({ name: file.name, content: await content(file) }));
+    found.policy = { toml: new TextDecoder("utf-8", { fatal: true }).decode(await content(policy)), files: await Promise.all(named) };
+  }
   if (form.elements.noOptions.checked) found.noOptions = true;
   const waived = [...form.elements.waive].filter((box) => box.checked).map((box) => box.value);
   if (waived.length) found.waive = waived;
@@ -191,7 +198,8 @@ function size(bytes) {
 
 function show(found, given) {
   const verdict = JSON.parse(found.document);
-  const [title, sentence] = VERDICTS[verdict.verdict];
+  const [title, usual] = VERDICTS[verdict.verdict];
+  const sentence = verdict.verdict === "accepted" && isTest(verdict, given) ? TEST_ONLY : usual;
   const result = $("result");
   result.className = verdict.verdict;
   $("verdict").textContent = title;
@@ -219,9 +227,14 @@ function show(found, given) {
   $("verdict").focus();
 }
 
+/** Returns whether a test hierarchy was trusted; of a policy's, only an accepted verdict tells. */
+function isTest(verdict, given) {
+  return given.trustRoot !== undefined || (verdict.claims?.root ?? "").includes("not AMD");
+}
+
 function warnings(verdict, given) {
   const notes = [];
-  if (given.trustRoot) {
+  if (isTest(verdict, given)) {
     notes.push(element("p", { class: "note warn" }, "A test hierarchy is trusted instead of AMD: this says nothing about a real machine."));
   }
   if (verdict.verdict !== "accepted") return notes;

@@ -111,14 +111,15 @@ function input(source) {
 
 /** Returns the options as the module takes them. An unknown one is an error. */
 function members(options) {
-  const found = { at: seconds(options.at ?? Date.now()) };
+  const found = { now: seconds(Date.now()) };
   for (const [name, value] of Object.entries(options)) {
-    if (value === undefined || name === "at") continue;
+    if (value === undefined) continue;
     if (TEXT.has(name)) found[TEXT.get(name)] = value;
     else if (FILES.has(name)) found[FILES.get(name)] = base64(value);
-    else if (name === "measurements") {
-      found.measurements = value.map((file) => ({ name: file.name, base64: base64(file.content) }));
-    } else throw new TypeError(`there is no option ${name}`);
+    else if (name === "at") found.at = seconds(value);
+    else if (name === "measurements") found.measurements = value.map(named);
+    else if (name === "policy") found.policy = { toml: value.toml, files: (value.files ?? []).map(named) };
+    else throw new TypeError(`there is no option ${name}`);
   }
   return found;
 }
@@ -128,6 +129,10 @@ function seconds(at) {
   const found = Math.floor(Number(at) / 1000);
   if (!Number.isFinite(found)) throw new TypeError("at is not a time");
   return Math.max(0, found);
+}
+
+function named({ name, content }) {
+  return { name, base64: base64(content) };
 }
 
 function base64(content) {

@@ -6,7 +6,9 @@
 //!
 //! | member | value |
 //! |---|---|
-//! | `at` | the moment of interest, in seconds since 1970; required, because a module has no clock |
+//! | `now` | the present moment, in seconds since 1970; required, because a module has no clock |
+//! | `at` | another moment of interest, in seconds since 1970 |
+//! | `policy` | a policy file: an object with `toml`, its text, and `files`, the files that it names |
 //! | `size` | the size of the bundle in bytes; required for a bundle |
 //! | `session` | true to verify the evidence about a TLS key: the response of `GET /attestation` |
 //! | `public-key` | with `session`, the key that the appliance showed: a file |
@@ -14,19 +16,25 @@
 //! | `measurement`, `option`, `waive` | lists of text |
 //! | `no-options` | a boolean |
 //! | `vcek`, `crl`, `trust-root` | files: the bytes in base64 |
-//! | `measurements` | a list of objects with `name` and `base64` |
+//! | `measurements`, `files` | lists of objects with `name` and `base64` |
 //! | `artifact` | a list of objects with `file`, a name for messages, and `sha256` |
+//!
+//! As with `kettle verify --policy`, a member overrides a single value of the policy and adds to a
+//! list. A path of the policy stands for the file of that name; a policy that wants something
+//! fetched is refused.
 
 use std::io;
 use std::str::FromStr;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use der::DateTime;
 use serde::Deserialize;
 
-use crate::digest::ParseDigestError;
+use crate::digest::{ParseDigestError, Sha256Digest};
 use crate::provenance::{Nonce, ParseNonceError};
 use crate::snp::measurement::ParseMeasurementError;
+use crate::verifier::policy::{Policy, PolicyError};
 use crate::verifier::{
     Anchor, Expectations, ExpectedArtifact, ExpectedOptionError, MinimumTcbError, NotWaivable,
     ReferenceError, ReferenceValues, SessionError, TrustRootError, TrustRoots, public_key_of,
@@ -76,6 +84,14 @@ pub enum UsageError {
     Key(#[source] SessionError),
     #[error("the input cannot be read")]
     Input(#[source] io::Error),
+    #[error("the policy")]
+    Policy(#[source] PolicyError),
+    #[error("the policy has {option}, and nothing is fetched here: remove it")]
+    Fetch { option: &'static str },
+    #[error("the policy names the file {name:?}, which was not given")]
+    File { name: String },
+    #[error("the policy has the time {text:?}, which is not one such as 2026-01-31T12:00:00Z")]
+    Moment { text: String },
 }
 
 /// What is verified.
@@ -93,7 +109,9 @@ pub enum Subject {
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Options {
+    now: Option<u64>,
     at: Option<u64>,
+    policy: Option<PolicyFile>,
     size: Option<u64>,
     session: bool,
     public_key: Option<String>,
@@ -112,9 +130,23 @@ pub struct Options {
     no_options: bool,
     trust_root: Option<String>,
     waive: Vec<String>,
+    /// The measurements of the policy.
+    #[serde(skip)]
+    policy_measurement: Vec<String>,
+    /// The files of reference values of the policy.
+    #[serde(skip)]
+    policy_measurements: Vec<NamedFile>,
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PolicyFile {
+    toml: String,
+    #[serde(default)]
+    files: Vec<NamedFile>,
+}
+
+#[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct NamedFile {
     name: String,
@@ -129,12 +161,56 @@ struct Artifact {
 }
 
 impl Options {
-    /// Reads the options.
+    /// Reads the options, and those of the policy in them.
     ///
     /// # Errors
-    /// The bytes are not such an object.
+    /// The bytes are not such an object, or the policy cannot be used.
     pub fn read(bytes: &[u8]) -> Result<Self, UsageError> {
-        serde_json::from_slice(bytes).map_err(UsageError::Json)
+        let mut options: Self = serde_json::from_slice(bytes).map_err(UsageError::Json)?;
+        if let Some(file) = options.policy.take() {
+            let policy = Policy::read(file.toml.as_bytes()).map_err(UsageError::Policy)?;
+            options.add(policy, &file)?;
+        }
+        Ok(options)
+    }
+
+    fn add(&mut self, policy: Policy, file: &PolicyFile) -> Result<(), UsageError> {
+        let fetches = [
+            ("fetch", policy.fetch),
+            ("fetch-crl", policy.fetch_crl),
+            ("cache", policy.cache.is_some()),
+        ];
+        if let Some((option, _)) = fetches.into_iter().find(|(_, given)| *given) {
+            return Err(UsageError::Fetch { option });
+        }
+        for (own, named) in [
+            (&mut self.nonce, policy.nonce),
+            (&mut self.min_tcb, policy.min_tcb),
+            (&mut self.repository, policy.repository),
+            (&mut self.reference, policy.reference),
+            (&mut self.commit, policy.commit),
+            (&mut self.vcek, file.content(policy.vcek)?),
+            (&mut self.crl, file.content(policy.crl)?),
+            (&mut self.trust_root, file.content(policy.trust_root)?),
+        ] {
+            *own = own.take().or(named);
+        }
+        if self.at.is_none() {
+            self.at = policy.at.as_deref().map(seconds).transpose()?;
+        }
+        self.no_options |= policy.no_options;
+        self.option.splice(..0, policy.option);
+        self.waive.splice(..0, policy.waive);
+        self.policy_measurement = policy.measurement;
+        for path in policy.measurements {
+            self.policy_measurements.push(file.named(&path)?.clone());
+        }
+        for path in policy.artifact {
+            let content = decoded("artifact", &file.named(&path)?.base64)?;
+            let sha256 = Sha256Digest::of(&content).to_string();
+            self.artifact.push(Artifact { file: path, sha256 });
+        }
+        Ok(())
     }
 
     /// Returns what is to be verified.
@@ -163,7 +239,8 @@ impl Options {
     /// # Errors
     /// A member is missing, or is not in its form.
     pub fn expectations(&self) -> Result<Expectations, UsageError> {
-        let at = self.at.ok_or(UsageError::Missing { option: "at" })?;
+        let at = self.at.or(self.now);
+        let at = at.ok_or(UsageError::Missing { option: "now" })?;
         let mut expectations = Expectations::new(self.roots()?, at, self.references()?);
         expectations.nonce = self.parsed_nonce()?;
         if let Some(text) = &self.vcek {
@@ -204,27 +281,65 @@ impl Options {
 
     /// Returns the reference values that were given, or else those published with this release.
     fn references(&self) -> Result<ReferenceValues, UsageError> {
-        if self.measurement.is_empty() && self.measurements.is_empty() {
+        let measurements = [
+            (Anchor::Policy, &self.policy_measurement),
+            (Anchor::Option, &self.measurement),
+        ];
+        let files = [
+            (Anchor::Policy, &self.policy_measurements),
+            (Anchor::File, &self.measurements),
+        ];
+        let no_measurement = measurements.iter().all(|(_, given)| given.is_empty());
+        if no_measurement && files.iter().all(|(_, given)| given.is_empty()) {
             return ReferenceValues::published().map_err(UsageError::Published);
         }
         let mut references = ReferenceValues::default();
-        for value in &self.measurement {
-            let measurement = value.parse().map_err(|source| UsageError::Measurement {
-                value: value.clone(),
-                source,
-            })?;
-            references.add_from(Anchor::Option, measurement);
+        for (anchor, values) in measurements {
+            for value in values {
+                let measurement = value.parse().map_err(|source| UsageError::Measurement {
+                    value: value.clone(),
+                    source,
+                })?;
+                references.add_from(anchor, measurement);
+            }
         }
-        for file in &self.measurements {
-            let content = decoded("measurements", &file.base64)?;
-            let added = references.add_file_from(Anchor::File, &content);
-            added.map_err(|source| UsageError::References {
-                name: file.name.clone(),
-                source,
-            })?;
+        for (anchor, given) in files {
+            for file in given {
+                let content = decoded("measurements", &file.base64)?;
+                let added = references.add_file_from(anchor, &content);
+                added.map_err(|source| UsageError::References {
+                    name: file.name.clone(),
+                    source,
+                })?;
+            }
         }
         Ok(references)
     }
+}
+
+impl PolicyFile {
+    /// Returns the file that a path of the policy stands for: the one with the path's last name.
+    fn named(&self, path: &str) -> Result<&NamedFile, UsageError> {
+        let name = path.rsplit('/').next().unwrap_or(path);
+        let found = self.files.iter().find(|file| file.name == name);
+        found.ok_or_else(|| UsageError::File {
+            name: name.to_owned(),
+        })
+    }
+
+    /// Returns the content of the file at a path, if the policy names one, in base64.
+    fn content(&self, path: Option<String>) -> Result<Option<String>, UsageError> {
+        let found = path.map(|path| self.named(&path)).transpose()?;
+        Ok(found.map(|file| file.base64.clone()))
+    }
+}
+
+/// Returns the seconds since 1970 of a time in UTC.
+fn seconds(text: &str) -> Result<u64, UsageError> {
+    let moment: DateTime = text.parse().map_err(|_| UsageError::Moment {
+        text: text.to_owned(),
+    })?;
+    Ok(moment.unix_duration().as_secs())
 }
 
 impl Artifact {

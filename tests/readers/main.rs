@@ -15,7 +15,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod archive;
-mod conformance;
 mod encodings;
 #[allow(dead_code)] // The verifier's tests use all of it.
 #[path = "../verifier/hierarchy.rs"]

@@ -22,7 +22,7 @@ use serde_json::{Map, Value, json};
 use super::azure::AzureScene;
 use super::hierarchy::{Digest, Template, keys, pem};
 use super::rejections;
-use super::scene::{ARTIFACT, LOCKFILE, LOG, MEASUREMENT, Scene};
+use super::scene::{ARTIFACT, LOCKFILE, LOG, MEASUREMENT, OBSERVER, Scene};
 use super::session;
 use super::signed;
 
@@ -361,6 +361,9 @@ fn title(document: &Value) -> String {
 fn the_package_is_written() {
     let directory = PathBuf::from(env::var_os("KETTLE_CONFORMANCE").unwrap());
     RECORDER.set(Some(Recorder::default()));
+    OBSERVER.set(Some(|scene, bundle, expectations, result| {
+        record(&Subject::Bundle(bundle), scene, expectations, result);
+    }));
     Scene::good().verify();
     signed::good().verify();
     let mut cloud = Scene::good();

@@ -42,6 +42,30 @@ test("without a trust root, a test hierarchy is not trusted", () => {
   assert.deepEqual(files.map((file) => file.name), ["program"]);
 });
 
+test("a policy file counts as it does for kettle verify, and other options override it", () => {
+  const directory = new URL("../conformance/", import.meta.url);
+  const { cases } = JSON.parse(readFileSync(new URL("cases.json", directory)));
+  const { options } = cases.find(({ name }) => name === "accepted-1");
+  const root = { name: "root.pem", content: readFileSync(new URL(options["trust-root"], directory)) };
+  const toml = `trust-root = "certificates/root.pem"\nmeasurement = "${options.measurement[0]}"\nat = ${options.at}\nnonce = "${options.nonce}"\n`;
+  const accepted = verifier.verify(bundle, { policy: { toml, files: [root] } });
+  assert.equal(accepted.status, 0, accepted.document);
+  assert.equal(JSON.parse(accepted.document).claims.anchor, "policy");
+  const other = verifier.verify(bundle, { policy: { toml, files: [root] }, nonce: "00" });
+  assert.equal(JSON.parse(other.document).checks[8].code, "nonce-not-in-report");
+  for (const [text, files, reason] of [
+    [toml, [], /"root.pem", which was not given/],
+    [`${toml}fetch-crl = true\n`, [root], /fetch-crl/],
+    [`${toml}noce = "00"\n`, [root], /unknown field/],
+    ["at = 2026-01-31T12:00:00+01:00", [], /not one such as/],
+    ["nonce", [], /policy/],
+  ]) {
+    const { status, document } = verifier.verify(bundle, { policy: { toml: text, files } });
+    assert.equal(status, 2, document);
+    assert.match(JSON.parse(document).error, reason);
+  }
+});
+
 test("a source that fails is no verdict", () => {
   const failing = {
     size: 100,

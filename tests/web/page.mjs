@@ -138,6 +138,20 @@ test("a wrong option verifies nothing, and says why", async () => {
   assert.match(await page.value(`document.querySelector("#summary").textContent`), /nonce/);
 });
 
+test("a policy file is read, with the files that it names", async () => {
+  await page.value(`document.querySelector("form").reset()`);
+  const { options } = accepted;
+  const [policy, root] = [join(work, "policy.toml"), join(work, "root.pem")];
+  writeFileSync(root, readFileSync(join(cases, options["trust-root"])));
+  writeFileSync(policy, `trust-root = "root.pem"\nmeasurement = ["${options.measurement[0]}"]\nat = "${options.at}"\n`);
+  await page.choose("[name=policy]", policy);
+  await page.choose("[name=policyFiles]", root);
+  const path = join(cases, accepted.bundle);
+  const expected = spawnSync(kettle, ["verify", path, "--json", "--policy", policy], { encoding: "utf8" });
+  assert.equal(await verdict(path), expected.stdout);
+  assert.equal(expected.status, 0);
+});
+
 test("a keyboard is enough, and the result is announced", async () => {
   await page.open(pathToFileURL(join(web, "kettle.html")).href);
   const seen = [];

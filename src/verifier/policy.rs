@@ -1,0 +1,142 @@
+//! Reads the options that a reader keeps in a file.
+//!
+//! * In: TOML with the options' names.
+//! * Out: options, as text.
+//! * Never: a key that is ignored.
+
+use std::fmt;
+
+use serde::{Deserialize, Deserializer};
+
+/// The content of a policy file. Its keys are the names of the options of `kettle verify`; an
+/// option that can be repeated has one value or a list. Paths are relative to the file.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[allow(missing_docs)] // Each field is an option, which `kettle verify --help` explains.
+pub struct Policy {
+    pub nonce: Option<String>,
+    #[serde(default, deserialize_with = "list")]
+    pub measurement: Vec<String>,
+    /// Paths.
+    #[serde(default, deserialize_with = "list")]
+    pub measurements: Vec<String>,
+    /// A path.
+    pub vcek: Option<String>,
+    /// A path.
+    pub crl: Option<String>,
+    #[serde(default)]
+    pub fetch: bool,
+    #[serde(default)]
+    pub fetch_crl: bool,
+    /// A path.
+    pub cache: Option<String>,
+    pub min_tcb: Option<String>,
+    pub repository: Option<String>,
+    #[serde(rename = "ref")]
+    pub reference: Option<String>,
+    pub commit: Option<String>,
+    /// Paths.
+    #[serde(default, deserialize_with = "list")]
+    pub artifact: Vec<String>,
+    #[serde(default, deserialize_with = "list")]
+    pub option: Vec<String>,
+    #[serde(default)]
+    pub no_options: bool,
+    /// A path.
+    pub trust_root: Option<String>,
+    /// A time, given as text or as a TOML date-time.
+    #[serde(default, deserialize_with = "moment")]
+    pub at: Option<String>,
+    #[serde(default, deserialize_with = "list")]
+    pub waive: Vec<String>,
+}
+
+/// The reason why bytes are not a policy file. The texts document the variants.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)]
+pub enum PolicyError {
+    #[error("it is not text in UTF-8")]
+    Text,
+    #[error("it is not a policy file")]
+    Toml(#[source] Box<toml::de::Error>),
+}
+
+impl Policy {
+    /// Reads the bytes of a policy file.
+    ///
+    /// # Errors
+    /// The bytes are not text, or have a key or a value that no option has.
+    pub fn read(bytes: &[u8]) -> Result<Self, PolicyError> {
+        let text = std::str::from_utf8(bytes).map_err(|_| PolicyError::Text)?;
+        toml::from_str(text).map_err(|error| PolicyError::Toml(Box::new(error)))
+    }
+}
+
+/// The value of an option that can be repeated: one value or several.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum List {
+    One(String),
+    Many(Vec<String>),
+}
+
+/// A time, as text or as a TOML date-time.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Moment {
+    Text(String),
+    Toml(toml::value::Datetime),
+}
+
+impl fmt::Display for Moment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text(text) => f.write_str(text),
+            Self::Toml(moment) => fmt::Display::fmt(moment, f),
+        }
+    }
+}
+
+fn list<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    Ok(match List::deserialize(deserializer)? {
+        List::One(value) => vec![value],
+        List::Many(values) => values,
+    })
+}
+
+fn moment<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    Ok(Some(Moment::deserialize(deserializer)?.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_value_is_a_list_of_one_and_a_time_is_read_in_both_forms() {
+        let policy = Policy::read(b"waive = \"tcb\"\noption = [\"a=b\", \"c=d\"]").unwrap();
+        assert_eq!(policy.waive, ["tcb"]);
+        assert_eq!(policy.option, ["a=b", "c=d"]);
+        for text in ["\"2026-01-31T12:00:00Z\"", "2026-01-31T12:00:00Z"] {
+            let policy = Policy::read(format!("at = {text}").as_bytes()).unwrap();
+            assert_eq!(policy.at.as_deref(), Some("2026-01-31T12:00:00Z"));
+        }
+    }
+
+    #[test]
+    fn an_unknown_key_and_a_value_of_another_kind_are_errors() {
+        for text in [
+            "noce = \"00\"",
+            "waive = 1",
+            "at = 1",
+            "fetch = \"yes\"",
+            "nonce = [\"00\"]",
+        ] {
+            assert!(
+                matches!(Policy::read(text.as_bytes()), Err(PolicyError::Toml(_))),
+                "{text}"
+            );
+        }
+        assert!(matches!(Policy::read(b"\xff"), Err(PolicyError::Text)));
+    }
+}
