@@ -289,7 +289,7 @@ mod tests {
 
     #[test]
     fn a_result_in_the_stream_has_urls_in_place_of_what_is_long() {
-        let [mut expected, _, stream] = documents(&Outcome::Succeeded(success(2)));
+        let [mut expected, _, stream] = documents(&Outcome::Succeeded(Box::new(success(2))));
         let members = expected.as_object_mut().unwrap();
         members.remove("provenance").unwrap();
         members.remove("evidence").unwrap();
@@ -302,11 +302,11 @@ mod tests {
             evidence: None,
             ..success(2)
         };
-        let [full, _, stream] = documents(&Outcome::Succeeded(without_evidence));
+        let [full, _, stream] = documents(&Outcome::Succeeded(Box::new(without_evidence)));
         assert_eq!(full.get("evidence"), Some(&Value::Null));
         assert_eq!(stream.get("evidence_url"), Some(&Value::Null));
 
-        let [full, _, stream] = documents(&Outcome::Succeeded(success(400)));
+        let [full, _, stream] = documents(&Outcome::Succeeded(Box::new(success(400))));
         assert_eq!(full["artifacts"].as_array().unwrap().len(), 400);
         assert_eq!(stream.get("artifacts"), None);
         assert_eq!(stream["result_url"], links::result(id()));
@@ -314,7 +314,7 @@ mod tests {
 
     #[test]
     fn the_typed_document_has_another_word_for_success_and_no_other_difference() {
-        let [mut full, typed, _] = documents(&Outcome::Succeeded(success(2)));
+        let [mut full, typed, _] = documents(&Outcome::Succeeded(Box::new(success(2))));
         assert_eq!(
             (&full["status"], &typed["status"]),
             (&json!("success"), &json!("ok"))

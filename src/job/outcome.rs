@@ -49,7 +49,7 @@ pub struct Finished {
 #[derive(Debug)]
 pub enum Outcome {
     /// The build succeeded, and there is a bundle.
-    Succeeded(Finished),
+    Succeeded(Box<Finished>),
     /// The build failed, and there is no bundle.
     Failed {
         /// The reason, as a stable code.

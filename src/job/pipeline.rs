@@ -196,7 +196,7 @@ impl Inner {
         let completed = CompletedBuild::new(job, machine, built).await?;
         let stated = completed.state()?;
         let attested = self.attest(job, stated).await?;
-        Ok(Outcome::Succeeded(pack::pack(attested).await?))
+        Ok(Outcome::Succeeded(Box::new(pack::pack(attested).await?)))
     }
 
     /// Gets evidence about the statement, where there is an attester.
@@ -282,7 +282,7 @@ impl Inner {
             let fetched = toolchain::fetch(detected, &context, log).await?;
             match toolchain::build(fetched, &context, log).await? {
                 Attempt::Built(built) => return Ok(*built),
-                Attempt::GivesWay(cargo) => detected = cargo,
+                Attempt::GivesWay(cargo) => detected = *cargo,
             }
             log.end_lines()?;
         }

@@ -23,7 +23,7 @@
 //!         let fetched = fetch(detected, context, log).await?;
 //!         match build(fetched, context, log).await? {
 //!             Attempt::Built(built) => return Ok(*built),
-//!             Attempt::GivesWay(cargo) => detected = cargo,
+//!             Attempt::GivesWay(cargo) => detected = *cargo,
 //!         }
 //!     }
 //! }
@@ -185,7 +185,7 @@ pub enum Attempt {
     /// The build has made artifacts.
     Built(Box<Built>),
     /// The flake has no default package, and the same source is a project for cargo.
-    GivesWay(Detected),
+    GivesWay(Box<Detected>),
 }
 
 /// Builds, and copies what was made.

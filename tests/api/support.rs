@@ -301,7 +301,7 @@ impl Appliance {
                 executable: true,
             }
         });
-        let outcome = Outcome::Succeeded(Finished {
+        let outcome = Outcome::Succeeded(Box::new(Finished {
             project: ProjectName::of_archive(Some("hello-1.0"), None),
             toolchain: Kind::Cargo,
             bundle,
@@ -314,7 +314,7 @@ impl Appliance {
             provenance: provenance.to_vec(),
             envelope: b"{\"signed\":true}\n".to_vec(),
             evidence: None,
-        });
+        }));
         running.finish(outcome);
     }
 }

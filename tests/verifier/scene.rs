@@ -41,6 +41,9 @@ thread_local! {
 /// A change of bytes before or after signing.
 type Edit<T> = Box<dyn Fn(&mut T)>;
 
+/// Makes a file of the statement's bytes.
+type Maker = Box<dyn Fn(&[u8]) -> Vec<u8>>;
+
 pub struct Scene {
     pub ark: Template,
     pub ask: Template,
@@ -51,7 +54,7 @@ pub struct Scene {
     /// Replaces the statement.
     pub provenance: Option<Vec<u8>>,
     /// Makes `provenance.sigstore.json` of the statement's bytes.
-    pub envelope: Option<Box<dyn Fn(&[u8]) -> Vec<u8>>>,
+    pub envelope: Option<Maker>,
     pub edit_report: Edit<[u8; 1184]>,
     pub edit_signed_report: Edit<[u8; 1184]>,
     pub edit_bundle: Edit<Bundle>,

@@ -361,7 +361,7 @@ async fn give_way(
     })
     .await?;
     let detected = Detected::for_cargo(fetched.tree, fetched.options);
-    Ok(Attempt::GivesWay(detected))
+    Ok(Attempt::GivesWay(Box::new(detected)))
 }
 
 /// The values that are needed to account for a store when every process is dead.
