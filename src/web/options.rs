@@ -97,10 +97,15 @@ pub enum UsageError {
 /// What is verified.
 pub enum Subject {
     /// A bundle of this many bytes.
-    Bundle { size: u64 },
+    Bundle {
+        /// The number of bytes of the archive.
+        size: u64,
+    },
     /// The evidence about a TLS key.
     Session {
+        /// The nonce that the evidence was requested with.
         nonce: Nonce,
+        /// The public key that the TLS connection showed, DER.
         public_key: Option<Vec<u8>>,
     },
 }

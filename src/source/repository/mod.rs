@@ -51,7 +51,7 @@ mod token;
 mod url;
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use check_out::check_out;
@@ -135,33 +135,36 @@ pub async fn fetch(
     if result.is_err() {
         std::fs::remove_dir_all(&root)?;
     }
-    let Taken {
-        commit,
-        object,
-        found,
-        tree,
-        fetched_from,
-    } = result?;
-    let git = directory.join(OWN_GIT);
-    let (written, files) = (git.clone(), root.clone());
-    blocking(move || {
-        let contents = Contents {
-            commit: commit.id,
-            object: &object,
-            tree: &tree,
-            found: found.as_ref(),
-            root: &files,
-            time: TIMESTAMP + 1,
-        };
-        contents.write(&written)
-    })
-    .await?;
+    let mut taken = result?;
     let origin = Origin::Repository {
         url: url.clone(),
         reference: reference.cloned(),
-        commit: commit.id,
-        fetched_from,
+        commit: taken.commit.id,
+        fetched_from: taken.fetched_from.take(),
     };
     let project = ProjectName::of_repository(url.as_str());
-    Ok(SourceTree::new(root, origin, commit.tree, project, commit.time).with_git(git))
+    let (tree, time) = (taken.commit.tree, taken.commit.time);
+    let git = directory.join(OWN_GIT);
+    write_own_git(taken, root.clone(), git.clone()).await?;
+    Ok(SourceTree::new(root, origin, tree, project, time).with_git(git))
+}
+
+/// Writes a `.git` about the files in `root`, which are those of the commit, to `target`.
+async fn write_own_git(
+    taken: Taken,
+    root: PathBuf,
+    target: PathBuf,
+) -> Result<(), RepositoryError> {
+    let writing = move || {
+        let contents = Contents {
+            commit: taken.commit.id,
+            object: &taken.object,
+            tree: &taken.tree,
+            found: taken.found.as_ref(),
+            root: &root,
+            time: TIMESTAMP + 1,
+        };
+        contents.write(&target)
+    };
+    Ok(blocking(writing).await?)
 }
