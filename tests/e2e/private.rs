@@ -21,7 +21,7 @@ use crate::harness::{NONCE, Request, Server, git_repository};
 const PARTS: [&str; 2] = ["glpat-Zm9vYmFyYmF6", "cXV4MTIzNDU2Nzg5"];
 
 /// How long the buffers of a connection may outlive it.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 fn token() -> String {
     PARTS.concat()
