@@ -48,7 +48,7 @@ fetch_libvirt() { # WORK
 # Unpacks the packages without running anything of them, and writes what their scripts would have.
 make_libvirt_root() { # DIRECTORY
     local directory files=()
-    mkdir -p -- "$1"/usr/{bin,sbin,lib,lib64} "$1"/{proc,sys,dev,run,tmp,image,work,etc,var/lib/libvirt,var/log/libvirt,var/cache/libvirt}
+    mkdir -p -- "$1"/usr/{bin,sbin,lib,lib64} "$1"/{proc,sys,dev,run,tmp,image,test,etc,var/lib/libvirt,var/log/libvirt,var/cache/libvirt}
     for directory in bin sbin lib lib64; do ln -s "usr/$directory" "$1/$directory"; done
     ln -s /run "$1/var/run"
     mapfile -t files < <(package_files "$packages" libvirt)
@@ -75,9 +75,9 @@ work=$(mktemp -d "${TMPDIR:-/tmp}/kettle-libvirt.XXXXXX")
 trap 'rm -rf -- "$work"' EXIT
 fetch_libvirt "$work"
 make_libvirt_root "$work/root"
-cp -r -- "$ROOT/tests/projects/hello" "$work/root/work/hello"
-cp -- "$ROOT/tests/libvirt/inside" "$work/root/work/inside"
-fill_in "$work/root/work/domain.xml"
+cp -r -- "$ROOT/tests/projects/hello" "$work/root/test/hello"
+cp -- "$ROOT/tests/libvirt/inside" "$work/root/test/inside"
+fill_in "$work/root/test/domain.xml"
 status=0
 unshare --mount --net --pid --ipc --uts --fork --kill-child -- "$BASH" "$ROOT/tests/libvirt/enter" "$work/root" "$image" || status=$?
 exit "$status"
