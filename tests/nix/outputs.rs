@@ -263,12 +263,8 @@ fn a_flake_without_a_default_package_gives_way_to_cargo() {
 #[test]
 #[ignore = "needs nix"]
 fn a_flake_that_cannot_be_evaluated_does_not_give_way() {
-    let missing = "flake 'path:/kettle/source' does not provide attribute 'x'";
-    for outputs in [
-        "packages.x86_64-linux.default = throw \"broken\";".to_owned(),
-        "packages.x86_64-linux.default = missing;".to_owned(),
-        format!("packages.x86_64-linux.default = throw \"{missing}\";"),
-    ] {
+    for value in ["throw \"broken\"", "missing"] {
+        let outputs = format!("packages.x86_64-linux.default = {value};");
         let outcome = Outcome::of(&with_cargo(&outputs));
         outcome.assert_failed("BuildFailed", "the flake cannot be evaluated");
     }
