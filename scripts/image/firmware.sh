@@ -1,23 +1,23 @@
 # shellcheck shell=bash disable=SC2153,SC2154
-# The firmware: from the source that image/firmware/source.lock names, with the patches and the platform there, compiled in the root of
-# the locked packages. Sourced by build-image.
+# Builds the firmware from the source that image/firmware/source.lock names, with the patches and the platform
+# description there, in the root of the locked packages. Sourced by build-image.
 
 readonly FIRMWARE_RECIPE=$IMAGE/firmware
 readonly FIRMWARE_LOCK=$FIRMWARE_RECIPE/source.lock
-# The bash of the build root, where it is not found by its usual name.
+# The bash of the build root, if it is not found by its usual name.
 readonly BUILD_SHELL=/usr/bin/bash-static
 
-# What the lock says about something, one line each.
+# Prints the values that the lock has for a key, a line each.
 locked_source() { # WORD
     entries "$FIRMWARE_LOCK" | awk -v word="$1" '$1 == word { print substr($0, length(word) + 2) }'
 }
 
-# Changes when anything changes that the firmware is made of: the recipe, how it is run, and the root that runs it.
+# Prints a key that changes with every input of the firmware: the recipe, how it is run, and the root that runs it.
 firmware_key() {
     { root_key && files_key image/firmware scripts/image/{firmware.sh,tree-hash}; } | digest | cut -c 1-16
 }
 
-# Unpacks what the lock names of an archive, whatever its topmost directory is called.
+# Unpacks the parts of an archive that the lock names, whatever the name of its topmost directory is.
 unpack_firmware_source() { # ARCHIVE DIRECTORY
     local directories=() exceptions=()
     mapfile -t directories < <(locked_source directory | sed 's,^,*/,')
@@ -34,7 +34,7 @@ unpack_firmware_source() { # ARCHIVE DIRECTORY
         "${directories[@]}"
 }
 
-# Whether an archive is the locked one, or has the locked source in it.
+# Succeeds if an archive is the locked one, or contains the locked source.
 is_firmware_source() { # ARCHIVE
     local name size sum scratch tree
     read -r name size sum < <(locked_source archive)
@@ -49,7 +49,7 @@ is_firmware_source() { # ARCHIVE
     [[ -n $tree && $tree == "$(locked_source tree)" ]]
 }
 
-# Puts the archive into FOLDER: a copy beside the checkout, else what a mirror or an archive by date has.
+# Puts the archive into a directory: the copy beside the checkout, or else that of a mirror or of an archive by date.
 fetch_firmware_source() { # FOLDER
     local name rest file part
     read -r name rest < <(locked_source archive)
@@ -69,7 +69,7 @@ fetch_firmware_source() { # FOLDER
     mv -- "$part" "$file"
 }
 
-# Fetches the archive into FILE.part. Ends the build where no place has it: with EXIT_GONE if every place says so.
+# Fetches the archive into FILE.part. If no server has it, the build ends: with EXIT_GONE if every server says so.
 download_firmware_source() { # FILE
     local place status pool
     pool=$(locked_source pool)
@@ -85,7 +85,8 @@ download_firmware_source() { # FILE
     exit "$EXIT_GONE"
 }
 
-# Puts together what is compiled: the source, checked, with the platform; and beside it the patches, which `compile` applies.
+# Puts together the files to compile: the source, checked, with the platform, and beside it the patches, which `compile`
+# applies.
 prepare_firmware_tree() { # BUILD-ROOT ARCHIVE SCRATCH
     local tree directory
     unpack_firmware_source "$2" "$3/edk2"
@@ -101,21 +102,21 @@ prepare_firmware_tree() { # BUILD-ROOT ARCHIVE SCRATCH
     cp -r --no-preserve=all -- "$FIRMWARE_RECIPE/KettlePkg" "$3/edk2"
 }
 
-# The modules of a build, from edk2's report: name and path, in one order.
+# Prints the modules of a build, from edk2's report: name and path, in a fixed order.
 firmware_modules() { # REPORT
     tr -d '\r' <"$1" | awk -F ': +' '
         /^Module Name:/ { name = $2 }
         /^Module INF Path:/ { print name, $2 }' | LC_ALL=C sort
 }
 
-# Fails unless the firmware is made of the modules that image/firmware/modules names.
+# Fails unless the firmware consists of the modules that image/firmware/modules lists.
 check_firmware_modules() { # MODULES
     diff --unified --label image/firmware/modules --label built <(entries "$FIRMWARE_RECIPE/modules") "$1" >&2 ||
         die "$EXIT_FAILED" "the firmware has other modules than image/firmware/modules names: where that is meant, change the list"
 }
 
-# Compiles the firmware to OUT, and lists its modules in OUT.modules. More arguments go to edk2's `build`: none for what is published,
-# and `-D START_PROCESSORS=TRUE` for a firmware that starts the other processors itself.
+# Compiles the firmware to OUT, and lists its modules in OUT.modules. Further arguments go to edk2's `build`: none for
+# the published firmware, and `-D START_PROCESSORS=TRUE` for one that starts the other processors itself.
 make_firmware() { # BUILD-ROOT SOURCE-FOLDER SCRATCH OUT [OPTION…]
     local root=$1 source=$2 scratch=$3 out=$4 name rest
     shift 4

@@ -1,10 +1,10 @@
 # shellcheck shell=bash disable=SC2034,SC2153,SC2154
-# The kernel, from the locked source package, image/kernel/config and image/kernel/patches. What is compiled stays in a folder, so
-# that a changed line or patch compiles what depends on it; the bytes are those of a build from nothing. Sourced by build-image,
-# after lib.sh and root.sh.
+# Builds the kernel from the locked source package, image/kernel/config and image/kernel/patches. Objects are kept in a
+# directory, so that a changed line or patch compiles only the files that depend on it; the resulting bytes are those of
+# a build without them. Sourced by build-image, after lib.sh and root.sh.
 
 readonly KERNEL=$IMAGE/kernel
-# What is compiled into the kernel of who made it, when and how often: the same everywhere.
+# The builder, time and number of the build that are compiled into the kernel, the same everywhere.
 readonly KERNEL_MAKE=(
     KBUILD_BUILD_USER=kettle
     KBUILD_BUILD_HOST=kettle
@@ -12,8 +12,8 @@ readonly KERNEL_MAKE=(
     KBUILD_BUILD_TIMESTAMP='Thu Jan 1 00:00:00 UTC 1970'
     ARCH=x86_64
 )
-# What x86 does not need of the source: three quarters of its bytes. Descriptions of drivers (Kconfig, Makefile) stay, since
-# all of them are read.
+# The parts of the source that x86 does not need, three quarters of its bytes. Descriptions of drivers (Kconfig,
+# Makefile) stay, because all of them are read.
 readonly KERNEL_UNUSED=(
     '*/Documentation/*/*'
     '*/arch/[!x]*/*.[chS]'
@@ -29,22 +29,23 @@ readonly KERNEL_UNUSED=(
     '*/tools/testing/*'
 )
 
-# The lock's line of the kernel's source.
+# Prints the line of the lock with the kernel's source.
 kernel_source() {
     entries "$LOCK" | awk '$1 == "source" && $3 ~ /^linux-source-/'
 }
 
-# What compiles: the packages of the build root.
+# Prints the packages of the build root, which compile the kernel.
 kernel_toolchain() {
     entries "$LOCK" | awk '$1 == "image" || $1 == "tool"'
 }
 
-# Changes when anything changes that the kernel is made of.
+# Prints a key that changes with every input of the kernel.
 kernel_key() {
     { root_key && files_key image/kernel scripts/image/kernel.sh; } | digest | cut -c 1-16
 }
 
-# Makes OUT/kernel, OUT/kernel.config, and OUT/kernel-test, which differs by image/kernel/test.config and is for tests only.
+# Makes OUT/kernel, OUT/kernel.config, and OUT/kernel-test, which differs by image/kernel/test.config and is for tests
+# only.
 make_kernel() { # BUILD-ROOT PACKAGES SCRATCH OUT
     say "making the kernel"
     mkdir -p -- "$3" "$4"
@@ -54,8 +55,8 @@ make_kernel() { # BUILD-ROOT PACKAGES SCRATCH OUT
     build_kernel "$1" "$3" "$KERNEL/config"
     install -m 0644 "$3/objects/arch/x86/boot/bzImage" "$4/kernel"
     install -m 0644 "$3/objects/.config" "$4/kernel.config"
-    # What the second one has in common with the first is not compiled again. It is built in the same place, since objects depend
-    # on paths, and the first one's objects are put aside for that time.
+    # Objects that both kernels share are compiled once. The second kernel is built in the same directory, because
+    # objects depend on paths, and the first one's objects are put aside meanwhile.
     cp -a --reflink=auto -- "$3/objects" "$3/objects.copy"
     mv -- "$3/objects.copy" "$3/objects.aside"
     build_kernel "$1" "$3" "$KERNEL/config" "$KERNEL/test.config"
@@ -63,7 +64,7 @@ make_kernel() { # BUILD-ROOT PACKAGES SCRATCH OUT
     recover_objects "$3"
 }
 
-# Puts the first one's objects back, after the second one's, or after a build that was interrupted.
+# Puts the objects of the first kernel back, after the second one, or after a build that was interrupted.
 recover_objects() { # SCRATCH
     rm -rf -- "$1/objects.copy"
     [[ -e $1/objects.aside ]] || return 0
@@ -71,7 +72,7 @@ recover_objects() { # SCRATCH
     mv -- "$1/objects.aside" "$1/objects"
 }
 
-# SCRATCH/source, of the locked package. Begins from nothing when that or the compiler is another.
+# Unpacks the locked package to SCRATCH/source, and begins from nothing if the package or the compiler has changed.
 unpack_kernel() { # PACKAGES SCRATCH
     local made_of package
     made_of=$({ kernel_source && kernel_toolchain && printf '%s\n' "${KERNEL_UNUSED[@]}"; } | digest)
@@ -87,13 +88,13 @@ unpack_kernel() { # PACKAGES SCRATCH
     echo "$made_of" >"$2/made-of"
 }
 
-# The files that patches change, one a line.
+# Prints the files that patches change, a line each.
 patched_files() {
     sed -n 's|^+++ b/\([^[:space:]]*\).*|\1|p' "$KERNEL"/patches/*.patch | LC_ALL=C sort -u
 }
 
-# SCRATCH/source with all patches, and no others: files that have to change do, with a new time, and no others. What they were
-# before any patch is in SCRATCH/original.
+# Brings SCRATCH/source to a state with exactly these patches. Only files that have to change are written, and get a new
+# time. SCRATCH/original has the files as they were before any patch.
 patch_kernel() { # BUILD-ROOT SCRATCH
     local file patch
     rm -rf -- "$2"/patch{ed,es}
@@ -119,7 +120,7 @@ patch_kernel() { # BUILD-ROOT SCRATCH
     done < <(cd "$2/original" && find . -type f)
 }
 
-# Configures and builds SCRATCH/objects. Where two files have a line for the same symbol, the later one's counts.
+# Configures and builds SCRATCH/objects. If two files have a line for the same symbol, that of the later file counts.
 build_kernel() { # BUILD-ROOT SCRATCH CONFIG…
     local file log=$2/log
     mkdir -p -- "$2/objects"
@@ -134,10 +135,10 @@ run_kernel_make() { # BUILD-ROOT SCRATCH ARGUMENT…
     enter "$1" "$2" /usr/bin/make -C /build/source O=/build/objects "${KERNEL_MAKE[@]}" "${@:3}"
 }
 
-# Fails when a wanted line is not what the configuration has, and names all that are not.
+# Fails if the configuration differs from a wanted line, and names all such lines.
 check_wanted() { # WANTED RESOLVED SOURCE
     local line symbol missed=()
-    # Off, and mistyped, look the same in a configuration.
+    # A symbol that is off, and one that is mistyped, look the same in a configuration.
     find "$3" -name 'Kconfig*' -exec sed -n 's/^[[:space:]]*\(menu\)\?config[[:space:]]\+\([A-Z0-9_a-z]\+\).*/CONFIG_\2/p' {} + |
         LC_ALL=C sort -u >"$1.symbols"
     while read -r line; do

@@ -1,21 +1,22 @@
 # shellcheck shell=bash disable=SC2034,SC2153,SC2154
-# Names are shared with the scripts that source this: hence the line above.
-# Shared by the scripts that make the image: where its description lies, what the mirror is. Sourced after ../lib.sh.
+# The line above is there because the scripts that source this file use its names.
+# Shared by the scripts that make the image: the paths of its description, and the mirror. Sourced after ../lib.sh.
 
 # scripts/web has a description of its own.
 : "${IMAGE:=$ROOT/image}"
 readonly IMAGE
-# What is built from. longevity.sh takes another one where the mirror has lost packages of this one.
+# The lock of the packages. longevity.sh uses another one if the mirror has lost packages of this one.
 LOCK=$IMAGE/packages.lock
-# Where the source of the firmware may lie beside the checkout: mirrors do not keep it for ever.
+# The directory beside the checkout that may have the source of the firmware, which mirrors do not keep for ever.
 readonly FIRMWARE=$ROOT/../shared/firmware
 
-# The lines of a description without comments and empty ones.
+# Prints the lines of a description, without comments and empty lines.
 entries() { # FILE
     sed -e 's/[[:space:]]*#.*//' -e '/^[[:space:]]*$/d' "$1"
 }
 
-# A mirror's address, without a slash at its end: $DEBIAN_MIRROR and $DEBIAN_SECURITY_MIRROR, else what this machine's apt uses.
+# Prints a mirror's address, without a slash at its end: $DEBIAN_MIRROR or $DEBIAN_SECURITY_MIRROR, or else the one that
+# this machine's apt uses.
 mirror() { # main|security
     local label=Debian variable=DEBIAN_MIRROR found=
     if [[ $1 == security ]]; then label=Debian-Security variable=DEBIAN_SECURITY_MIRROR; fi
@@ -32,37 +33,38 @@ mirror() { # main|security
     printf '%s\n' "${found%/}"
 }
 
-# The date that a lock has for a suite, or nothing.
+# Prints the date that a lock has for a suite, or nothing.
 locked_date() { # LOCK SUITE
     sed -n "s/^# archive-date $2 //p" "$1"
 }
 
-# Which of the two archives a suite is in.
+# Prints which of the two archives a suite is in.
 archive_of() { # SUITE
     if [[ $1 == *-security ]]; then echo security; else echo main; fi
 }
 
-# Stable, its updates and its security updates are one suite where versions are compared.
+# Prints the suite as which versions are compared: stable, its updates and its security updates count as one.
 family() { # SUITE
     local suite=${1%-security}
     printf '%s\n' "${suite%-updates}"
 }
 
-# The time that every file of the image bears, and that compilers are told: nothing that depends on today.
+# The time of every file of the image, and of compilers, so that nothing depends on today's date.
 readonly EPOCH=0
 
-# Changes when anything changes that the outputs are made of. What is published of this version follows from them.
+# Prints a key that changes with every input of the outputs. The files published for this version are made from the
+# outputs, so they are left out.
 image_key() {
     (cd "$ROOT" && find src image nix measurements scripts/image scripts/build-image Cargo.toml Cargo.lock -type f \
         ! -path "measurements/$(image_version).*" -print0 |
         LC_ALL=C sort -z | xargs -0 sha256sum | cat - "$LOCK" | digest)
 }
 
-# What the outputs and caches are kept in.
+# Prints the digest by which outputs and caches are kept.
 digest() { sha256sum | cut -d ' ' -f 1; }
 
-# Runs a command in a root, without network, seeing nothing of this machine but SCRATCH at /build; as root there, which is
-# root here or a user namespace.
+# Runs a command in a root, without network. It sees nothing of this machine but SCRATCH, at /build. It is root there,
+# by being root here or in a user namespace.
 enter() { # ROOT SCRATCH COMMAND…
     local flags=(--mount --pid --ipc --uts --net --fork --kill-child)
     ((EUID == 0)) || flags+=(--user --map-root-user)

@@ -1,12 +1,12 @@
 # shellcheck shell=bash
-# A check of an unpacked root: every library that a program or a library of it asks for is in it, with every version of symbols
-# that is asked for. Packages of several suites are in one root, and nothing runs their maintainers' checks. Sourced by
+# Checks an unpacked root: it has every library that one of its programs or libraries requires, with every required
+# version of symbols. Packages of several suites are in one root, and nothing runs their maintainers' checks. Sourced by
 # build-image.
 
-# Where the dynamic loader looks, ld.so(8), besides what a file itself names.
+# The directories in which the dynamic loader looks (ld.so(8)), besides those that a file names itself.
 readonly LIBRARY_DIRECTORIES=usr/lib/x86_64-linux-gnu:usr/lib
 
-# "= NAME FILE" for each path under which a library can be found: of files, and of links that lead to one within the root.
+# Prints "= NAME FILE" for each path at which a library can be found: files, and links that lead to one within the root.
 library_names() { # ROOT
     local names
     mapfile -t names < <(cd "$1" && find -L usr/lib -type f -name '*.so*')
@@ -19,11 +19,11 @@ check_libraries() { # ROOT
     local missing
     missing=$({
         library_names "$1"
-        # readelf passes over what is no program or library, and says so. With two files or more it names each.
+        # readelf reports and skips files that are neither programs nor libraries. With two files or more it names each.
         (cd "$1" && find usr -type f \( -perm /111 -o -name '*.so*' \) -print0) |
             (cd "$1" && LC_ALL=C xargs -0 -n 500 readelf -dVW /dev/null 2>/dev/null) || true
     } | awk -v directories="$LIBRARY_DIRECTORIES" '
-        # An absolute path without "." and "..".
+        # Prints an absolute path without "." and "..".
         function plain(path,    parts, count, kept, i, out) {
             count = split(path, parts, "/"); kept = 0
             for (i = 1; i <= count; i++) {
@@ -52,7 +52,7 @@ check_libraries() { # ROOT
             next
         }
 
-        # The file that the loader would take for a library that a file asks for, or nothing.
+        # Prints the file that the loader would load for a library that a file requires, or nothing.
         function loaded(file, name,    places, total, place, i) {
             places = search[file]
             gsub(/\$ORIGIN|\$\{ORIGIN\}/, "/" directory(file), places)
@@ -70,7 +70,7 @@ check_libraries() { # ROOT
             for (i = 1; i <= wants; i++) {
                 split(wanted[i], part, SUBSEP)
                 library = loaded(part[1], part[2])
-                # The loader lets a library without versions stand for every one.
+                # The loader accepts a library without versions for every version.
                 if ((library in versioned) && !((library, part[3]) in provided)) print part[1] " needs " part[3] " of " part[2]
             }
         }' | LC_ALL=C sort)

@@ -1,21 +1,22 @@
 # shellcheck shell=bash disable=SC2034,SC2153,SC2154
-# The root image: packages unpacked, trimmed, completed; erofs with its dm-verity tree. Sourced by build-image.
+# Makes the root image: unpacks, trims and completes packages, and writes an erofs image with its dm-verity tree.
+# Sourced by build-image.
 
-# Fixed, so that the same content gives the same bytes. Not secret.
+# These are fixed, so that the same content results in the same bytes. They are not secret.
 readonly ROOT_UUID=6b657474-6c65-4000-8000-000000000001
 readonly VERITY_UUID=6b657474-6c65-4000-8000-000000000002
 readonly VERITY_SALT=0000000000000000000000000000000000000000000000006b6574746c650001
 readonly BLOCK=4096
 
-# What the image has as /etc/nix.
+# The directory that becomes /etc/nix of the image.
 readonly NIX_FILES=("$ROOT"/nix/{nix.conf,passwd,group})
 
-# The packages of the lock with a role, as their files in the cache.
+# Prints the files in the cache of all packages that have a role in the lock.
 package_files() { # CACHE ROLE
     entries "$LOCK" | awk -v cache="$1" -v role="$2" '$1 == role { print cache "/" $7 ".deb" }'
 }
 
-# Unpacks without running anything of the packages.
+# Unpacks packages; no script of theirs runs.
 unpack() { # FOLDER DEB…
     local folder=$1 deb member
     shift
@@ -36,7 +37,7 @@ make_links() { # FOLDER
     done < <(entries "$IMAGE/links")
 }
 
-# What update-ca-certificates would make, in one order.
+# Writes the file that update-ca-certificates would write, in a fixed order.
 certificate_bundle() { # FOLDER
     mkdir -p -- "$1/etc/ssl/certs"
     find "$1/usr/share/ca-certificates" -name '*.crt' -print0 | LC_ALL=C sort -z | xargs -0 cat >"$1/etc/ssl/certs/ca-certificates.crt"
@@ -52,14 +53,14 @@ trim() { # FOLDER
         rm -rf -- "${matches[@]}"
     done < <(entries "$IMAGE/trim")
     shopt -u nullglob globstar dotglob
-    # Not on links: chmod would follow them.
+    # Links are left out, because chmod would follow them.
     find "$1" ! -type l -perm /6000 -exec chmod a-s {} +
-    # Readable by all, writable by none but root, whatever a package says.
+    # Everybody may read, and only root may write, whatever a package says.
     find "$1" ! -type l -exec chmod u+rw,go+r,go-w {} +
     find "$1" -type d -exec chmod 0755 {} +
 }
 
-# The whole root, and beside it the root that builds: the same with tools.
+# Makes the whole root, and beside it the root that builds: the same with tools.
 make_roots() { # CACHE IMAGE-ROOT BUILD-ROOT
     local files
     rm -rf -- "$2" "$3"
@@ -83,7 +84,7 @@ make_roots() { # CACHE IMAGE-ROOT BUILD-ROOT
     unpack "$3" "${files[@]}"
 }
 
-# Makes root.img of SCRATCH/root, with its tree behind it, and root.verity with what the command line has to say of it.
+# Makes root.img of SCRATCH/root, followed by its tree, and root.verity with the values that the command line needs.
 make_root_image() { # BUILD-ROOT SCRATCH
     local size log
     say "making the root image"
@@ -113,12 +114,13 @@ make_root_image() { # BUILD-ROOT SCRATCH
     printf '%s %s %s\n' "$(awk '/^Root hash:/ { print $3 }' <<<"$log")" "$size" "$VERITY_SALT" >"$2/root.verity"
 }
 
-# Names, modes, links and contents of a folder, as one digest.
+# Prints one digest of the names, modes, links and contents of a directory.
 tree_digest() { # FOLDER
     tar -C "$1" --create --sort name --mtime "@$EPOCH" --owner 0 --group 0 --numeric-owner . | digest
 }
 
-# The whole layer: LAYER/root and LAYER/tools, LAYER/root.img, and LAYER/root.tree with the digest of the unpacked root.
+# Makes the whole layer: LAYER/root and LAYER/tools, LAYER/root.img, and LAYER/root.tree with the digest of the unpacked
+# root.
 make_root_layer() { # PACKAGES LAYER
     phase make_roots "$1" "$2/root" "$2/tools"
     phase check_libraries "$2/root"

@@ -1,9 +1,9 @@
 # shellcheck shell=bash
-# Changes names of symbol versions in programs, as image/symbols says: how a program of the next release is linked to a library
-# of stable. Only a name and its hash change, in place (ELF specification, GNU extensions for symbol versions). Sourced by
-# build-image.
+# Changes names of symbol versions in programs, as image/symbols lists them, so that a program of the next release uses
+# a library of stable. Only a name and its hash change, in place (ELF specification, GNU extensions for symbol
+# versions). Sourced by build-image.
 
-# The hash of a name in a table of versions: the one of System V's hash tables.
+# Prints the hash of a name in a table of versions, which is that of System V's hash tables.
 symbol_hash() { # NAME
     local hash=0 high index code
     for ((index = 0; index < ${#1}; index++)); do
@@ -15,7 +15,7 @@ symbol_hash() { # NAME
     printf '%s\n' "$hash"
 }
 
-# Prints where the one place of a text is in a file, in bytes from its start.
+# Prints the offset in bytes of a text that occurs once in a file.
 place_of() { # FILE TEXT
     local places
     mapfile -t places < <(LC_ALL=C grep -abo -F -- "$2" "$1" | cut -d : -f 1)
@@ -27,7 +27,7 @@ overwrite() { # FILE PLACE; the bytes come from standard input
     dd of="$1" bs=1 seek="$2" conv=notrunc status=none
 }
 
-# Prints the offset of the entry that asks for a version of a library, from the start of the table of needed versions.
+# Prints the offset of the entry that requires a version of a library, from the start of the table of needed versions.
 needed_version() { # FILE LIBRARY VERSION
     LC_ALL=C readelf -VW "$1" | awk -v library="$2" -v version="$3" '
         /^Version needs/ { table = 1 }
@@ -35,7 +35,7 @@ needed_version() { # FILE LIBRARY VERSION
         table && right && !found && index($0, " Name: " version " ") { found = 1; sub(/:.*/, ""); print $1 }'
 }
 
-# The names of the symbols that a file has with a version, defined or not.
+# Prints the names of the symbols with this version in a file, defined or not.
 symbols_of() { # FILE VERSION
     LC_ALL=C readelf --dyn-syms -W "$1" | sed -n "s/.* \\([^ @]*\\)@@*$2\\( .*\\)*$/\\1/p" | LC_ALL=C sort -u
 }
@@ -49,7 +49,7 @@ rename_version() { # FILE LIBRARY OLD NEW
     [[ -n $entry && -n $table ]] || die "$EXIT_FAILED" "image/symbols: $file does not ask for $old of $2"
     hash=$(printf '%08x' "$(symbol_hash "$new")")
     printf '%s' "$new" | overwrite "$file" "$name"
-    # Little-endian.
+    # The bytes are in little-endian order.
     printf '%b' "\\x${hash:6:2}\\x${hash:4:2}\\x${hash:2:2}\\x${hash:0:2}" | overwrite "$file" "$((16#$table + entry))"
     [[ -n $(needed_version "$file" "$2" "$new") ]] || die "$EXIT_FAILED" "image/symbols: $file does not ask for $new afterwards"
 }
