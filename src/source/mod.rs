@@ -132,7 +132,7 @@ impl SourceTree {
     ///
     /// # Errors
     /// The directory cannot be hashed.
-    #[cfg(feature = "host")]
+    #[cfg(any(test, feature = "host"))]
     #[doc(hidden)]
     pub fn test_only_from_directory(root: PathBuf) -> Result<Self, tree::TreeError> {
         let tree = tree::hash(&root)?;
