@@ -64,7 +64,7 @@ pub fn digested(input: impl Read) -> Value {
 fn outcome(options: &[u8], input: impl Read) -> Result<Value, UsageError> {
     let options = Options::read(options)?;
     let expectations = options.expectations()?;
-    match options.subject()? {
+    match options.subject(&expectations)? {
         Subject::Bundle { size } => {
             let input = BufReader::with_capacity(PIECE_BYTES, input);
             let bundle = read::stream_of_size(input, size);

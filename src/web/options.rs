@@ -24,7 +24,6 @@
 //! fetched is refused.
 
 use std::io;
-use std::str::FromStr;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -32,12 +31,11 @@ use der::DateTime;
 use serde::Deserialize;
 
 use crate::digest::{ParseDigestError, Sha256Digest};
-use crate::provenance::{Nonce, ParseNonceError};
-use crate::snp::measurement::ParseMeasurementError;
+use crate::provenance::Nonce;
 use crate::verifier::policy::{Policy, PolicyError};
 use crate::verifier::{
-    Anchor, Expectations, ExpectedArtifact, ExpectedOptionError, MinimumTcbError, NotWaivable,
-    ReferenceError, ReferenceValues, SessionError, TrustRootError, TrustRoots, public_key_of,
+    Expectations, ExpectedArtifact, OptionError, OptionFile, RequestedOptions, SessionError,
+    public_key_of,
 };
 
 /// Why nothing was verified. The texts document the variants.
@@ -49,37 +47,13 @@ pub enum UsageError {
     Missing { option: &'static str },
     #[error("{option} is not base64")]
     Base64 { option: &'static str },
-    #[error("nonce")]
-    Nonce(#[source] ParseNonceError),
-    #[error("measurement {value}")]
-    Measurement {
-        value: String,
-        source: ParseMeasurementError,
-    },
-    #[error("{name}")]
-    References {
-        name: String,
-        source: ReferenceError,
-    },
-    #[error("the reference values that were compiled in cannot be used")]
-    Published(#[source] ReferenceError),
-    #[error("min-tcb")]
-    MinimumTcb(#[source] MinimumTcbError),
-    #[error("option")]
-    Option(#[source] ExpectedOptionError),
-    #[error("commit")]
-    Commit(#[source] ParseDigestError),
+    #[error(transparent)]
+    Option(#[from] OptionError),
     #[error("artifact {file}")]
     Artifact {
         file: String,
         source: ParseDigestError,
     },
-    #[error("trust-root")]
-    TrustRoot(#[source] TrustRootError),
-    #[error("the certificates that were compiled in cannot be used")]
-    Roots(#[source] TrustRootError),
-    #[error("waive")]
-    Waive(#[source] NotWaivable),
     #[error("public-key")]
     Key(#[source] SessionError),
     #[error("the input cannot be read")]
@@ -218,16 +192,16 @@ impl Options {
         Ok(())
     }
 
-    /// Returns what is to be verified.
+    /// Returns what is to be verified. A session has the nonce of its expectations.
     ///
     /// # Errors
     /// A member is missing, or is not in its form.
-    pub fn subject(&self) -> Result<Subject, UsageError> {
+    pub fn subject(&self, expectations: &Expectations) -> Result<Subject, UsageError> {
         if !self.session {
             let size = self.size.ok_or(UsageError::Missing { option: "size" })?;
             return Ok(Subject::Bundle { size });
         }
-        let nonce = self.parsed_nonce()?;
+        let nonce = expectations.nonce.clone();
         let nonce = nonce.ok_or(UsageError::Missing { option: "nonce" })?;
         let public_key = match &self.public_key {
             Some(text) => {
@@ -245,80 +219,36 @@ impl Options {
     /// A member is missing, or is not in its form.
     pub fn expectations(&self) -> Result<Expectations, UsageError> {
         let at = self.at.or(self.now);
-        let at = at.ok_or(UsageError::Missing { option: "now" })?;
-        let mut expectations = Expectations::new(self.roots()?, at, self.references()?);
-        expectations.nonce = self.parsed_nonce()?;
-        if let Some(text) = &self.vcek {
-            expectations.certificate = Some(decoded("vcek", text)?);
-        }
-        if let Some(text) = &self.crl {
-            expectations.crl = Some(decoded("crl", text)?);
-        }
-        if let Some(text) = &self.min_tcb {
-            expectations.minimum_tcb = text.parse().map_err(UsageError::MinimumTcb)?;
-        }
-        if let Some(text) = &self.commit {
-            expectations.commit = Some(text.parse().map_err(UsageError::Commit)?);
-        }
-        for artifact in &self.artifact {
-            expectations.artifacts.push(artifact.expected()?);
-        }
-        expectations.options = each_parsed(&self.option, UsageError::Option)?;
-        expectations.no_other_options = self.no_options;
-        expectations.waived = each_parsed(&self.waive, UsageError::Waive)?;
-        expectations.repository.clone_from(&self.repository);
-        expectations.reference.clone_from(&self.reference);
-        Ok(expectations)
-    }
-
-    fn parsed_nonce(&self) -> Result<Option<Nonce>, UsageError> {
-        let nonce = self.nonce.as_deref().map(Nonce::parse).transpose();
-        nonce.map_err(UsageError::Nonce)
-    }
-
-    fn roots(&self) -> Result<TrustRoots, UsageError> {
-        let Some(text) = &self.trust_root else {
-            return TrustRoots::amd().map_err(UsageError::Roots);
+        let artifacts = self.artifact.iter().map(Artifact::expected);
+        let requested = RequestedOptions {
+            at: at.ok_or(UsageError::Missing { option: "now" })?,
+            trust_root: self.trust_root()?,
+            measurements: &self.measurement,
+            references: files(&self.measurements)?,
+            policy_measurements: &self.policy_measurement,
+            policy_references: files(&self.policy_measurements)?,
+            nonce: self.nonce.as_deref(),
+            certificate: content("vcek", &self.vcek)?,
+            crl: content("crl", &self.crl)?,
+            minimum_tcb: self.min_tcb.as_deref(),
+            repository: self.repository.as_deref(),
+            reference: self.reference.as_deref(),
+            commit: self.commit.as_deref(),
+            artifacts: artifacts.collect::<Result<_, _>>()?,
+            options: &self.option,
+            no_other_options: self.no_options,
+            waived: &self.waive,
         };
-        let pem = decoded("trust-root", text)?;
-        TrustRoots::test_only(&pem).map_err(UsageError::TrustRoot)
+        Ok(requested.expectations()?)
     }
 
-    /// Returns the reference values that were given, or else those published with this release.
-    fn references(&self) -> Result<ReferenceValues, UsageError> {
-        let measurements = [
-            (Anchor::Policy, &self.policy_measurement),
-            (Anchor::Option, &self.measurement),
-        ];
-        let files = [
-            (Anchor::Policy, &self.policy_measurements),
-            (Anchor::File, &self.measurements),
-        ];
-        let no_measurement = measurements.iter().all(|(_, given)| given.is_empty());
-        if no_measurement && files.iter().all(|(_, given)| given.is_empty()) {
-            return ReferenceValues::published().map_err(UsageError::Published);
-        }
-        let mut references = ReferenceValues::default();
-        for (anchor, values) in measurements {
-            for value in values {
-                let measurement = value.parse().map_err(|source| UsageError::Measurement {
-                    value: value.clone(),
-                    source,
-                })?;
-                references.add_from(anchor, measurement);
-            }
-        }
-        for (anchor, given) in files {
-            for file in given {
-                let content = decoded("measurements", &file.base64)?;
-                let added = references.add_file_from(anchor, &content);
-                added.map_err(|source| UsageError::References {
-                    name: file.name.clone(),
-                    source,
-                })?;
-            }
-        }
-        Ok(references)
+    fn trust_root(&self) -> Result<Option<OptionFile>, UsageError> {
+        let name = "trust-root";
+        let content = content(name, &self.trust_root)?;
+        Ok(content.map(|content| OptionFile {
+            name: name.to_owned(),
+            content,
+        }))
     }
 }
 
@@ -360,14 +290,19 @@ impl Artifact {
     }
 }
 
-fn each_parsed<T: FromStr, C: FromIterator<T>>(
-    given: &[String],
-    wrong: impl Fn(T::Err) -> UsageError,
-) -> Result<C, UsageError> {
-    given
-        .iter()
-        .map(|text| text.parse().map_err(&wrong))
-        .collect()
+/// Returns files of reference values.
+fn files(given: &[NamedFile]) -> Result<Vec<OptionFile>, UsageError> {
+    let read = |file: &NamedFile| {
+        let content = decoded("measurements", &file.base64)?;
+        let name = file.name.clone();
+        Ok(OptionFile { name, content })
+    };
+    given.iter().map(read).collect()
+}
+
+/// Returns the bytes of a file, if it was given.
+fn content(option: &'static str, text: &Option<String>) -> Result<Option<Vec<u8>>, UsageError> {
+    text.as_ref().map(|text| decoded(option, text)).transpose()
 }
 
 fn decoded(option: &'static str, text: &str) -> Result<Vec<u8>, UsageError> {

@@ -7,17 +7,13 @@
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::Args;
-use kettle::digest::{ParseDigestError, Sha256Digest};
+use kettle::digest::Sha256Digest;
 use kettle::kds::KdsError;
-use kettle::provenance::{Nonce, ParseNonceError};
-use kettle::snp::measurement::ParseMeasurementError;
 use kettle::verifier::{
-    Anchor, Expectations, ExpectedArtifact, ExpectedOptionError, MinimumTcbError, NotWaivable,
-    ReferenceError, ReferenceValues, SessionError, TrustRootError, TrustRoots,
+    Expectations, ExpectedArtifact, OptionError, OptionFile, RequestedOptions, SessionError,
 };
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -128,37 +124,10 @@ pub enum UsageError {
     TwoLists,
     #[error("--fetch")]
     Fetch(#[source] KdsError),
-    #[error("--nonce")]
-    Nonce(#[source] ParseNonceError),
-    #[error("--measurement {value}")]
-    Measurement {
-        value: String,
-        source: ParseMeasurementError,
-    },
-    #[error("{path}")]
-    References {
-        path: PathBuf,
-        source: ReferenceError,
-    },
-    #[error("the reference values that were compiled in cannot be used")]
-    Published(#[source] ReferenceError),
-    #[error("--min-tcb")]
-    MinimumTcb(#[source] MinimumTcbError),
-    #[error("--option")]
-    Option(#[source] ExpectedOptionError),
-    #[error("--commit")]
-    Commit(#[source] ParseDigestError),
-    #[error("{path}")]
-    TrustRoot {
-        path: PathBuf,
-        source: TrustRootError,
-    },
-    #[error("the certificates that were compiled in cannot be used")]
-    Roots(#[source] TrustRootError),
+    #[error(transparent)]
+    Option(OptionError),
     #[error("--at {value} is not a time such as 2026-01-31T12:00:00Z")]
     Moment { value: String },
-    #[error("--waive")]
-    Waive(#[source] NotWaivable),
     #[error("{path}")]
     Key { path: PathBuf, source: SessionError },
 }
@@ -169,31 +138,30 @@ impl Options {
     /// # Errors
     /// A value is not one that its option allows, or a file cannot be read.
     pub fn expectations(&self) -> Result<Expectations, UsageError> {
-        let mut expectations = Expectations::new(self.roots()?, self.moment()?, self.references()?);
-        if let Some(text) = &self.nonce {
-            expectations.nonce = Some(Nonce::parse(text).map_err(UsageError::Nonce)?);
-        }
-        if let Some(path) = &self.vcek {
-            expectations.certificate = Some(read_file(path)?);
-        }
-        if let Some(path) = &self.crl {
-            expectations.crl = Some(read_file(path)?);
-        }
-        if let Some(text) = &self.min_tcb {
-            expectations.minimum_tcb = text.parse().map_err(UsageError::MinimumTcb)?;
-        }
-        if let Some(text) = &self.commit {
-            expectations.commit = Some(text.parse().map_err(UsageError::Commit)?);
-        }
-        for path in &self.artifact {
-            expectations.artifacts.push(artifact(path)?);
-        }
-        expectations.options = each_parsed(&self.option, UsageError::Option)?;
-        expectations.no_other_options = self.no_options;
-        expectations.waived = each_parsed(&self.waive, UsageError::Waive)?;
-        expectations.repository.clone_from(&self.repository);
-        expectations.reference.clone_from(&self.reference);
-        Ok(expectations)
+        let trust_root = self.trust_root.as_deref().map(option_file).transpose()?;
+        let at = self.moment()?;
+        let artifacts = self.artifact.iter().map(|path| artifact(path));
+        let requested = RequestedOptions {
+            at,
+            trust_root,
+            measurements: &self.measurement,
+            references: option_files(&self.measurements)?,
+            policy_measurements: &self.policy_measurement,
+            policy_references: option_files(&self.policy_measurements)?,
+            nonce: self.nonce.as_deref(),
+            certificate: self.vcek.as_deref().map(read_file).transpose()?,
+            crl: self.crl.as_deref().map(read_file).transpose()?,
+            minimum_tcb: self.min_tcb.as_deref(),
+            repository: self.repository.as_deref(),
+            reference: self.reference.as_deref(),
+            commit: self.commit.as_deref(),
+            artifacts: artifacts.collect::<Result<_, _>>()?,
+            options: &self.option,
+            no_other_options: self.no_options,
+            waived: &self.waive,
+        };
+        let expectations = requested.expectations();
+        expectations.map_err(|error| UsageError::Option(error.of_command_line()))
     }
 
     /// Returns what may be fetched, if anything may.
@@ -221,52 +189,6 @@ impl Options {
         }))
     }
 
-    fn roots(&self) -> Result<TrustRoots, UsageError> {
-        let Some(path) = &self.trust_root else {
-            return TrustRoots::amd().map_err(UsageError::Roots);
-        };
-        let pem = read_file(path)?;
-        TrustRoots::test_only(&pem).map_err(|source| UsageError::TrustRoot {
-            path: path.clone(),
-            source,
-        })
-    }
-
-    /// Returns the reference values that were given, or else those published with this release.
-    fn references(&self) -> Result<ReferenceValues, UsageError> {
-        let measurements = [
-            (Anchor::Policy, &self.policy_measurement),
-            (Anchor::Option, &self.measurement),
-        ];
-        let files = [
-            (Anchor::Policy, &self.policy_measurements),
-            (Anchor::File, &self.measurements),
-        ];
-        if measurements.iter().all(|(_, given)| given.is_empty())
-            && files.iter().all(|(_, given)| given.is_empty())
-        {
-            return ReferenceValues::published().map_err(UsageError::Published);
-        }
-        let mut references = ReferenceValues::default();
-        for (anchor, value) in each(measurements) {
-            let measurement = value.parse().map_err(|source| UsageError::Measurement {
-                value: value.clone(),
-                source,
-            })?;
-            references.add_from(anchor, measurement);
-        }
-        for (anchor, path) in each(files) {
-            let content = read_file(path)?;
-            references
-                .add_file_from(anchor, &content)
-                .map_err(|source| UsageError::References {
-                    path: path.clone(),
-                    source,
-                })?;
-        }
-        Ok(references)
-    }
-
     /// Returns the time of --at, or else now, in seconds since 1970.
     fn moment(&self) -> Result<u64, UsageError> {
         let Some(value) = &self.at else {
@@ -282,21 +204,16 @@ impl Options {
     }
 }
 
-/// Returns each value with its anchor.
-fn each<T>(given: [(Anchor, &Vec<T>); 2]) -> impl Iterator<Item = (Anchor, &T)> {
-    given
-        .into_iter()
-        .flat_map(|(anchor, values)| values.iter().map(move |value| (anchor, value)))
+/// Reads a file that an option names.
+fn option_file(path: &Path) -> Result<OptionFile, UsageError> {
+    Ok(OptionFile {
+        content: read_file(path)?,
+        name: path.display().to_string(),
+    })
 }
 
-fn each_parsed<T: FromStr, C: FromIterator<T>>(
-    given: &[String],
-    wrong: impl Fn(T::Err) -> UsageError,
-) -> Result<C, UsageError> {
-    given
-        .iter()
-        .map(|text| text.parse().map_err(&wrong))
-        .collect()
+fn option_files(paths: &[PathBuf]) -> Result<Vec<OptionFile>, UsageError> {
+    paths.iter().map(|path| option_file(path)).collect()
 }
 
 /// Hashes a file that has to be one of the artifacts.
