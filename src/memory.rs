@@ -1,8 +1,8 @@
-//! Clears the memory that the service frees, so that a token for a private repository, and the source
-//! of it, do not stay in memory that nobody owns.
+//! Clears the memory that the service frees, so that a token for a private repository, and the
+//! source of it, do not stay in memory that nobody owns.
 //!
-//! A token passes through the buffers of TLS, HTTP and JSON before it is in a value of ours. None of
-//! these clears what it frees. The kernel clears the memory that processes return to it
+//! A token passes through the buffers of TLS, HTTP and JSON before it is in a value of ours. None
+//! of these clears what it frees. The kernel clears the memory that processes return to it
 //! (`init_on_free`), but an allocator returns little while its process runs.
 //!
 //! * In: memory that a part of this program frees.
@@ -51,8 +51,8 @@ mod tests {
     fn memory_keeps_its_content_while_it_is_owned_and_grows() {
         let small = Layout::from_size_align(64, 8).unwrap();
         let large = Layout::from_size_align(4096, 8).unwrap();
-        // SAFETY: neither layout has the size 0; memory is used within its size, and freed once, with
-        // the layout that it has.
+        // SAFETY: neither layout has the size 0; memory is used within its size, and freed once,
+        // with the layout that it has.
         unsafe {
             let memory = ClearingAllocator.alloc(small);
             memory.write_bytes(7, small.size());

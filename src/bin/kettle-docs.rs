@@ -2,7 +2,8 @@
 //!
 //! * In: the directory to write to, as the only argument; the command lines of both programs, from
 //!   the source files that define them.
-//! * Out: a directory for each program, with `man/*.1`, and one file in `bash/`, `zsh/` and `fish/`.
+//! * Out: a directory for each program, with `man/*.1`, and one file in `bash/`, `zsh/` and
+//!   `fish/`.
 //! * Never: code in a shipped program: this one is compiled for a release and thrown away.
 
 use std::error::Error;

@@ -1,7 +1,7 @@
 //! Lets a command write to its source, as cargo does, while the source stays as it was hashed.
 //!
-//! What the command writes is in a directory of its own, over the source (`overlayfs`), and is thrown
-//! away. The kernel lets root mount it, and not every container's root.
+//! What the command writes is in a directory of its own, over the source (`overlayfs`), and is
+//! thrown away. The kernel lets root mount it, and not every container's root.
 //!
 //! * In: directories that no command can write, and a new directory of the job.
 //! * Out: a path where they are seen as one, writable; afterwards the names of what was changed.
@@ -113,7 +113,8 @@ impl Overlay {
     }
 }
 
-/// Returns the options of a mount. Features that keep more than files in the upper directory are off.
+/// Returns the options of a mount. Features that keep more than files in the upper directory are
+/// off.
 fn options(layers: &[&Path], upper: &Path, work: &Path) -> io::Result<CString> {
     let mut options = b"index=off,metacopy=off,redirect_dir=off,lowerdir=".to_vec();
     for (index, layer) in layers.iter().enumerate() {

@@ -33,8 +33,8 @@ pub const INPUTS: &str = "/kettle/inputs";
 /// The path of git's own directory.
 pub const GIT_DIRECTORY: &str = "/kettle/git";
 
-/// The path of git's settings with the token for a repository, a file that only commands of git that
-/// talk to its server have.
+/// The path of git's settings with the token for a repository, a file that only commands of git
+/// that talk to its server have.
 pub const GIT_TOKEN_FILE: &str = "/kettle/token";
 
 /// The path of a `.gitmodules`, which is read-only.

@@ -71,7 +71,7 @@ impl Complaint {
             self.is_over = true;
             return;
         }
-        // A line of the compiler's margins alone is of no use.
+        // A line with nothing but the compiler's margins tells nothing.
         if !line
             .trim_start_matches(['|', '^', '-', ' ', '='])
             .is_empty()

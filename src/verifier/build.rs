@@ -3,8 +3,8 @@
 //! * In: `measurements/*.json` with the list of revoked images, its index and the floor of firmware
 //!   versions; or the directory that `KETTLE_MEASUREMENTS` names. There may be no files.
 //! * Out: `published.rs`.
-//! * Never: anything for a binary without the feature `verifier`: kettle-init is itself measured and
-//!   cannot know its own measurement.
+//! * Never: anything for a binary without the feature `verifier`: kettle-init is itself measured
+//!   and cannot know its own measurement.
 
 use std::path::{Path, PathBuf};
 use std::{env, fs, io};

@@ -42,10 +42,10 @@
 //! reader sees all that is wrong. Claims are set last, and [`AttestationResult`] drops them unless
 //! everything was accepted.
 //!
-//! The reader's side is `expectations`, `policy`, `chosen` and the data that is compiled in (`published`,
-//! `revocation`, `floor`). `outcome` is the only place where a rejection becomes a waived one.
-//! `fetched` decides which responses of the key service are worth caching, `verdict` writes the
-//! document of a result, and `summary` a verdict that somebody signs for others.
+//! The reader's side is `expectations`, `policy`, `chosen` and the data that is compiled in
+//! (`published`, `revocation`, `floor`). `outcome` is the only place where a rejection becomes a
+//! waived one. `fetched` decides which responses of the key service are worth caching, `verdict`
+//! writes the document of a result, and `summary` a verdict that somebody signs for others.
 
 mod appraisal;
 pub mod azure;

@@ -12,41 +12,51 @@ use serde::{Deserialize, Deserializer};
 /// option that can be repeated has one value or a list. Paths are relative to the file.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-#[allow(missing_docs)] // Each field is an option, which `kettle verify --help` explains.
 pub struct Policy {
+    /// The nonce that the build was started with, hex.
     pub nonce: Option<String>,
+    /// Launch measurements to trust, hex.
     #[serde(default, deserialize_with = "list")]
     pub measurement: Vec<String>,
-    /// Paths.
+    /// The paths of files of reference values to trust.
     #[serde(default, deserialize_with = "list")]
     pub measurements: Vec<String>,
-    /// A path.
+    /// The path of a VCEK or VLEK to use instead of the bundle's.
     pub vcek: Option<String>,
-    /// A path.
+    /// The path of a revocation list.
     pub crl: Option<String>,
+    /// Whether a missing VCEK is fetched from AMD.
     #[serde(default)]
     pub fetch: bool,
+    /// Whether AMD's revocation list is fetched.
     #[serde(default)]
     pub fetch_crl: bool,
-    /// A path.
+    /// The path of the directory for fetched files.
     pub cache: Option<String>,
+    /// The lowest reported TCB version that is accepted.
     pub min_tcb: Option<String>,
+    /// The URL of the repository that the source must come from.
     pub repository: Option<String>,
+    /// The ref that the client must have requested, literally.
     #[serde(rename = "ref")]
     pub reference: Option<String>,
+    /// The commit that must have been built, hex.
     pub commit: Option<String>,
-    /// Paths.
+    /// The paths of files that must be artifacts.
     #[serde(default, deserialize_with = "list")]
     pub artifact: Vec<String>,
+    /// Options that the client must have chosen, as `NAME=VALUE`.
     #[serde(default, deserialize_with = "list")]
     pub option: Vec<String>,
+    /// Whether any other option is refused.
     #[serde(default)]
     pub no_options: bool,
-    /// A path.
+    /// The path of a test hierarchy to trust instead of AMD.
     pub trust_root: Option<String>,
-    /// A time, given as text or as a TOML date-time.
+    /// The time at which certificates must be valid, given as text or as a TOML date-time.
     #[serde(default, deserialize_with = "moment")]
     pub at: Option<String>,
+    /// The names of checks whose rejection does not count.
     #[serde(default, deserialize_with = "list")]
     pub waive: Vec<String>,
 }

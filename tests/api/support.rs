@@ -105,8 +105,8 @@ struct Handover {
     refs: Arc<Refs>,
 }
 
-/// The stand-in for git. It finds every ref except `missing` and `broken`, and `slow` once `go_on` is
-/// set.
+/// The stand-in for git. It finds every ref except `missing` and `broken`, and `slow` once `go_on`
+/// is set.
 #[derive(Debug, Default)]
 pub struct Refs {
     pub asked: AtomicUsize,

@@ -1,8 +1,9 @@
 //! A token for a private repository, in the memory of the whole machine.
 //!
-//! The machine trusts no server that a test could be, and sends no token in plaintext. So git gets the
-//! token, begins to talk to the server, and gives up when it sees the certificate: everything that
-//! keeps the token has it by then, and only the request that would have been encrypted is missing.
+//! The machine trusts no server that a test could be, and sends no token in plaintext. So git gets
+//! the token, begins to talk to the server, and gives up when it sees the certificate: everything
+//! that keeps the token has it by then, and only the request that would have been encrypted is
+//! missing.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -55,7 +56,8 @@ fn unwilling_server() -> (u16, Receiver<()>, Sender<()>) {
     (port, has_come, go_on)
 }
 
-/// Submits a repository with the token, over a connection that ends afterwards. Returns the response.
+/// Submits a repository with the token, over a connection that ends afterwards. Returns the
+/// response.
 fn submit(machine: &Machine, url: &str) -> String {
     let body = json!({ "nonce": NONCE, "repo_url": url, "repo_token": TOKEN }).to_string();
     let mut stream = machine.connect_tls();

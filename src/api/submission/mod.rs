@@ -103,7 +103,8 @@ where
     Ok(Request::new(nonce, nonce_source, source, options))
 }
 
-/// Returns whether the request came in by the port with TLS; one of which that is not known did not.
+/// Returns whether the request came in by the port with TLS; one of which that is not known did
+/// not.
 fn is_encrypted(parts: &Parts) -> bool {
     parts.extensions.get() == Some(&Scheme::Https)
 }

@@ -36,8 +36,8 @@
 //!   them.
 //! * Names are UTF-8, also in a ZIP that does not declare them as such.
 //! * If there is a single top directory, it is the tree, and links must stay inside it. Files that
-//!   programs of macOS put beside it (`__MACOSX/`, `._NAME`) are read, checked and counted, and then
-//!   left out; the source's notes name them.
+//!   programs of macOS put beside it (`__MACOSX/`, `._NAME`) are read, checked and counted, and
+//!   then left out; the source's notes name them.
 //! * A ZIP whose names have backslashes and no slash is read with the backslash as the separator:
 //!   PowerShell 5.1 writes such archives. The source's notes say so.
 
@@ -212,8 +212,8 @@ fn single_directory(tree: &Tree) -> Option<(&str, &Tree)> {
     }
 }
 
-/// Returns whether a program of macOS put an entry beside what it packed: the Finder's directory, or
-/// a file of attributes (`AppleDouble`).
+/// Returns whether a program of macOS put an entry beside what it packed: the Finder's directory,
+/// or a file of attributes (`AppleDouble`).
 fn is_of_macos(name: &[u8], node: &Node) -> bool {
     match node {
         Node::Directory(_) => name == b"__MACOSX",

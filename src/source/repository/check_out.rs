@@ -1,4 +1,5 @@
-//! Writes the files of a commit from objects that another program fetched: cargo, for a git dependency.
+//! Writes the files of a commit from objects that another program fetched: cargo, for a git
+//! dependency.
 //!
 //! Cargo's own checkout differs from the commit where attributes change files, and where submodules
 //! are. The files that are written here are the blobs, as for a source.

@@ -27,10 +27,11 @@
 //! runs them. [`RepositoryUrl`] and [`GitRef`] are the receipts of text that git cannot take for an
 //! option, a credential or another host.
 //!
-//! `own_git` writes a `.git` with the commit, its trees and the ref, from the bytes that were checked.
+//! `own_git` writes a `.git` with the commit, its trees and the ref, from the bytes that were
+//! checked.
 //!
-//! A token ([`RepositoryToken`]) goes to the server of the repository's own URL: to its redirects and
-//! submodules on the same host, port and scheme, and to no other server.
+//! A token ([`RepositoryToken`]) goes to the server of the repository's own URL: to its redirects
+//! and submodules on the same host, port and scheme, and to no other server.
 //!
 //! Links may lead nowhere, since nobody can write to the tree, but never out of it.
 

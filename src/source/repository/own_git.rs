@@ -1,13 +1,13 @@
 //! Writes a `.git` for the build, so that its tools can tell which commit they build.
 //!
-//! It has the commit, its trees, and the ref that the client asked for, with the annotated tag if it
-//! is one. Each object hashed to its id here. It has no blobs, no history and no remote: `git
+//! It has the commit, its trees, and the ref that the client asked for, with the annotated tag if
+//! it is one. Each object hashed to its id here. It has no blobs, no history and no remote: `git
 //! rev-parse`, `git describe` and `git status` work, `git show` of a file does not.
 //!
 //! * In: the commit's object and its tree, a directory with the commit's files, and the ref.
 //! * Out: a directory with nothing but `.git` in it.
-//! * Never: a byte of the repository that git itself wrote, or a byte that differs between two builds
-//!   of the same commit.
+//! * Never: a byte of the repository that git itself wrote, or a byte that differs between two
+//!   builds of the same commit.
 //!
 //! The index is in git's version 2 (git, `gitformat-index(5)`): a header of 12 bytes, the entries,
 //! and the SHA-1 of all that.

@@ -99,8 +99,8 @@ pub(super) async fn one_step(
     target(url, &location).map(Some)
 }
 
-/// Follows the redirects of `url` on its host, port and scheme, without a token. Returns the URL that
-/// no longer redirects, which is `url` itself if there was no redirect.
+/// Follows the redirects of `url` on its host, port and scheme, without a token. Returns the URL
+/// that no longer redirects, which is `url` itself if there was no redirect.
 ///
 /// # Errors
 /// A redirect must not be followed, or the sandbox failed.

@@ -7,8 +7,9 @@
 //!   another host, port or scheme.
 //!
 //! Git gets the token as a header that it sends to URLs of that server (`http.URL.extraHeader`), in
-//! a file that the sandbox has in memory. A credential helper would be a program of its own, started
-//! by a shell, that git asks after a first request without the token; the header needs neither.
+//! a file that the sandbox has in memory. A credential helper would be a program of its own,
+//! started by a shell, that git asks after a first request without the token; the header needs
+//! neither.
 
 use std::borrow::Cow;
 use std::fmt;

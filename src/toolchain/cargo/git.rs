@@ -158,8 +158,8 @@ pub(super) fn place(
     complete(checkout, content, home, actual)
 }
 
-/// Completes a checkout whose files are those of the commit, with the tree `actual`, as cargo expects
-/// it.
+/// Completes a checkout whose files are those of the commit, with the tree `actual`, as cargo
+/// expects it.
 pub(super) fn complete(
     checkout: &Checkout,
     content: &[u8],

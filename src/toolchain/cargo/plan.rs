@@ -183,8 +183,8 @@ impl Plan<'_> {
         )
     }
 
-    /// Builds the default members, and prints each command that it runs. With `writable`, a directory
-    /// that covers the source, the build can write to its source.
+    /// Builds the default members, and prints each command that it runs. With `writable`, a
+    /// directory that covers the source, the build can write to its source.
     pub fn build(
         &self,
         folders: &Folders,

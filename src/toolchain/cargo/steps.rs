@@ -345,8 +345,8 @@ impl<'a> Steps<'a> {
         })
     }
 
-    /// Covers the source with a directory that the build can write to, and with a `.git`, where that
-    /// is possible.
+    /// Covers the source with a directory that the build can write to, and with a `.git`, where
+    /// that is possible.
     async fn cover_source(&mut self) -> Result<Option<Overlay>, ToolchainError> {
         let mounted = match self.context.runner.overlays() {
             Some(overlays) => self.mount(overlays).await?,
@@ -354,7 +354,8 @@ impl<'a> Steps<'a> {
         };
         if mounted.is_none() {
             self.log.note(
-                "this machine lets the appliance mount no overlay: the build sees its source read-only, without a .git",
+                "this machine lets the appliance mount no overlay: the build sees its source \
+                 read-only, without a .git",
             )?;
         }
         Ok(mounted)

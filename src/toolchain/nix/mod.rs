@@ -503,8 +503,8 @@ fn last_url<'a>(input: &LockedInput, redirects: &'a Redirects) -> Option<&'a str
     redirects.get(requested)?.last().map(String::as_str)
 }
 
-/// Returns the NAR hash of a file or directory of a tree; `None` where the path is missing, or is or
-/// passes a link.
+/// Returns the NAR hash of a file or directory of a tree; `None` where the path is missing, or is
+/// or passes a link.
 fn part_of(tree: &Path, path: &str) -> Option<Sha256Digest> {
     nar::hash_below(tree, Path::new(path))
         .ok()

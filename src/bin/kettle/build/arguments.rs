@@ -131,8 +131,8 @@ pub struct Arguments {
     /// nix: the output of the flake to build.
     #[arg(long, value_name = "NAME")]
     pub(super) attribute: Option<String>,
-    /// A file with a token for the repository's own host (TOKEN, or USER:TOKEN), which the appliance
-    /// forgets after the fetch. Without it, KETTLE_REPO_TOKEN is read.
+    /// A file with a token for the repository's own host (TOKEN, or USER:TOKEN), which the
+    /// appliance forgets after the fetch. Without it, KETTLE_REPO_TOKEN is read.
     #[arg(long, value_name = "FILE")]
     pub(super) repo_token_file: Option<PathBuf>,
     /// Sends the source to a machine WITHOUT ANY EVIDENCE, such as a process on a host: its

@@ -50,8 +50,8 @@ pub(super) struct CentralHeader {
 }
 
 impl CentralHeader {
-    /// Returns the entry's Unix mode. Its type comes from the path and the attributes if the archive
-    /// was packed without one.
+    /// Returns the entry's Unix mode. Its type comes from the path and the attributes if the
+    /// archive was packed without one.
     pub(super) fn mode(&self) -> u32 {
         let mode = if UNIX_HOSTS.contains(&self.host) {
             self.attributes >> 16

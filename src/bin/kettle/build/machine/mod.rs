@@ -12,9 +12,9 @@
 //! | `libvirt` | a domain of libvirt, from the template `libvirt.xml` |
 //! | `program` | a program of the user's, which prints an address |
 //!
-//! Each engine is one child process, which ends the machine when it ends: QEMU is the machine; virsh
-//! keeps the connection that a domain was created on with `--autodestroy`; a program is told by the
-//! end of its input. So nothing stays behind when `kettle` itself is killed.
+//! Each engine is one child process, which ends the machine when it ends: QEMU is the machine;
+//! virsh keeps the connection that a domain was created on with `--autodestroy`; a program is told
+//! by the end of its input. So nothing stays behind when `kettle` itself is killed.
 
 mod host;
 mod image;
@@ -164,7 +164,7 @@ pub enum Plan {
     Qemu {
         /// The image that is booted.
         image: Image,
-        /// Its processors and memory.
+        /// The processors and the memory of the machine.
         shape: Shape,
         /// Whether this host can measure launches.
         kind: HostKind,
@@ -175,7 +175,7 @@ pub enum Plan {
         uri: String,
         /// The image that is booted.
         image: Image,
-        /// Its processors and memory.
+        /// The processors and the memory of the machine.
         shape: Shape,
     },
     /// The machine of a program.
