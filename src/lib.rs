@@ -117,6 +117,8 @@ pub mod crypto;
 pub mod inspect;
 #[cfg(feature = "cli")]
 pub mod kds;
+#[cfg(feature = "cli")]
+pub mod uki;
 #[cfg(feature = "verifier")]
 pub mod verifier;
 #[cfg(feature = "web")]

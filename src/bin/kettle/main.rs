@@ -15,6 +15,7 @@
 //! | `complete` | `complete` | AMD's key service, without --vcek |
 //! | `inspect` | here | none |
 //! | `measure`, `igvm`, `kernel-hashes` | `measure`, `igvm`, `kernel_hashes`, `launch` | none |
+//! | `uki` | `uki` | none |
 //!
 //! A command returns its whole output as text, and this file prints it: a verdict that could not be
 //! printed must not end with the status of success. Only `build` prints while it works. Commands
@@ -31,6 +32,7 @@ mod igvm;
 mod kernel_hashes;
 mod launch;
 mod measure;
+mod uki;
 mod verify;
 mod verify_summary;
 
@@ -88,13 +90,15 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Calculates the launch measurement of an SEV-SNP guest.
+    /// Calculates the launch measurement of an SEV-SNP guest, or the registers of a TPM.
     Measure(Box<measure::Arguments>),
     /// Writes the launch of an SEV-SNP guest as an IGVM file, and prints its measurement.
     Igvm(Box<igvm::Arguments>),
     /// Writes the page of kernel hashes that a launch measures, and prints its guest address. A
     /// machine without a secure processor needs both to start the same firmware.
     KernelHashes(Box<kernel_hashes::Arguments>),
+    /// Writes the file with which firmware starts a kernel from a disk (a unified kernel image, UKI).
+    Uki(Box<uki::Arguments>),
 }
 
 /// Exit status: the bundle is damaged.
@@ -122,6 +126,7 @@ fn main() -> ExitCode {
         Command::Measure(arguments) => done(measure::run(&arguments)),
         Command::Igvm(arguments) => done(igvm::run(&arguments)),
         Command::KernelHashes(arguments) => done(kernel_hashes::run(&arguments)),
+        Command::Uki(arguments) => done(uki::run(&arguments)),
     };
     match output {
         Err(code) => code,

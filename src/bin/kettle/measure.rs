@@ -1,8 +1,8 @@
 //! `kettle measure`: calculates launch measurements.
 //!
-//! * In: files and the shape of a virtual machine, a file of published measurements, or an IGVM
-//!   file.
-//! * Out: launch measurements as text or JSON.
+//! * In: files and the shape of a virtual machine, a file of published measurements, an IGVM file,
+//!   or a UKI.
+//! * Out: launch measurements, or registers of a TPM, as text or JSON.
 //! * Never: fewer measurements than were requested.
 
 use std::error::Error;
@@ -18,6 +18,7 @@ use kettle::verifier::{
 use serde::Serialize;
 
 use super::launch::{self, Contents, Cpu, Digests, InputError, Inputs, hex_u64, named_cpu, read};
+use super::uki;
 
 /// Most vCPUs: what QEMU's q35 machine takes.
 const MAX_VCPUS: u32 = 4096;
@@ -46,11 +47,15 @@ pub struct Arguments {
     /// the number and type of vCPUs.
     #[arg(long, value_name = "FILE", conflicts_with_all = NOT_WITH_IGVM)]
     igvm: Option<PathBuf>,
+    /// Calculates what a TPM has measured once firmware has started this UKI from a disk: PCR 4 and
+    /// 9 (SHA-256), and the Authenticode digests that a Secure Boot database can allow.
+    #[arg(long, value_name = "FILE", conflicts_with_all = NOT_WITH_UKI)]
+    uki: Option<PathBuf>,
     /// Number of vCPUs, or a range such as 1-64. Repeatable.
     #[arg(
         long,
         value_name = "N",
-        required_unless_present_any = ["chain", "igvm"],
+        required_unless_present_any = ["chain", "igvm", "uki"],
         value_parser = vcpus
     )]
     vcpus: Vec<RangeInclusive<u32>>,
@@ -105,6 +110,19 @@ const NOT_WITH_IGVM: [&str; 9] = [
     "vmm",
 ];
 
+/// Options that have no meaning with --uki.
+const NOT_WITH_UKI: [&str; 9] = [
+    "firmware",
+    "published",
+    "igvm",
+    "chain",
+    "vcpus",
+    "vcpu_type",
+    "vcpu_signature",
+    "guest_features",
+    "vmm",
+];
+
 /// Why nothing can be measured. Each is a usage error.
 #[derive(Debug, thiserror::Error)]
 pub enum MeasureError {
@@ -119,6 +137,8 @@ pub enum MeasureError {
         path: PathBuf,
         source: ReferenceError,
     },
+    #[error(transparent)]
+    Uki(#[from] uki::Error),
     #[error("{path} is no IGVM file that can be measured")]
     Igvm { path: PathBuf, source: IgvmError },
     #[error("{path} has no measurement for {wanted}")]
@@ -174,6 +194,9 @@ pub fn run(arguments: &Arguments) -> Result<String, MeasureError> {
     }
     if let Some(path) = &arguments.igvm {
         return of_igvm(path);
+    }
+    if let Some(path) = &arguments.uki {
+        return Ok(uki::measure(path, arguments.json)?);
     }
     of_files(arguments)
 }
