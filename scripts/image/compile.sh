@@ -24,6 +24,24 @@ compile() { # BUILD-ROOT CRATES SCRATCH OUT
     compile_one "$1" "$3" kettle-init appliance fat "$4/kettle-init"
     wait $!
     compile_one "$1" "$3" kettle cli off "$4/kettle"
+    compile_stub "$1" "$3" "$4/stub"
+}
+
+# Compiles the stub to one blob of code, which has to run wherever it is loaded.
+compile_stub() { # BUILD-ROOT SCRATCH OUT-FILE
+    local relocations
+    # shellcheck disable=SC2016 # expanded in the root
+    enter "$1" "$2" /usr/bin/sh -euc '
+        cd /build/source/src/stub
+        rustc --edition 2024 --crate-name stub --crate-type bin --emit obj=/build/stub.o --target "$1" \
+            -C panic=abort -C opt-level=s -C codegen-units=1 -C relocation-model=pic main.rs
+        ld -pie --no-dynamic-linker -z norelro -T link.ld -o /build/stub.elf /build/stub.o
+        objcopy --output-target binary --only-section .text /build/stub.elf /build/stub' \
+        sh "$TARGET"
+    relocations=$(readelf --relocs --wide "$2/stub.elf")
+    [[ $relocations == *'There are no relocations in this file.'* ]] ||
+        die "$EXIT_FAILED" "src/stub: the blob has relocations, and nothing would make them: $relocations"
+    install -m 0644 -- "$2/stub" "$3"
 }
 
 copy_source() { # CRATES SCRATCH

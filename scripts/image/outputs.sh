@@ -102,6 +102,9 @@ assemble() { # ROOT-LAYER PROGRAMS KERNEL DEBIAN-KERNEL STAGE
     install -m 0644 -- "$3/kernel" "$5/own/kernel"
     make_initrd "$1/tools" "$5/own/kettle-init" "$5/scratch" "$5/own/initrd"
     command_line "$5/own" "${verity[@]}" >"$5/own/cmdline"
+    command_line "$5/own" "${verity[@]}" "$IMAGE/cloud/azure.cmdline" >"$5/own/azure.cmdline"
+    make_uki "$2" "$5/own" cmdline "$5/own/disk.efi"
+    make_uki "$2" "$5/own" azure.cmdline "$5/own/azure.efi"
 
     install -m 0755 -- "$2/kettle-init-modules" "$5/debian/kettle-init"
     install -m 0644 -- "$4/kernel" "$5/debian/kernel"
@@ -109,10 +112,28 @@ assemble() { # ROOT-LAYER PROGRAMS KERNEL DEBIAN-KERNEL STAGE
     command_line "$5/debian" "${verity[@]}" "$IMAGE/debian-kernel/cmdline" >"$5/debian/cmdline"
 }
 
+# Makes what firmware starts from a disk: the stub with a directory's kernel and initrd, and one of
+# its command lines.
+make_uki() { # PROGRAMS DIRECTORY COMMAND-LINE OUT-FILE
+    "$1/kettle" uki \
+        --stub "$1/stub" \
+        --kernel "$2/kernel" \
+        --initrd "$2/initrd" \
+        --command-line-file "$2/$3" \
+        --out "$4" >&2
+}
+
+# Makes the disk of the image itself, for its digest: STAGE/own/disk.raw. scripts/cloud-image makes
+# it again where somebody wants it.
+make_own_disk() { # ROOT-LAYER STAGE
+    make_disk "$1/tools" "$2/own/disk.efi" "$1/root.img" "$2/own"
+}
+
 # Puts the outputs together.
 deliver() { # ROOT-LAYER FIRMWARE KERNEL STAGE WHICH-KERNEL OUT
     install -m 0644 -- "$4/$5"/{kernel,initrd,cmdline} "$6"
     install -m 0755 -- "$4/$5/kettle-init" "$6"
+    install -m 0644 -- "$4/own"/{disk.efi,azure.efi} "$6"
     install -m 0644 -- "$2/firmware.fd" "$2/firmware.modules" "$3/kernel.config" "$3/kernel-test" "$6"
     cp --reflink=auto --no-preserve=all -- "$1/root.img" "$6/root.img"
     echo "$5" >"$6/kernel-kind"
@@ -120,7 +141,7 @@ deliver() { # ROOT-LAYER FIRMWARE KERNEL STAGE WHICH-KERNEL OUT
 
 # Writes the sha256 of every output, as sha256sum checks it, without the files that only tests use.
 manifest() { # OUT
-    (cd "$1" && sha256sum -- cmdline firmware.fd initrd kernel kettle kettle-init root.img >manifest.sha256)
+    (cd "$1" && sha256sum -- azure.efi cmdline disk.efi firmware.fd initrd kernel kettle kettle-init root.img >manifest.sha256)
     cat "$1/manifest.sha256" >&2
 }
 
@@ -145,24 +166,33 @@ layers() { # ROOT-LAYER FIRMWARE KERNEL STAGE OUT
         echo "9-debian-initrd $(file_digest "$4/debian/initrd")"
         echo "9-debian-command-line $(file_digest "$4/debian/cmdline")"
         echo "9-debian-kernel $(file_digest "$4/debian/kernel")"
+        echo "9-uki-azure $(file_digest "$4/own/azure.efi")"
+        echo "9-uki-disk $(file_digest "$4/own/disk.efi")"
+        echo "10-disk $(file_digest "$4/own/disk.raw")"
     } >"$5/layers"
 }
 
 file_digest() { digest <"$1"; }
 
-# Makes the reference values of this image and its variant, by the `kettle` that was just built:
-# OUT/measurements.json.
+# Makes the reference values of this image, as it is launched and from its disk, and of its variant,
+# by the `kettle` that was just built: OUT/measurements.json.
 measure() { # ROOT-LAYER FIRMWARE PROGRAMS STAGE OUT
-    local root_hash rest kernel
+    local root_hash rest kernel boot
     read -r root_hash rest <"$1/root.verity"
     say "measuring"
     for kernel in own debian; do install -m 0644 -- "$2/firmware.fd" "$4/$kernel"; done
     measure_chains "$3/kettle" "$4/own" >"$4/measured.json"
+    for boot in disk azure; do
+        "$3/kettle" measure --uki "$4/own/$boot.efi" --json | jq --arg name "$boot" '{name: $name, pcrs}'
+    done | jq --slurp . >"$4/boot.json"
     # Fails unless every vCPU type has its chain.
     jq -e --compact-output \
         --arg version "$(image_version)" \
         --arg root_image "$(file_digest "$1/root.img")" \
         --arg root_hash "$root_hash" \
+        --arg disk "$(file_digest "$4/own/disk.raw")" \
+        --arg uki "$(file_digest "$4/own/disk.efi")" \
+        --slurpfile boot "$4/boot.json" \
         --arg policy "$GUEST_POLICY" \
         --argjson max_vcpus "$MAX_VCPUS" \
         --argjson types "${#VCPU_TYPES[@]}" '
@@ -176,10 +206,13 @@ measure() { # ROOT-LAYER FIRMWARE PROGRAMS STAGE OUT
             command_line_sha256,
             root_image_sha256: $root_image,
             root_hash: $root_hash,
+            disk_sha256: $disk,
+            uki_sha256: $uki,
             vmm,
             guest_policy: $policy,
             guest_features,
             max_vcpus: $max_vcpus,
+            boot: $boot[0],
             chains
         }' "$4/measured.json" | by_line >"$5/measurements.json"
     measure_variant "$3/kettle" "$4/debian" debian-kernel "$5"
