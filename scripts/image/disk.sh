@@ -22,18 +22,19 @@ whole_mib() { # BYTES
     echo $((($1 + MIB - 1) / MIB))
 }
 
-# Makes SCRATCH/disk.raw, whole MiB: 1 MiB of headers, the two partitions, 1 MiB of headers.
-# SCRATCH is below the same file system as what it copies; BUILD-ROOT has mtools, dosfstools and
-# fdisk.
-make_disk() { # BUILD-ROOT UKI ROOT-IMAGE SCRATCH
-    local esp root
+# Makes SCRATCH/disk.raw, whole MiB: 1 MiB of headers, the two partitions, and at least 1 MiB with
+# the second headers at its end. BUILD-ROOT has mtools, dosfstools and fdisk.
+make_disk() { # BUILD-ROOT UKI ROOT-IMAGE SCRATCH [LEAST-MIB]
+    local esp root whole
     esp=$(($(whole_mib "$(stat -c %s "$2")") + ESP_SPARE_MIB))
     ((esp >= ESP_LEAST_MIB)) || esp=$ESP_LEAST_MIB
     root=$(whole_mib "$(stat -c %s "$3")")
     rm -rf -- "$4"/{disk.raw,esp.img,uki.efi}
     install -m 0644 -- "$2" "$4/uki.efi"
     truncate -s "${esp}M" "$4/esp.img"
-    truncate -s "$((esp + root + 2))M" "$4/disk.raw"
+    whole=$((esp + root + 2))
+    ((whole >= ${5:-0})) || whole=$5
+    truncate -s "${whole}M" "$4/disk.raw"
     # shellcheck disable=SC2016 # expanded in the root
     SOURCE_DATE_EPOCH=$FAT_EPOCH enter "$1" "$4" /usr/bin/sh -euc '
         mkfs.vfat -F 32 -s 1 -i "$1" -n KETTLE --invariant /build/esp.img >/build/log

@@ -141,9 +141,9 @@ impl<'a> Pe<'a> {
         let at = self.optional + CERTIFICATES_AT;
         let (start, size) = (u32_at(self.bytes, at), u32_at(self.bytes, at + 4));
         let (start, size) = (start.unwrap_or(0), size.unwrap_or(0));
-        match size {
-            0 => Ok(self.bytes.len()),
-            size if start.checked_add(size) == Some(self.bytes.len()) => Ok(start),
+        match (start, size) {
+            (0, 0) => Ok(self.bytes.len()),
+            (start, 1..) if start.checked_add(size) == Some(self.bytes.len()) => Ok(start),
             _ => Err(PeError::Range {
                 part: "the table of certificates",
             }),

@@ -129,6 +129,7 @@ impl Image {
 pub enum Bus {
     VirtioBlk,
     VirtioScsi,
+    Nvme,
 }
 
 /// A disk of the host.
@@ -162,6 +163,16 @@ impl Disk {
             bus: Bus::VirtioBlk,
             writable: false,
             copy: Some(directory),
+        }
+    }
+
+    /// Returns a disk of a file that nobody changes meanwhile.
+    pub const fn at(path: PathBuf) -> Self {
+        Self {
+            path,
+            bus: Bus::VirtioBlk,
+            writable: false,
+            copy: None,
         }
     }
 

@@ -37,6 +37,8 @@ pub enum Firmware {
     /// QEMU's own firmware, which passes the host's tables on and checks nothing: for claims about
     /// the kernel alone.
     SeaBios,
+    /// The firmware in a flash device among the devices.
+    Flash,
 }
 
 /// The page of kernel hashes that is in memory when the firmware starts.
@@ -241,6 +243,16 @@ impl Machine {
         String::from_utf8_lossy(&[read("console"), read("qemu.log")].concat()).into_owned()
     }
 
+    /// Waits until the console has a text, while the machine is on.
+    pub fn wait_for(&mut self, text: &str) {
+        let start = Instant::now();
+        while !self.console().contains(text) {
+            let waits = self.is_on() && start.elapsed() < BOOT_LIMIT;
+            assert!(waits, "no {text}: {}", self.console());
+            sleep(PAUSE);
+        }
+    }
+
     /// Waits until the machine turns itself off, and returns the console's text.
     pub fn wait_for_its_end(mut self) -> String {
         let start = Instant::now();
@@ -312,7 +324,7 @@ fn offered(image: &Image, offer: Offer, initrd: &Path) -> Vec<OsString> {
 
 fn firmware(image: &Image, host: &Host, initrd: &Path, directory: &Path) -> Vec<OsString> {
     match host.firmware {
-        Firmware::SeaBios => return vec![],
+        Firmware::SeaBios | Firmware::Flash => return vec![],
         Firmware::Shipped => {}
     }
     let path = image.file("firmware.fd");
@@ -388,6 +400,7 @@ fn disks(disks: &[Disk]) -> Vec<String> {
         let device = match disk.bus {
             Bus::VirtioBlk => "virtio-blk-pci",
             Bus::VirtioScsi => "scsi-hd",
+            Bus::Nvme => "nvme,serial=1",
         };
         let drive = format!(
             "file={},format=raw,if=none,id=d{number},readonly={access}",
