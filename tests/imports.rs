@@ -36,7 +36,7 @@ const CLIENT: [&str; 9] = [
 
 /// One rule for each room; a room without a rule is a failure, so that somebody decides about a new
 /// one.
-const RULES: [(&str, Rule); 35] = [
+const RULES: [(&str, Rule); 37] = [
     ("blocking", Only(&[])),
     ("causes", Only(&[])),
     ("clock", Only(&[])),
@@ -54,6 +54,9 @@ const RULES: [(&str, Rule); 35] = [
     ("snp", Only(&[])),
     ("tar_header", Only(&[])),
     ("text", Only(&[])),
+    // A program of its own.
+    ("stub", Only(&[])),
+    ("uki", Only(&["digest"])),
     (
         "web",
         Only(&[
@@ -168,6 +171,7 @@ const RULES: [(&str, Rule); 35] = [
             "kds",
             "provenance",
             "snp",
+            "uki",
             "verifier",
         ]),
     ),

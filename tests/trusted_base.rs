@@ -42,8 +42,10 @@ fn every_file_of_ours_with_unsafe_code_has_its_row_and_its_reasons() {
     let counted = rust_files(&source).into_iter().filter_map(|path| {
         let text = fs::read_to_string(&path).unwrap();
         let count = unsafe_in(&text);
+        // There, functions of the firmware are unsafe as types; a lint holds each block to a reason.
+        let is_stub = path.starts_with(source.join("stub"));
         assert!(
-            text.matches("// SAFETY:").count() >= count,
+            is_stub || text.matches("// SAFETY:").count() >= count,
             "{}: a block without its reason",
             path.display()
         );
