@@ -1,6 +1,6 @@
 //! Writes `evidence.json`.
 //!
-//! * In: a report and certificates.
+//! * In: a report and certificates, or what a paravisor's TPM returned.
 //! * Out: the envelope that other tools of this field read. The response to `GET /attestation`
 //!   contains it too, with more members.
 //! * Never: a second serialisation of evidence that was published.
@@ -8,23 +8,28 @@
 use std::fmt;
 
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde::{Serialize, Serializer};
 
 use super::table::Certificates;
+use super::tpm::QuotedEvidence;
 use super::{AttestError, ReportData};
 use crate::snp::report::{Report, SigningKey};
 
-/// The name of the platform in the envelope.
-const PLATFORM: &str = "snp";
+/// The names of the platforms in the envelope.
+const SNP: &str = "snp";
+const AZ_SNP: &str = "az-snp";
+/// The version of the evidence of a paravisor's TPM.
+const QUOTED_VERSION: u32 = 1;
 
-/// A signed report with the requested report data, and the certificates that the host passed: the
-/// receipt of an [`Attester`](super::Attester).
+/// A signed report with the requested report data, and the certificates that the host passed; or a
+/// quote over that data, and a report that names the key of the quote: the receipt of an
+/// [`Attester`](super::Attester).
 ///
 /// ```compile_fail,E0451
 /// use kettle::attester::Evidence;
 ///
-/// let evidence = Evidence { report: todo!(), certificates: todo!() };
+/// let evidence = Evidence { report: todo!(), vouched: todo!() };
 /// ```
 ///
 /// ```compile_fail,E0624
@@ -37,7 +42,15 @@ const PLATFORM: &str = "snp";
 /// ```
 pub struct Evidence {
     report: Report,
-    certificates: Certificates,
+    vouched: Vouched,
+}
+
+/// What vouches for the requested data.
+enum Vouched {
+    /// The report itself.
+    ByReport(Certificates),
+    /// A quote.
+    ByQuote(Box<QuotedEvidence>),
 }
 
 impl fmt::Debug for Evidence {
@@ -54,9 +67,26 @@ pub struct Envelope<'a> {
 }
 
 #[derive(Serialize)]
-struct EvidenceMembers<'a> {
-    attestation_report: Base64<'a>,
-    cert_chain: Option<CertificateChain<'a>>,
+#[serde(untagged)]
+enum EvidenceMembers<'a> {
+    Snp {
+        attestation_report: Base64<'a>,
+        cert_chain: Option<CertificateChain<'a>>,
+    },
+    AzSnp {
+        version: u32,
+        tpm_quote: TpmQuote<'a>,
+        hcl_report: Base64Url<'a>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        vcek: Option<Base64Url<'a>>,
+    },
+}
+
+#[derive(Serialize)]
+struct TpmQuote<'a> {
+    signature: Hex<'a>,
+    message: Hex<'a>,
+    pcrs: Vec<Hex<'a>>,
 }
 
 #[derive(Serialize)]
@@ -74,6 +104,23 @@ struct Base64<'a>(&'a [u8]);
 impl Serialize for Base64<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&STANDARD.encode(self.0))
+    }
+}
+
+/// Encoded without padding.
+struct Base64Url<'a>(&'a [u8]);
+
+impl Serialize for Base64Url<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&URL_SAFE_NO_PAD.encode(self.0))
+    }
+}
+
+struct Hex<'a>(&'a [u8]);
+
+impl Serialize for Hex<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&hex::encode(self.0))
     }
 }
 
@@ -100,8 +147,17 @@ impl Evidence {
         }
         Ok(Self {
             report,
-            certificates,
+            vouched: Vouched::ByReport(certificates),
         })
+    }
+
+    /// Takes what a paravisor's TPM returned, with the report in it. Only for its attester, which has
+    /// compared the quote with what was requested.
+    pub(super) fn quoted(report: Report, quoted: QuotedEvidence) -> Self {
+        Self {
+            report,
+            vouched: Vouched::ByQuote(Box::new(quoted)),
+        }
     }
 
     /// Takes a report with any report data, signed or not. For tests only.
@@ -110,7 +166,7 @@ impl Evidence {
     pub fn test_only_unchecked(report: Report, certificates: Certificates) -> Self {
         Self {
             report,
-            certificates,
+            vouched: Vouched::ByReport(certificates),
         }
     }
 
@@ -121,18 +177,28 @@ impl Evidence {
 
     /// Returns the envelope. `cert_chain` is null if the host passed no certificates.
     pub fn envelope(&self) -> Envelope<'_> {
-        let Certificates { vcek, ask, ark } = &self.certificates;
+        match &self.vouched {
+            Vouched::ByReport(certificates) => Envelope {
+                platform: SNP,
+                evidence: self.snp(certificates),
+            },
+            Vouched::ByQuote(quoted) => Envelope {
+                platform: AZ_SNP,
+                evidence: az_snp(quoted),
+            },
+        }
+    }
+
+    fn snp<'a>(&'a self, certificates: &'a Certificates) -> EvidenceMembers<'a> {
+        let Certificates { vcek, ask, ark } = certificates;
         let chain = CertificateChain {
             vcek: vcek.as_deref().map(Base64),
             ask: ask.as_deref().map(Base64),
             ark: ark.as_deref().map(Base64),
         };
-        Envelope {
-            platform: PLATFORM,
-            evidence: EvidenceMembers {
-                attestation_report: Base64(self.report.as_bytes()),
-                cert_chain: (!self.certificates.is_empty()).then_some(chain),
-            },
+        EvidenceMembers::Snp {
+            attestation_report: Base64(self.report.as_bytes()),
+            cert_chain: (!certificates.is_empty()).then_some(chain),
         }
     }
 
@@ -144,6 +210,19 @@ impl Evidence {
         let mut bytes = serde_json::to_vec(&self.envelope())?;
         bytes.push(b'\n');
         Ok(bytes)
+    }
+}
+
+fn az_snp(quoted: &QuotedEvidence) -> EvidenceMembers<'_> {
+    EvidenceMembers::AzSnp {
+        version: QUOTED_VERSION,
+        tpm_quote: TpmQuote {
+            signature: Hex(&quoted.signature),
+            message: Hex(&quoted.message),
+            pcrs: quoted.registers.iter().map(|it| Hex(it)).collect(),
+        },
+        hcl_report: Base64Url(&quoted.hcl),
+        vcek: quoted.vcek.as_deref().map(Base64Url),
     }
 }
 

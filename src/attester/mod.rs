@@ -2,7 +2,7 @@
 //!
 //! * In: the 64 bytes of report data.
 //! * Out: evidence, which is the report of the secure processor with the certificates that the host
-//!   passed.
+//!   passed, or a TPM's quote with such a report.
 //! * Never: evidence about other bytes, an unsigned report, or a byte of a certificate table that
 //!   was not inside the table.
 //!
@@ -11,6 +11,7 @@
 //! | the guest device: requests, retries, checks of the response | `device` |
 //! | the one call that needs `unsafe` | `ioctl` |
 //! | the host's certificate table | `table` |
+//! | a machine whose secure processor a paravisor asks: its TPM | `tpm` |
 //! | `evidence.json` | `evidence` |
 //!
 //! The requests do not use the `sev` crate: its reader of the table follows the host's offsets and
@@ -21,6 +22,7 @@ mod device;
 mod evidence;
 mod ioctl;
 mod table;
+mod tpm;
 
 use std::io;
 
@@ -31,6 +33,7 @@ pub use evidence::{Envelope, Evidence};
 pub use table::{
     Certificates, MAX_CERTIFICATE_BYTES, MAX_TABLE_BYTES, MAX_TABLE_ENTRIES, TableError,
 };
+pub use tpm::{ParavisorTpm, TpmError};
 
 /// The bytes that the guest chooses for a report, from `provenance::report_data` or
 /// `provenance::session_report_data`.
@@ -73,6 +76,8 @@ pub enum AttestError {
     /// The limit is that of the guest's kernel.
     #[error("the host has {size} bytes of certificates, a guest takes at most {limit}")]
     TableSize { limit: usize, size: u32 },
+    #[error("the TPM has no evidence")]
+    Tpm(#[from] TpmError),
     #[error("the host's certificate table is broken")]
     Table(#[from] TableError),
 }

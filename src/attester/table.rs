@@ -118,7 +118,8 @@ impl Certificates {
             let Some(kind) = KINDS.iter().position(|(guid, _)| *guid == entry.guid) else {
                 continue;
             };
-            let certificate = der(number, content)?;
+            let encoding = TableError::Encoding { entry: number };
+            let certificate = certificate(content).ok_or(encoding)?;
             if found[kind].replace(certificate).is_some() {
                 return Err(TableError::Repeated { entry: number });
             }
@@ -203,18 +204,16 @@ fn entries(table: &[u8]) -> Result<Vec<TableEntry>, TableError> {
     })
 }
 
-/// Returns DER as it is, and PEM decoded. The only check is that it is a sequence: the verifier
-/// reads it.
-fn der(entry: usize, content: &[u8]) -> Result<Vec<u8>, TableError> {
+/// Returns a certificate in DER as it is, and one in PEM decoded. The only check is that it is a
+/// sequence: the verifier reads it.
+pub(super) fn certificate(content: &[u8]) -> Option<Vec<u8>> {
     const SEQUENCE: u8 = 0x30;
     let decoded = if content.first() == Some(&SEQUENCE) {
         Some(content.to_vec())
     } else {
         pem(content)
     };
-    decoded
-        .filter(|der| der.first() == Some(&SEQUENCE))
-        .ok_or(TableError::Encoding { entry })
+    decoded.filter(|der| der.first() == Some(&SEQUENCE))
 }
 
 /// Decodes one certificate in the textual encoding of RFC 7468, with only white space and final

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use kettle::api::Premises;
-use kettle::attester::{AttestError, GuestDevice};
+use kettle::attester::{AttestError, GuestDevice, ParavisorTpm};
 use kettle::boot;
 use kettle::digest::Sha256Digest;
 use kettle::memory::ClearingAllocator;
@@ -26,6 +26,8 @@ const NOT_PID_1: u8 = 2;
 /// The addresses at which the image listens: all of the machine, with the ports of the protocols.
 const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), 80);
 const TLS_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), 443);
+/// The name of the boot in which ACPI programs run, as `measurements/` has it.
+const AZURE: &str = "azure";
 /// The sysroot of the image.
 const TOOLCHAIN: &str = "/usr";
 
@@ -100,6 +102,7 @@ fn standing(parameters: &boot::Parameters) -> Result<Standing, AttestError> {
     };
     let image = ImageRecord {
         version: parameters.version.clone(),
+        variant: parameters.acpi.then_some(AZURE),
         root_hash: hex::encode(parameters.root_hash),
         kernel: named("kernel", Sha256Digest::from_bytes(parameters.kernel)),
         initrd: named("initrd", Sha256Digest::from_bytes(parameters.initrd)),
@@ -108,8 +111,10 @@ fn standing(parameters: &boot::Parameters) -> Result<Standing, AttestError> {
             Sha256Digest::of(parameters.command_line.as_bytes()),
         ),
     };
-    Ok(match GuestDevice::take()? {
-        None => Standing::unattested(Platform::unattested(image)),
-        Some(device) => Standing::attested(Platform::attested(image), device)?,
-    })
+    // Both are taken, whichever is used: no build sees either.
+    match (GuestDevice::take()?, ParavisorTpm::take()?) {
+        (Some(device), _) => Standing::attested(Platform::attested(image), device),
+        (None, Some(tpm)) => Standing::attested(Platform::attested_by_paravisor(image), tpm),
+        (None, None) => Ok(Standing::unattested(Platform::unattested(image))),
+    }
 }

@@ -63,6 +63,8 @@ pub struct Parameters {
     pub initrd: [u8; DIGEST_BYTES],
     /// The version of the image, if the line names it.
     pub version: Option<String>,
+    /// Whether the kernel runs the programs of ACPI tables: on Azure.
+    pub acpi: bool,
     /// The command line as it was measured: without the words that a boot loader added, and without
     /// a final newline.
     pub command_line: String,
@@ -166,6 +168,7 @@ impl Values<'_> {
             kernel: digest("kettle.kernel", self.kernel)?,
             initrd: digest("kettle.initrd", self.initrd)?,
             version: self.version.map(version).transpose()?,
+            acpi: self.acpi.is_some(),
             command_line: text.to_owned(),
         })
     }

@@ -140,6 +140,7 @@ mod tests {
             kernel: [0; 32],
             initrd: [0; 32],
             version: None,
+            acpi: false,
             command_line: String::new(),
         }
     }

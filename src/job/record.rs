@@ -384,6 +384,7 @@ mod tests {
         let named = |name: &str| named(name, &Sha256Digest::of(name.as_bytes()));
         let image = ImageRecord {
             version: Some("1.2.3".to_owned()),
+            variant: None,
             root_hash: "ab".repeat(32),
             kernel: named("kernel"),
             initrd: named("initrd"),

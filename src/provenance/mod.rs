@@ -41,7 +41,6 @@ pub const BUILDER_SEV_SNP: &str = "https://kettle.build/appliance/sev-snp/v1";
 
 /// `builder.id` of the shipped image on a confidential machine of Azure, whose paravisor speaks for
 /// the secure processor.
-#[cfg(feature = "appraisal")]
 pub const BUILDER_AZ_SNP: &str = "https://kettle.build/appliance/az-snp/v1";
 
 /// `builder.id` of the service with a simulated secure processor: never accepted under AMD's roots.
@@ -388,6 +387,9 @@ pub struct ImageRecord {
     /// The version of the image, as the command line names it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
+    /// The name of the published boot, where it has a command line of its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub variant: Option<&'static str>,
     /// The root hash of the root file system's dm-verity tree: SHA-256, hex, lower case.
     pub root_hash: String,
     /// The kernel, as the measured command line names it: a guest sees no file of it.
@@ -428,6 +430,15 @@ impl Platform {
     pub fn attested(image: ImageRecord) -> Self {
         Self {
             builder: BUILDER_SEV_SNP,
+            image: Some(image),
+        }
+    }
+
+    /// Returns the platform of the shipped image on a confidential machine of Azure. Only evidence
+    /// proves it.
+    pub fn attested_by_paravisor(image: ImageRecord) -> Self {
+        Self {
+            builder: BUILDER_AZ_SNP,
             image: Some(image),
         }
     }

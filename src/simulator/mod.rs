@@ -13,6 +13,7 @@
 //! | the certificate table as a host provides it | `table` |
 //! | the guest device's requests, over a caller's memory | `guest_device` |
 //! | the kernel's protocol for devices that a program offers | `cuse` |
+//! | the report that Azure's paravisor leaves in a TPM | `paravisor` |
 //! | the files that a test machine gets beside its image | `segment` |
 //!
 //! # Two ways to a report
@@ -34,6 +35,7 @@ pub mod cuse;
 mod guest_device;
 mod hierarchy;
 mod identity;
+mod paravisor;
 mod processor;
 pub mod segment;
 mod table;
@@ -44,7 +46,8 @@ use std::path::PathBuf;
 pub use guest_device::GuestDevice;
 pub use hierarchy::{Hierarchy, RSA_BITS};
 pub use identity::{HandedOver, Identity, Key};
-pub use processor::{Faults, Processor};
+pub use paravisor::hcl_report;
+pub use processor::{Faults, Processor, SignedLaunch};
 
 /// The text that every binary with this room contains, and no other does.
 pub const MARKER: &str = "kettle simulated secure processor, trusted by nobody";

@@ -63,6 +63,16 @@ struct Description {
     faults: Faults,
 }
 
+/// What an ID block says about a launch (AMD 56860, ID_BLOCK).
+pub struct SignedLaunch {
+    /// The version of the guest.
+    pub guest_svn: u32,
+    /// The policy of the guest.
+    pub guest_policy: u64,
+    /// SHA-384 of the key that signed it.
+    pub id_key_digest: [u8; 48],
+}
+
 /// A simulated secure processor, with one guest.
 pub struct Processor {
     identity: Identity,
@@ -167,6 +177,19 @@ impl Processor {
 
     /// Returns a signed report for the privilege level `vmpl`.
     pub fn report(&self, report_data: &ReportData, vmpl: u32) -> Report {
+        self.fields(report_data, vmpl).sign(&self.key)
+    }
+
+    /// Returns a signed report of a guest whose launch a key has signed.
+    pub(super) fn report_of(&self, report_data: &ReportData, launch: &SignedLaunch) -> Report {
+        let mut report = self.fields(report_data, 0);
+        report.put(0x04, &launch.guest_svn.to_le_bytes());
+        report.put(0x08, &launch.guest_policy.to_le_bytes());
+        report.put(0xe0, &launch.id_key_digest);
+        report.sign(&self.key)
+    }
+
+    fn fields(&self, report_data: &ReportData, vmpl: u32) -> Fields {
         let mut report = Fields([0; REPORT_BYTES]);
         let tcb = self.identity.tcb().bytes();
         let vlek = u32::from(self.identity.key == Key::Vlek);
@@ -193,7 +216,7 @@ impl Processor {
         if self.report_version >= 3 {
             report.put(0x188, &self.identity.cpuid());
         }
-        report.sign(&self.key)
+        report
     }
 
     /// Returns the certificate table that the host provides.

@@ -11,7 +11,8 @@ use kettle::attester::ReportData;
 use kettle::causes::Chain;
 use kettle::simulator::segment::{self, Entry};
 use kettle::simulator::{
-    Faults, GuestDevice, HandedOver, Identity, Key, MARKER, Processor, RSA_BITS, cuse,
+    Faults, GuestDevice, HandedOver, Identity, Key, MARKER, Processor, RSA_BITS, SignedLaunch,
+    cuse, hcl_report,
 };
 use kettle::snp::measurement::LaunchMeasurement;
 use kettle::snp::tcb::Product;
@@ -33,6 +34,8 @@ enum Command {
     Keys(Keys),
     /// Writes a signed report, 1184 bytes, to a file.
     Report(ReportArguments),
+    /// Writes the report that a paravisor of Azure leaves in its machine's TPM, 2048 bytes.
+    Hcl(Hcl),
     /// Packs a directory as the appliance packs a bundle.
     Bundle(BundleArguments),
     /// Writes a segment to append to a test machine's initrd, so that its `/dev/sev-guest` is the
@@ -90,6 +93,28 @@ struct ReportArguments {
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
 }
+
+#[derive(Args)]
+struct Hcl {
+    /// The directory of the processor.
+    #[arg(long, value_name = "DIR")]
+    keys: PathBuf,
+    /// The modulus of the TPM's attestation key, RSA of 2048 bits: 512 hexadecimal digits.
+    #[arg(long, value_name = "HEX")]
+    modulus: String,
+    /// SHA-384 of the key that signed the paravisor: 96 hexadecimal digits.
+    #[arg(long, value_name = "HEX")]
+    id_key: String,
+    /// The version of the paravisor.
+    #[arg(long, value_name = "N")]
+    svn: u32,
+    /// The file to write.
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+}
+
+/// The policy with which Azure launches paravisors.
+const PARAVISOR_POLICY: u64 = 0x3_001f;
 
 #[derive(Args)]
 struct BundleArguments {
@@ -169,6 +194,7 @@ fn run(command: Command) -> Result<(), Box<dyn Error>> {
     match command {
         Command::Keys(arguments) => keys(&arguments),
         Command::Report(arguments) => report(&arguments),
+        Command::Hcl(arguments) => hcl(&arguments),
         Command::Bundle(BundleArguments {
             directory,
             time,
@@ -217,6 +243,20 @@ fn report(arguments: &ReportArguments) -> Result<(), Box<dyn Error>> {
     hex::decode_to_slice(&arguments.report_data, &mut report_data)?;
     let report = processor.report(&report_data, 0);
     Ok(fs::write(&arguments.out, report.as_bytes())?)
+}
+
+fn hcl(arguments: &Hcl) -> Result<(), Box<dyn Error>> {
+    let processor = Processor::open(&arguments.keys)?;
+    let mut id_key_digest = [0; 48];
+    hex::decode_to_slice(&arguments.id_key, &mut id_key_digest)?;
+    let launch = SignedLaunch {
+        guest_svn: arguments.svn,
+        guest_policy: PARAVISOR_POLICY,
+        id_key_digest,
+    };
+    let modulus = hex::decode(&arguments.modulus)?;
+    let index = hcl_report(&processor, &launch, &modulus);
+    Ok(fs::write(&arguments.out, index)?)
 }
 
 fn append(arguments: &Segment) -> Result<(), Box<dyn Error>> {

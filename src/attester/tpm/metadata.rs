@@ -1,0 +1,76 @@
+//! The certificate of the chip, from a cloud's metadata service.
+//!
+//! * In: the response of a service that the host of the machine runs.
+//! * Out: the VCEK in DER, if there is one. Verifiers check it; without it they need their own.
+//! * Never: an error, trust in the service, or more time than the limit.
+
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+use serde::Deserialize;
+
+use super::super::table::certificate;
+
+/// Azure's service of certificates (Microsoft, "Trusted Hardware Identity Management").
+const ADDRESS: (Ipv4Addr, u16) = (Ipv4Addr::new(169, 254, 169, 254), 80);
+const REQUEST: &[u8] = b"GET /metadata/THIM/amd/certification HTTP/1.0\r\n\
+    Host: 169.254.169.254\r\nMetadata: true\r\nConnection: close\r\n\r\n";
+/// How long all of it may take.
+const TIME_LIMIT: Duration = Duration::from_secs(5);
+/// The largest response, in bytes: three certificates and a header section.
+const MAX_RESPONSE_BYTES: usize = 64 << 10;
+/// The most header fields of a response.
+const MAX_HEADERS: usize = 64;
+
+/// The members that are used; there are others.
+#[derive(Deserialize)]
+struct Document {
+    #[serde(rename = "vcekCert")]
+    vcek: String,
+}
+
+/// Asks the service. Returns none if there is no such service, or its response is not understood:
+/// evidence is as good without.
+pub fn vcek() -> Option<Vec<u8>> {
+    vcek_from(SocketAddr::from(ADDRESS))
+}
+
+fn vcek_from(address: SocketAddr) -> Option<Vec<u8>> {
+    let response = ask(address, Instant::now() + TIME_LIMIT)?;
+    let document: Document = serde_json::from_slice(body(&response)?).ok()?;
+    certificate(document.vcek.as_bytes())
+}
+
+/// Returns the bytes that the service sends until it closes the connection.
+fn ask(address: SocketAddr, deadline: Instant) -> Option<Vec<u8>> {
+    let left = || {
+        let left = deadline.saturating_duration_since(Instant::now());
+        (!left.is_zero()).then_some(left)
+    };
+    let mut stream = TcpStream::connect_timeout(&address, left()?).ok()?;
+    stream.set_write_timeout(left()).ok()?;
+    stream.write_all(REQUEST).ok()?;
+    let mut response = vec![0; MAX_RESPONSE_BYTES];
+    let mut length = 0;
+    loop {
+        stream.set_read_timeout(Some(left()?)).ok()?;
+        match stream.read(response.get_mut(length..)?).ok()? {
+            // It has ended, or fills the room.
+            0 => break,
+            read => length += read,
+        }
+    }
+    response.truncate(length);
+    (length < MAX_RESPONSE_BYTES).then_some(response)
+}
+
+/// Returns the body of a response with the status 200.
+fn body(response: &[u8]) -> Option<&[u8]> {
+    let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
+    let mut parsed = httparse::Response::new(&mut headers);
+    let httparse::Status::Complete(length) = parsed.parse(response).ok()? else {
+        return None;
+    };
+    (parsed.code == Some(200)).then(|| response.get(length..))?
+}
