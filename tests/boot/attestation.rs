@@ -103,7 +103,8 @@ impl Platform {
 
 pub const TRUSTING: [&str; 2] = ["--trust-root", "keys/trust-root.pem"];
 
-fn simulator(directory: &Path, arguments: &[&str]) {
+/// Runs the simulator in a directory.
+pub fn simulator(directory: &Path, arguments: &[&str]) {
     let program = env!("CARGO_BIN_EXE_kettle-simulator");
     let done = Command::new(program)
         .args(arguments)

@@ -41,6 +41,7 @@ mod silent_disks;
 mod sources;
 mod support;
 mod tls;
+#[cfg(feature = "simulator")]
 mod uefi;
 #[path = "../e2e/harness/unchecked.rs"]
 mod unchecked;

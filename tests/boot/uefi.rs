@@ -3,6 +3,7 @@
 //! The firmware is Debian's OVMF, and the TPM swtpm: a cloud has others. What they have in common
 //! is what the specifications say that they measure, and that is compared.
 
+mod azure;
 mod tpm;
 mod variables;
 
@@ -59,9 +60,14 @@ impl Started {
         }
     }
 
-    /// Returns the host with this disk, and the TPM that it has.
+    /// Returns the host with this disk, and the new TPM that it has.
     fn host(&self, setup: &Setup, bus: Bus) -> (Host, Tpm) {
         let tpm = Tpm::start(&self.directory.path().join("tpm"));
+        (self.host_with(setup, bus, &tpm), tpm)
+    }
+
+    /// Returns the host with this disk and a TPM.
+    fn host_with(&self, setup: &Setup, bus: Bus, tpm: &Tpm) -> Host {
         let (code, secure) = match setup {
             Setup::Plain | Setup::Variables(_) => ("OVMF_CODE_4M.fd", false),
             Setup::Secure(_) => ("OVMF_CODE_4M.secboot.fd", true),
@@ -92,13 +98,12 @@ impl Started {
         }
         devices.extend(tpm.arguments());
         let disk = Disk::at(self.disk.clone()).on(bus);
-        let host = Host {
+        Host {
             firmware: Firmware::Flash,
             offer: Offer::Nothing,
             devices,
             ..Host::with_disks(vec![disk])
-        };
-        (host, tpm)
+        }
     }
 
     /// Starts the machine, waits until it serves, ends it, and returns what the TPM was told.
@@ -213,9 +218,10 @@ fn the_disk_for_azure_has_published_registers_of_its_own() {
 fn no_other_input_of_a_host_changes_what_starts() {
     let started = Started::with("disk");
     let directory = started.directory.path();
-    // A UKI of the same parts with another command line: what a careless stub would take words from.
+    // A small UKI with another command line: what a careless stub would take words from.
     let addon = directory.join("addon.efi");
-    fs::copy(started.image.file("azure.efi"), &addon).unwrap();
+    let small = kettle::uki::write(b"stub", b"MZ", b"initrd", b"init=/evil").unwrap();
+    fs::write(&addon, small).unwrap();
     for path in [
         "/EFI/BOOT/BOOTX64.EFI.extra.d/evil.addon.efi",
         "/EFI/Linux/evil.efi",

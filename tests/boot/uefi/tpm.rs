@@ -11,8 +11,16 @@ use sha2::{Digest as _, Sha256};
 
 /// TPM2_PCR_Extend (TPM 2.0 Library, part 2, section 6.5.2).
 const PCR_EXTEND: u32 = 0x182;
-/// SHA-256 as an algorithm, the only bank that this TPM has.
+/// SHA-256 as an algorithm: the bank of this TPM that counts.
 const SHA256: u16 = 0x000b;
+/// The algorithms for which firmware sends digests, and the bytes of each (TCG Algorithm Registry).
+const DIGESTS: [(u16, usize); 5] = [
+    (0x0004, 20),
+    (SHA256, 32),
+    (0x000c, 48),
+    (0x000d, 64),
+    (0x0012, 32),
+];
 /// How long its socket may take to be there.
 const START_LIMIT: Duration = Duration::from_secs(30);
 /// The level at which the log has the bytes of every command.
@@ -28,14 +36,24 @@ pub struct Tpm {
 pub struct Registers(BTreeMap<u32, Vec<[u8; 32]>>);
 
 impl Tpm {
-    /// Makes a new TPM in a directory.
+    /// Starts a new TPM in a directory.
     pub fn start(directory: &Path) -> Self {
+        Self::make(directory);
+        Self::of(directory)
+    }
+
+    /// Makes the state of a new TPM in a directory.
+    pub fn make(directory: &Path) {
         let _ = fs::remove_dir_all(directory);
         fs::create_dir(directory).unwrap();
         let mut setup = Command::new("swtpm_setup");
         setup.args(["--tpm2", "--pcr-banks", "sha256", "--tpmstate"]);
         let output = setup.arg(directory).output().unwrap();
         assert!(output.status.success(), "{output:?}");
+    }
+
+    /// Starts the TPM whose state a directory has.
+    pub fn of(directory: &Path) -> Self {
         let at = |name: &str| directory.join(name).display().to_string();
         let process = Command::new("swtpm")
             .args(["socket", "--tpm2", "--terminate"])
@@ -123,12 +141,18 @@ impl Registers {
         if command.len() < 10 || u32_at(6) != PCR_EXTEND {
             return;
         }
-        let digests = 18 + u32_at(14) as usize;
-        assert_eq!(u32_at(digests), 1, "one bank");
-        let algorithm = &command[digests + 4..digests + 6];
-        assert_eq!(algorithm, SHA256.to_be_bytes());
-        let digest = command[digests + 6..digests + 38].try_into().unwrap();
-        self.0.entry(u32_at(10)).or_default().push(digest);
+        let mut at = 18 + u32_at(14) as usize;
+        let banks = u32_at(at);
+        at += 4;
+        for _ in 0..banks {
+            let algorithm = u16::from_be_bytes([command[at], command[at + 1]]);
+            let (_, size) = DIGESTS.iter().find(|(it, _)| *it == algorithm).unwrap();
+            if algorithm == SHA256 {
+                let digest = command[at + 2..at + 2 + size].try_into().unwrap();
+                self.0.entry(u32_at(10)).or_default().push(digest);
+            }
+            at += 2 + size;
+        }
     }
 
     /// Returns how often a register was extended.
