@@ -74,3 +74,62 @@ fn body(response: &[u8]) -> Option<&[u8]> {
     };
     (parsed.code == Some(200)).then(|| response.get(length..))?
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use std::net::TcpListener;
+    use std::thread::{self, JoinHandle};
+
+    const GOOD: &str = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n\
+        {\"vcekCert\":\"-----BEGIN CERTIFICATE-----\\nMAEH\\n-----END CERTIFICATE-----\\n\",\"tcbm\":\"00\"}";
+
+    /// Serves one response, and returns the request.
+    fn serve(response: Vec<u8>) -> (SocketAddr, JoinHandle<String>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let served = thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut request = [0; 1024];
+            let length = stream.read(&mut request).unwrap();
+            // A client may have enough before the end.
+            let _ = stream.write_all(&response);
+            String::from_utf8_lossy(&request[..length]).into_owned()
+        });
+        (address, served)
+    }
+
+    #[test]
+    fn the_certificate_of_the_service_is_taken() {
+        let (address, served) = serve(GOOD.into());
+        assert_eq!(vcek_from(address), Some(vec![0x30, 1, 7]));
+        let request = served.join().unwrap();
+        assert!(request.starts_with("GET /metadata/THIM/amd/certification HTTP/1.0\r\n"));
+        assert!(request.contains("\r\nMetadata: true\r\n"), "{request}");
+    }
+
+    #[test]
+    fn everything_else_is_no_certificate() {
+        let long = [GOOD.as_bytes(), &[b' '; MAX_RESPONSE_BYTES]].concat();
+        for response in [
+            b"".to_vec(),
+            b"HTTP/1.1 200 OK\r\n\r\n".to_vec(),
+            b"HTTP/1.1 200 OK\r\n\r\n{}".to_vec(),
+            GOOD.replace("200 OK", "404 Not Found").into(),
+            GOOD.replace("MAEH", "AAEH").into(),
+            GOOD.replace("-----END", "").into(),
+            long,
+        ] {
+            let (address, served) = serve(response.clone());
+            let shown = String::from_utf8_lossy(&response);
+            assert_eq!(vcek_from(address), None, "{shown}");
+            served.join().unwrap();
+        }
+        let closed = TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap();
+        assert_eq!(vcek_from(closed), None);
+    }
+}
