@@ -3,7 +3,7 @@
 //!
 //! * In: a reply from any sender.
 //! * Out: a [`Lease`], or why there is none.
-//! * Never: another option than the message's type and the four of a lease.
+//! * Never: another option than the message's type and the six of a lease.
 //!
 //! This is no crate, because the one for DHCP brings a whole DNS library into PID 1.
 //!
@@ -31,6 +31,10 @@ const ETHERNET: [u8; 2] = [1, 6];
 const REPLY_BY_BROADCAST: u8 = 0x80;
 /// The number of name servers that the resolver of the C library uses.
 pub const MAX_NAME_SERVERS: usize = 3;
+/// The most routes beside the default one that a lease has: clouds give two or three.
+pub const MAX_ROUTES: usize = 16;
+/// The smallest MTU that is used, in bytes: that of IPv6 (RFC 8200, section 5).
+const MIN_MTU: u16 = 1280;
 /// The smallest size of a request according to RFC 1542.
 const MIN_MESSAGE_BYTES: usize = 300;
 
@@ -39,10 +43,13 @@ mod option {
     pub(super) const MASK: u8 = 1;
     pub(super) const ROUTER: u8 = 3;
     pub(super) const NAME_SERVERS: u8 = 6;
+    pub(super) const MTU: u8 = 26;
     pub(super) const ADDRESS: u8 = 50;
     pub(super) const MESSAGE_TYPE: u8 = 53;
     pub(super) const SERVER: u8 = 54;
     pub(super) const WANTED: u8 = 55;
+    /// RFC 3442.
+    pub(super) const ROUTES: u8 = 121;
     pub(super) const END: u8 = 255;
 }
 
@@ -68,10 +75,25 @@ pub struct Lease {
     pub prefix: u8,
     /// The router for all other networks, if there is one.
     pub router: Option<Ipv4Addr>,
+    /// The ways to other networks, at most [`MAX_ROUTES`].
+    pub routes: Vec<Route>,
+    /// The largest packet of the network, in bytes, if the server names one that can be used.
+    pub mtu: Option<u16>,
     /// The name servers, at most [`MAX_NAME_SERVERS`].
     pub name_servers: Vec<Ipv4Addr>,
     /// The server that offers the lease.
     pub server: Ipv4Addr,
+}
+
+/// A way to a network, which does not begin with the default route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// The first address of the network.
+    pub network: Ipv4Addr,
+    /// The length of its prefix, 1 to 32.
+    pub prefix: u8,
+    /// The router; none for neighbours.
+    pub router: Option<Ipv4Addr>,
 }
 
 /// Why a reply to our request cannot be used.
@@ -138,10 +160,13 @@ impl Client {
         message.extend(options);
         message.extend([
             option::WANTED,
-            3,
+            5,
             option::MASK,
+            // Before the router, which it replaces.
+            option::ROUTES,
             option::ROUTER,
             option::NAME_SERVERS,
+            option::MTU,
             option::END,
         ]);
         message.resize(message.len().max(MIN_MESSAGE_BYTES), option::PAD);
@@ -175,12 +200,23 @@ fn lease(address: Ipv4Addr, options: &[u8], wanted: MessageType) -> Result<Lease
     if !usable(address) {
         return Err(Refusal::Address(address));
     }
+    let is_other = |router: &Ipv4Addr| usable(*router) && *router != address;
+    // A server that names routes has named all of them (RFC 3442, page 5).
+    let (router, routes) = match options.routes {
+        None => (options.router, Vec::new()),
+        Some(Routes { router, others }) => (router, others),
+    };
+    let mut routes: Vec<_> = routes
+        .into_iter()
+        .filter(|route| route.router.as_ref().is_none_or(is_other))
+        .collect();
+    routes.truncate(MAX_ROUTES);
     Ok(Lease {
         address,
         prefix: mask.leading_ones() as u8,
-        router: options
-            .router
-            .filter(|router| usable(*router) && *router != address),
+        router: router.filter(is_other),
+        routes,
+        mtu: options.mtu.filter(|mtu| *mtu >= MIN_MTU),
         name_servers: options.name_servers,
         server: options.server.ok_or(Refusal::NoServer)?,
     })
@@ -198,6 +234,47 @@ struct Options {
     router: Option<Ipv4Addr>,
     server: Option<Ipv4Addr>,
     name_servers: Vec<Ipv4Addr>,
+    routes: Option<Routes>,
+    mtu: Option<u16>,
+}
+
+/// The value of the option with routes.
+#[derive(Default)]
+struct Routes {
+    /// The router of the default route.
+    router: Option<Ipv4Addr>,
+    others: Vec<Route>,
+}
+
+impl Routes {
+    /// Reads routes (RFC 3442): the length of a prefix, as many bytes of it as are not zero, a
+    /// router, which is 0.0.0.0 for neighbours.
+    fn read(mut bytes: &[u8]) -> Result<Self, Refusal> {
+        let mut routes = Self::default();
+        while let Some((&prefix, rest)) = bytes.split_first() {
+            let significant = usize::from(prefix).div_ceil(8);
+            let mut network = [0; 4];
+            let bits = network.get_mut(..significant).ok_or(Refusal::Malformed)?;
+            let (given, rest) = rest
+                .split_at_checked(significant)
+                .ok_or(Refusal::Malformed)?;
+            bits.copy_from_slice(given);
+            let (router, rest) = rest.split_at_checked(4).ok_or(Refusal::Malformed)?;
+            bytes = rest;
+            let router = Some(one(router)?).filter(|router| !router.is_unspecified());
+            if prefix == 0 {
+                routes.router = routes.router.or(router);
+                continue;
+            }
+            let mask = u32::MAX << (32 - u32::from(prefix));
+            routes.others.push(Route {
+                network: (u32::from(Ipv4Addr::from(network)) & mask).into(),
+                prefix,
+                router,
+            });
+        }
+        Ok(routes)
+    }
 }
 
 impl Options {
@@ -239,6 +316,14 @@ impl Options {
                 let routers = addresses(value)?;
                 let first = routers.first().ok_or(Refusal::Malformed)?;
                 self.router.get_or_insert(*first);
+            }
+            option::MTU => {
+                let value = value.try_into().map_err(|_| Refusal::Malformed)?;
+                self.mtu.get_or_insert(u16::from_be_bytes(value));
+            }
+            option::ROUTES => {
+                let routes = Routes::read(value)?;
+                self.routes.get_or_insert(routes);
             }
             option::NAME_SERVERS if self.name_servers.is_empty() => {
                 self.name_servers = addresses(value)?;
@@ -383,8 +468,64 @@ mod tests {
     }
 
     #[test]
+    fn a_cloud_gives_an_address_without_a_network_routes_and_an_mtu() {
+        let routes: &[u8] = &[
+            121, 23, 32, 10, 0, 0, 1, 0, 0, 0, 0, 0, 10, 0, 0, 1, 32, 169, 254, 169, 254, 10, 0, 0,
+            1,
+        ];
+        let mut options = OPTIONS.to_vec();
+        options[1] = &[1, 4, 255, 255, 255, 255];
+        options.extend([routes, &[26, 2, 0x05, 0xb4]]);
+        let lease = offer([10, 0, 0, 7], &options).unwrap();
+        let router = Ipv4Addr::new(10, 0, 0, 1);
+        assert_eq!((lease.prefix, lease.mtu), (32, Some(1460)));
+        assert_eq!(lease.router, Some(router), "not that of option 3");
+        let route = |network, router| Route {
+            network,
+            prefix: 32,
+            router,
+        };
+        assert_eq!(
+            lease.routes,
+            [
+                route(router, None),
+                route([169, 254, 169, 254].into(), Some(router))
+            ]
+        );
+    }
+
+    #[test]
+    fn routes_and_sizes_that_nobody_can_use_are_refused_or_left_out() {
+        let with = |option: &'static [u8]| {
+            let mut options = OPTIONS.to_vec();
+            options.push(option);
+            offer([10, 0, 2, 15], &options)
+        };
+        for malformed in [
+            &[26, 1, 9][..],
+            &[26, 3, 5, 0xb4, 0],
+            &[121, 1, 0],
+            &[121, 4, 33, 1, 2, 3],
+            &[121, 6, 8, 10, 1, 2, 3, 4],
+        ] {
+            assert_eq!(with(malformed), Err(Refusal::Malformed), "{malformed:?}");
+        }
+        assert_eq!(with(&[26, 2, 0, 68]).unwrap().mtu, None, "tiny frames");
+        let own = with(&[121, 6, 8, 9, 10, 0, 2, 15]).unwrap();
+        assert!(own.routes.is_empty(), "we are not our own router");
+        let beyond = with(&[121, 7, 9, 9, 0xff, 10, 0, 2, 2]).unwrap();
+        assert_eq!(beyond.routes[0].network, Ipv4Addr::new(9, 128, 0, 0));
+        let many: &'static [u8] = [&[121, 180][..], &[8, 9, 10, 0, 2, 2].repeat(30)]
+            .concat()
+            .leak();
+        assert_eq!(with(many).unwrap().routes.len(), MAX_ROUTES);
+    }
+
+    #[test]
     fn no_cut_or_changed_answer_does_harm() {
-        let good = answer([10, 0, 2, 15], &OPTIONS);
+        let mut options = OPTIONS.to_vec();
+        options.extend([&[26, 2, 0x05, 0xb4][..], &[121, 6, 8, 9, 10, 0, 2, 2]]);
+        let good = answer([10, 0, 2, 15], &options);
         for length in 0..good.len() {
             let _ = CLIENT.appraise(&good[..length], MessageType::Offer);
         }

@@ -1,7 +1,7 @@
 //! Configures the network.
 //!
 //! * In: interfaces, and replies of servers on them; both belong to the host.
-//! * Out: an address, a default route and name servers; the kernel itself gets addresses of version
+//! * Out: an address, routes, the size of packets and name servers; the kernel itself gets addresses of version
 //!   6, from router advertisements.
 //! * Never: trust in any of it. Fetched files are checked against digests, and clients check
 //!   evidence; a wrong reply costs availability only.
@@ -18,7 +18,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::clock::Limit;
 
-use super::dhcp::{Client, Lease, MessageType, Refusal};
+use super::dhcp::{Client, Lease, MessageType, Refusal, Route};
 use super::error::file;
 use super::frame::{self, Mac};
 use super::{BootError, kernel};
@@ -63,13 +63,40 @@ pub(super) fn configure() -> Result<(), BootError> {
     }
     let (interface, lease) = first_lease(&interfaces)?;
     let index = interface.index;
+    limit_packets(&netlink, index, &lease)?;
     let added = link::add_address(&netlink, index, lease.address.into(), lease.prefix);
     added.map_err(kernel_error("address"))?;
+    for Route {
+        network,
+        prefix,
+        router,
+    } in &lease.routes
+    {
+        let network = ((*network).into(), *prefix);
+        match link::add_route(&netlink, index, network, router.map(Into::into)) {
+            // It follows from the address, or the server names it twice.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            added => added.map_err(kernel_error("route"))?,
+        }
+    }
     if let Some(router) = lease.router {
         let added = link::add_default_route(&netlink, index, router.into(), Origin::Dhcp);
         added.map_err(kernel_error("default route"))?;
     }
     fs::write(RESOLV_CONF, resolv_conf(&lease)).map_err(file(RESOLV_CONF))
+}
+
+/// Makes the largest packet as small as the server says, and never larger than the card has it.
+fn limit_packets(netlink: &Socket, index: i32, lease: &Lease) -> Result<(), BootError> {
+    let Some(mtu) = lease.mtu.map(u32::from) else {
+        return Ok(());
+    };
+    let links = link::list(netlink).map_err(kernel_error("interfaces"))?;
+    let is_larger = |link: &link::Link| link.index == index && link.mtu > mtu;
+    if !links.iter().any(is_larger) {
+        return Ok(());
+    }
+    link::set_mtu(netlink, index, mtu).map_err(kernel_error("size of packets"))
 }
 
 /// Lets the kernel accept router advertisements. Without IPv6, the file is missing, and there are
@@ -249,6 +276,8 @@ mod tests {
             address: [10, 0, 2, 15].into(),
             prefix: 24,
             router: None,
+            routes: vec![],
+            mtu: None,
             name_servers: vec![[10, 0, 2, 3].into(), [10, 0, 2, 4].into()],
             server: [10, 0, 2, 2].into(),
         };

@@ -154,6 +154,17 @@ pub(crate) fn switch_on(socket: &Socket, index: i32) -> io::Result<()> {
     ))
 }
 
+/// Sets the largest packet of an interface, in bytes.
+pub(crate) fn set_mtu(socket: &Socket, index: i32, mtu: u32) -> io::Result<()> {
+    let attributes = Attributes::default().with(attribute_kind::MTU, &mtu.to_ne_bytes());
+    socket.ask_one(Message::new(
+        NEW_LINK,
+        0,
+        &information(index, 0),
+        attributes,
+    ))
+}
+
 /// Writes `struct ifinfomsg`: family, type, index, flags, the mask of the flags to change.
 fn information(index: i32, flags: u32) -> Vec<u8> {
     [
@@ -234,6 +245,24 @@ pub(crate) fn add_default_route(
     origin: Origin,
 ) -> io::Result<()> {
     socket.ask_one(new_default_route(index, router, origin))
+}
+
+/// Adds a route that DHCP names: to a network by a router, or to neighbours without one.
+pub(crate) fn add_route(
+    socket: &Socket,
+    index: i32,
+    (network, prefix): (IpAddr, u8),
+    router: Option<IpAddr>,
+) -> io::Result<()> {
+    let mut attributes = Attributes::default()
+        .with(route_kind::DESTINATION, &octets(network))
+        .with(route_kind::INTERFACE, &index.to_ne_bytes());
+    if let Some(router) = router {
+        attributes = attributes.with(route_kind::GATEWAY, &octets(router));
+    }
+    let flags = if router.is_some() { IS_ON_LINK } else { 0 };
+    let (family, kind) = (family(network), RouteType::Unicast);
+    socket.ask_one(route(family, prefix, kind, Origin::Dhcp, flags, attributes))
 }
 
 fn new_default_route(index: i32, router: IpAddr, origin: Origin) -> Message {
