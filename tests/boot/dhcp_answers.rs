@@ -78,6 +78,35 @@ impl Question {
         )
     }
 
+    /// Returns the reply of a cloud: an address without a network, ways to the gateway and through
+    /// it, a router that is nobody, and small packets.
+    pub fn of_a_cloud(&self, kind: u8, mtu: u16) -> Vec<u8> {
+        let [a, b, c, d] = GATEWAY.octets();
+        let routes = [
+            &[121, 23][..],
+            &[32, a, b, c, d, 0, 0, 0, 0],
+            &[0, a, b, c, d],
+            &[32, 169, 254, 169, 254, a, b, c, d],
+        ]
+        .concat();
+        let nobody = option(3, Ipv4Addr::new(10, 66, 0, 1));
+        let mtu = [&[26, 2][..], &mtu.to_be_bytes()].concat();
+        let address = &[1, 4, 255, 255, 255, 255];
+        self.answer(
+            ADDRESS,
+            &[
+                &[53, 1, kind],
+                address,
+                &nobody,
+                &routes,
+                &mtu,
+                NAME_SERVERS,
+                SERVER,
+                &[END],
+            ],
+        )
+    }
+
     /// Returns everything that looks like a reply of this kind and must not be accepted. A reply
     /// with a good address has its own address, not the honest one.
     pub fn hostile(&self, kind: u8) -> Vec<Vec<u8>> {
@@ -139,10 +168,11 @@ impl Question {
             &[6, 4, 10, 66, 2, 1],
             &[54, 4, 10, 66, 0, 1],
         ];
-        // Tiny frames; routes to everywhere, in both spellings; a lease of a second; a proxy.
+        // Tiny frames; routes to a network, and in another spelling to everywhere; a lease of a
+        // second; a proxy.
         let more: [&[u8]; 5] = [
             &[26, 2, 0, 68],
-            &[121, 5, 0, 10, 66, 0, 1],
+            &[121, 8, 24, 198, 51, 100, 10, 66, 0, 1],
             &[249, 5, 0, 10, 66, 0, 1],
             &[51, 4, 0, 0, 0, 1],
             b"\xfc\x12http://10.66.0.1/p",

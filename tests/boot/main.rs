@@ -13,6 +13,7 @@ mod attestation;
 mod builds;
 mod changing_disks;
 mod client;
+mod cloud_network;
 mod crates;
 mod debian_kernel;
 mod devices;
