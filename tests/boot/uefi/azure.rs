@@ -42,11 +42,16 @@ struct Cloud {
 impl Cloud {
     /// Makes both; `id_key` is what has signed the paravisor.
     fn new(id_key: &str) -> Self {
+        Self::with(id_key, |_| {})
+    }
+
+    /// Makes both, with a report that names a changed modulus.
+    fn with(id_key: &str, change: impl FnOnce(&mut Vec<u8>)) -> Self {
         let cloud = Self {
             directory: TempDir::new().unwrap(),
         };
         simulator(cloud.path(), &["keys", "--out", "keys"]);
-        cloud.make_tpm(id_key);
+        cloud.make_tpm(id_key, change);
         cloud
     }
 
@@ -55,7 +60,7 @@ impl Cloud {
     }
 
     /// Makes the state of a TPM: the key, then the report that names it.
-    fn make_tpm(&self, id_key: &str) {
+    fn make_tpm(&self, id_key: &str, change: impl FnOnce(&mut Vec<u8>)) {
         Tpm::make(&self.path().join("tpm"));
         let tools = Tools::start(self.path());
         let attributes =
@@ -77,10 +82,9 @@ impl Cloud {
         tools.run(&["flushcontext", "-t"]);
         tools.run(&["readpublic", "-Q", "-c", KEY, "-f", "der", "-o", "key.der"]);
         let key = fs::read(self.path().join("key.der")).unwrap();
-        let modulus = RsaPublicKey::from_public_key_der(&key)
-            .unwrap()
-            .n()
-            .to_bytes_be();
+        let key = RsaPublicKey::from_public_key_der(&key).unwrap();
+        let mut modulus = key.n().to_bytes_be();
+        change(&mut modulus);
         let (modulus, svn) = (
             hex::encode(modulus),
             PARAVISOR_KEYS[1].minimum_svn.to_string(),
@@ -124,6 +128,14 @@ impl Cloud {
         outcome.assert_succeeded();
         let bundle = machine.bundle(Port::Tls, &outcome.job);
         (machine, tpm, bundle)
+    }
+
+    /// Asserts that a bundle of this machine is rejected with a code.
+    fn assert_rejected(&self, started: &Started, code: &str) {
+        let (_machine, _tpm, bundle) = self.build(started);
+        fs::write(self.path().join("bundle.tar.gz"), bundle).unwrap();
+        let verdict = self.verify(started, &["bundle.tar.gz"]);
+        assert_eq!(rejection(&verdict)["code"], code, "{verdict:#}");
     }
 
     /// Runs `kettle verify` under this processor's root, with its certificate.
@@ -264,24 +276,16 @@ fn a_build_is_attested_by_the_paravisors_tpm_and_accepted() {
 fn a_machine_that_is_not_the_clouds_is_rejected_for_its_reason() {
     let own_key = "ab".repeat(48);
     let container = format!("{CONTAINER_KEY}{}", "00".repeat(44));
-    for (id_key, code) in [
-        (&own_key, "paravisor-id-key"),
-        (&container, "paravisor-container-key"),
+    let microsoft = PARAVISOR_KEYS[1].digest;
+    let other_key = |modulus: &mut Vec<u8>| modulus[100] ^= 1;
+    for (cloud, code) in [
+        (Cloud::new(&own_key), "paravisor-id-key"),
+        (Cloud::new(&container), "paravisor-container-key"),
+        (Cloud::with(microsoft, other_key), "quote-signature"),
     ] {
-        let (started, cloud) = (Started::with("azure"), Cloud::new(id_key));
-        let (_machine, _tpm, bundle) = cloud.build(&started);
-        fs::write(cloud.path().join("bundle.tar.gz"), bundle).unwrap();
-        let verdict = cloud.verify(&started, &["bundle.tar.gz"]);
-        assert_eq!(rejection(&verdict)["code"], code, "{verdict:#}");
+        cloud.assert_rejected(&Started::with("azure"), code);
     }
-    let (started, cloud) = (Started::with("azure"), Cloud::new(PARAVISOR_KEYS[1].digest));
+    let (started, cloud) = (Started::with("azure"), Cloud::new(microsoft));
     started.change_the_command_line();
-    let (_machine, _tpm, bundle) = cloud.build(&started);
-    fs::write(cloud.path().join("bundle.tar.gz"), bundle).unwrap();
-    let verdict = cloud.verify(&started, &["bundle.tar.gz"]);
-    assert_eq!(
-        rejection(&verdict)["code"],
-        "boot-measurement-unknown",
-        "{verdict:#}"
-    );
+    cloud.assert_rejected(&started, "boot-measurement-unknown");
 }
