@@ -10,8 +10,8 @@ use std::path::Path;
 use kettle::digest::Sha256Digest;
 use kettle::provenance::{
     BUILD_TYPE_CARGO, BuildDefinition, Commands, ExternalParameters, InternalParameters,
-    NamedDigest, Nonce, NonceSource, OptionsRecord, RUST_STD, ResourceDescriptor, SignerRecord,
-    SourceParameter, Subject, ToolRecord, sha256_set,
+    LibraryRecord, NamedDigest, Nonce, NonceSource, OptionsRecord, RUST_STD, ResourceDescriptor,
+    SignerRecord, SourceParameter, Subject, ToolRecord, sha256_set,
 };
 use kettle::sbom;
 use serde_json::{Value, json};
@@ -265,6 +265,18 @@ fn definition(source: Value, dependencies: Vec<Value>) -> BuildDefinition {
             command: Commands::default(),
             environment: BTreeMap::new(),
             lockfile: named("Cargo.lock"),
+            libraries: vec![
+                LibraryRecord {
+                    name: "libstdc++.so.6".to_owned(),
+                    package: Some("libstdc++6".to_owned()),
+                    version: Some("1:14.2.0-19".to_owned()),
+                },
+                LibraryRecord {
+                    name: "libown.so".to_owned(),
+                    package: None,
+                    version: None,
+                },
+            ],
             link_arguments: Vec::new(),
             outputs: Vec::new(),
             toolchain: ["rustc", RUST_STD].map(tool).into(),
