@@ -326,6 +326,9 @@ impl Lines {
             let (name, reason) = (word(&weakness["name"]), word(&weakness["reason"]));
             self.line("sandbox is weaker", &format!("{name}: {reason}"));
         }
+        for library in items(&internal["libraries"]) {
+            self.library(library);
+        }
         for given in items(&internal["linkArguments"]) {
             self.link_arguments(given);
         }
@@ -419,6 +422,16 @@ impl Lines {
             shown.push_str(&format!(" fetched from {url}"));
         }
         self.line("", &shown);
+    }
+
+    /// Adds a library that an artifact needs when it starts.
+    fn library(&mut self, library: &Value) {
+        let name = word(&library["name"]);
+        let shown = match library["package"].as_str() {
+            Some(package) => format!("{name} ({package} {})", word(&library["version"])),
+            None => format!("{name} (of no package of the image)"),
+        };
+        self.line("needs library", &shown);
     }
 
     /// Adds what the build script of one package passed to the linker, and whether it can displace

@@ -9,13 +9,13 @@
 //! |---|---|
 //! | `metadata.component` | the source, the first of the resolved dependencies |
 //! | `metadata.tools` | the toolchain, without the standard library |
-//! | `components` | the subjects; the standard library; the other resolved dependencies |
+//! | `components` | the subjects; the standard library; the other resolved dependencies; the shared libraries that subjects need |
 //! | `dependencies` | each subject depends on the source, the source on all that is not a subject |
 
 use serde_json::{Map, Value, json};
 
 use crate::provenance::{
-    BuildDefinition, DigestSet, RUST_STD, ResourceDescriptor, Subject, ToolRecord,
+    BuildDefinition, DigestSet, LibraryRecord, RUST_STD, ResourceDescriptor, Subject, ToolRecord,
 };
 
 /// The address of the format's schema.
@@ -44,6 +44,13 @@ pub fn of(project: &str, subjects: &[Subject], definition: &BuildDefinition) -> 
         .into_iter()
         .map(library)
         .chain(resolved.iter().skip(1).map(dependency))
+        .chain(
+            definition
+                .internal_parameters
+                .libraries
+                .iter()
+                .map(shared_library),
+        )
         .collect();
     let tools: Vec<_> = tools.into_iter().map(tool).collect();
     let dependencies = edges(&artifacts, &used);
@@ -110,6 +117,32 @@ fn library(record: &ToolRecord) -> Value {
     library["type"] = "library".into();
     library["bom-ref"] = record.name.as_str().into();
     library
+}
+
+/// Returns the component of a library that an artifact loads when it starts.
+fn shared_library(record: &LibraryRecord) -> Value {
+    let mut library = json!({
+        "type": "library",
+        "bom-ref": format!("library:{}", record.name),
+        "name": record.name,
+    });
+    if let (Some(package), Some(version)) = (&record.package, &record.version) {
+        let (name, value) = (percent_encoded(package), percent_encoded(version));
+        library["version"] = version.as_str().into();
+        library["purl"] = format!("pkg:deb/debian/{name}@{value}?arch=amd64").into();
+    }
+    library
+}
+
+/// Returns text with every byte encoded that has, or may have, a meaning in a package URL.
+fn percent_encoded(text: &str) -> String {
+    let encoded = |byte: u8| match byte {
+        b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+            char::from(byte).to_string()
+        }
+        other => format!("%{other:02X}"),
+    };
+    text.bytes().map(encoded).collect()
 }
 
 /// Returns the component of a package; or of a path of nix's store or an input of a flake, which

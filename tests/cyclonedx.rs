@@ -10,8 +10,8 @@ use std::path::Path;
 use kettle::digest::Sha256Digest;
 use kettle::provenance::{
     BUILD_TYPE_CARGO, BuildDefinition, Commands, ExternalParameters, InternalParameters,
-    NamedDigest, Nonce, NonceSource, OptionsRecord, RUST_STD, ResourceDescriptor, SignerRecord,
-    SourceParameter, Subject, ToolRecord, sha256_set,
+    LibraryRecord, NamedDigest, Nonce, NonceSource, OptionsRecord, RUST_STD, ResourceDescriptor,
+    SignerRecord, SourceParameter, Subject, ToolRecord, sha256_set,
 };
 use kettle::sbom;
 use serde_json::{Value, json};
@@ -265,6 +265,18 @@ fn definition(source: Value, dependencies: Vec<Value>) -> BuildDefinition {
             command: Commands::default(),
             environment: BTreeMap::new(),
             lockfile: named("Cargo.lock"),
+            libraries: vec![
+                LibraryRecord {
+                    name: "libstdc++.so.6".to_owned(),
+                    package: Some("libstdc++6".to_owned()),
+                    version: Some("1:14.2.0-19".to_owned()),
+                },
+                LibraryRecord {
+                    name: "libown.so".to_owned(),
+                    package: None,
+                    version: None,
+                },
+            ],
             link_arguments: Vec::new(),
             outputs: Vec::new(),
             toolchain: ["rustc", RUST_STD].map(tool).into(),
@@ -414,10 +426,11 @@ fn everything_that_the_statement_names_is_in_the_bill_once() {
             .collect();
         let distinct: BTreeSet<_> = refs.iter().copied().chain(["source"]).collect();
         assert_eq!(distinct.len(), refs.len() + 1, "{refs:?}");
-        // Two artifacts, the standard library, and all dependencies but the source.
+        // Two artifacts, the standard library, all dependencies but the source, and libraries.
+        let libraries = definition.internal_parameters.libraries.len();
         assert_eq!(
             refs.len(),
-            2 + 1 + definition.resolved_dependencies.len() - 1
+            2 + 1 + definition.resolved_dependencies.len() - 1 + libraries
         );
         let edges = bill["dependencies"].as_array().unwrap();
         let named: BTreeSet<_> = edges.iter().map(|it| it["ref"].as_str().unwrap()).collect();
@@ -469,13 +482,25 @@ fn a_component_says_what_the_statement_says_of_it() {
         json!({"type": "library", "bom-ref": "c@0.1.0 path:vendor/c d", "name": "c",
             "version": "0.1.0", "properties": [git_property("gitTree")]})
     );
+    assert_eq!(
+        components[8],
+        json!({"type": "library", "bom-ref": "library:libstdc++.so.6", "name": "libstdc++.so.6",
+            "version": "1:14.2.0-19",
+            "purl": "pkg:deb/debian/libstdc%2B%2B6@1%3A14.2.0-19?arch=amd64"})
+    );
+    assert_eq!(
+        components[9],
+        json!({"type": "library", "bom-ref": "library:libown.so", "name": "libown.so"})
+    );
     let kinds: Vec<_> = nix["components"].as_array().unwrap()[3..]
         .iter()
         .map(|it| it["type"].as_str().unwrap())
         .collect();
     assert_eq!(
         kinds,
-        ["data", "data", "library", "library", "data", "data"]
+        [
+            "data", "data", "library", "library", "data", "data", "library", "library"
+        ]
     );
     assert_eq!(nix["metadata"]["component"]["hashes"], hash(&sha256));
 }

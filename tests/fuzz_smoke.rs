@@ -304,6 +304,11 @@ fn output_of_nix() {
 }
 
 #[test]
+fn libraries_of_artifacts() {
+    smoke("libraries", MEMORY_RUNS, &ARCHIVE_CHANGES);
+}
+
+#[test]
 fn lines_of_output() {
     smoke("lines", MEMORY_RUNS, &TEXT_CHANGES);
 }

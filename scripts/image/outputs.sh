@@ -24,7 +24,7 @@ make_firmware_layer() { # BUILD-ROOT SOURCES SCRATCH LAYER
 unpack_debian_kernel() { # PACKAGES OUT
     local kernel
     mkdir -p -- "$2/package"
-    unpack "$2/package" "$(package_files "$1" kernel)"
+    unpack "$2/package" "$(package_files "$1" kernel)" >/dev/null
     kernel=("$2"/package/boot/vmlinuz-*)
     install -m 0644 -- "${kernel[0]}" "$2/kernel"
 }

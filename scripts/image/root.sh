@@ -7,6 +7,8 @@ readonly ROOT_UUID=6b657474-6c65-4000-8000-000000000001
 readonly VERITY_UUID=6b657474-6c65-4000-8000-000000000002
 readonly VERITY_SALT=0000000000000000000000000000000000000000000000006b6574746c650001
 readonly BLOCK=4096
+# The list of libraries, below the root.
+readonly LIBRARY_LIST=usr/share/kettle/libraries
 
 # The directory that becomes /etc/nix of the image.
 readonly NIX_FILES=("$ROOT"/nix/{nix.conf,passwd,group})
@@ -16,7 +18,7 @@ package_files() { # CACHE ROLE
     entries "$LOCK" | awk -v cache="$1" -v role="$2" '$1 == role { print cache "/" $7 ".deb" }'
 }
 
-# Unpacks packages; no script of theirs runs.
+# Unpacks packages; no script of theirs runs. Prints "DEB PATH" for everything in them.
 unpack() { # FOLDER DEB…
     local folder=$1 deb member
     shift
@@ -25,7 +27,7 @@ unpack() { # FOLDER DEB…
         ar p "$deb" "$member" | case $member in
         *.xz) xz -dc ;;
         *) die "$EXIT_FAILED" "$deb: $member is compressed in a way that this script does not know" ;;
-        esac | tar -x -C "$folder" --keep-directory-symlink --no-same-owner --same-permissions
+        esac | tar -x -v -C "$folder" --keep-directory-symlink --no-same-owner --same-permissions | sed "s|^|$deb |"
     done
 }
 
@@ -60,6 +62,26 @@ trim() { # FOLDER
     find "$1" -type d -exec chmod 0755 {} +
 }
 
+# Writes ROOT/$LIBRARY_LIST: "NAME PACKAGE VERSION" for each file and link of a directory of libraries, by which a
+# statement tells where the libraries come from that an artifact needs. Standard input is what `unpack` prints.
+list_libraries() { # CACHE ROOT
+    mkdir -p -- "$2/${LIBRARY_LIST%/*}"
+    awk -v cache="$1" -v directories=":$LIBRARY_DIRECTORIES:" '
+        NR == FNR { package[cache "/" $7 ".deb"] = $3 " " $4; next }
+        {
+            sub(/^\.\//, "", $2)
+            if ($2 ~ /^lib\//) $2 = "usr/" $2
+            name = $2
+            sub(/.*\//, "", name)
+            if (name ~ /\.so(\.|$)/ && index(directories, ":" substr($2, 1, length($2) - length(name) - 1) ":"))
+                print name, package[$1], $2
+        }' <(entries "$LOCK") - |
+        while read -r name package version path; do
+            [[ ! -e $2/$path ]] || printf '%s %s %s\n' "$name" "$package" "$version"
+        done | LC_ALL=C sort -u >"$2/$LIBRARY_LIST"
+    [[ -z $(cut -d ' ' -f 1 "$2/$LIBRARY_LIST" | uniq -d) ]] || die "$EXIT_FAILED" "two packages have the same library"
+}
+
 # Makes the whole root, and beside it the root that builds: the same with tools.
 make_roots() { # CACHE IMAGE-ROOT BUILD-ROOT
     local files
@@ -68,10 +90,12 @@ make_roots() { # CACHE IMAGE-ROOT BUILD-ROOT
     say "unpacking packages"
     make_links "$2"
     mapfile -t files < <(package_files "$1" image)
-    unpack "$2" "${files[@]}"
+    unpack "$2" "${files[@]}" >"$2.content"
     make_links "$2"
     certificate_bundle "$2"
     trim "$2"
+    list_libraries "$1" "$2" <"$2.content"
+    rm -- "$2.content"
     rename_versions "$2"
     cp -r --no-preserve=all -- "$IMAGE/files/." "$2"
     mkdir -p -- "$2/etc/nix"
@@ -81,7 +105,7 @@ make_roots() { # CACHE IMAGE-ROOT BUILD-ROOT
     find "$2/etc" -type f -exec chmod 0644 {} +
     cp -al -- "$2" "$3"
     mapfile -t files < <(package_files "$1" tool)
-    unpack "$3" "${files[@]}"
+    unpack "$3" "${files[@]}" >/dev/null
 }
 
 # Makes root.img of SCRATCH/root, followed by its tree, and root.verity with the values that the command line needs.

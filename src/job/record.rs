@@ -135,6 +135,7 @@ impl<'a> CompletedBuild<'a> {
             command: built.commands().clone(),
             environment: built.environment().clone(),
             lockfile: self.lockfile(),
+            libraries: built.libraries().to_vec(),
             link_arguments: built.link_arguments().to_vec(),
             outputs: built.outputs().to_vec(),
             toolchain: machine.tools.iter().map(tool).collect(),
@@ -352,11 +353,11 @@ mod tests {
     const GOLDEN: [(Kind, &str); 2] = [
         (
             Kind::Cargo,
-            "9293f4704f6fc6f27891a4397f51cc76d5f4b0217f99e26c7f34289d7101fff3",
+            "d185e403c517465391db7f49bce24d18a5c99466e1554be10971098d23ada764",
         ),
         (
             Kind::Nix,
-            "95ff7f84e8d5edde58dc7a79247f0d82002ce6f09f9ee08bca891055b4540fd3",
+            "a0a059377fad780c8fa3ddb35919a4b804c6f3fde1fff96f98a314ad82cfd47e",
         ),
     ];
 

@@ -305,6 +305,19 @@ pub struct ToolRecord {
     pub digest: DigestSet,
 }
 
+/// A shared library that an artifact needs when it starts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LibraryRecord {
+    /// The name of the library, as the artifact's ELF header has it.
+    pub name: String,
+    /// The package of the image that has a library of this name; left out if there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub package: Option<String>,
+    /// The version of the package.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+}
+
 /// The origin of a store path that a builder made here, without a network.
 pub const BUILT: &str = "built";
 
@@ -360,6 +373,9 @@ pub struct InternalParameters {
     pub environment: BTreeMap<String, String>,
     /// The lockfile that the build used.
     pub lockfile: NamedDigest,
+    /// The shared libraries that the artifacts need when they start; left out where there are none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub libraries: Vec<LibraryRecord>,
     /// The arguments that build scripts gave to the linker; left out where there are none.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub link_arguments: Vec<LinkRecord>,

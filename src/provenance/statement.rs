@@ -132,6 +132,7 @@ mod tests {
                     },
                     environment: BTreeMap::new(),
                     lockfile: digest("Cargo.lock"),
+                    libraries: Vec::new(),
                     link_arguments: Vec::new(),
                     outputs: Vec::new(),
                     toolchain: Vec::new(),

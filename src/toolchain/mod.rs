@@ -57,6 +57,7 @@ mod detect;
 mod error;
 mod exit;
 mod lfs;
+pub mod libraries;
 mod lines;
 mod locate;
 mod measure;
@@ -76,7 +77,7 @@ use std::time::Duration;
 use crate::blocking::blocking;
 use crate::digest::Sha256Digest;
 pub use crate::provenance::Commands;
-use crate::provenance::{LinkRecord, OutputRecord, ResourceDescriptor};
+use crate::provenance::{LibraryRecord, LinkRecord, OutputRecord, ResourceDescriptor};
 use crate::sandbox::{Run, Stream};
 use crate::source::SourceTree;
 
@@ -301,6 +302,7 @@ pub struct Tool {
 ///     tree: todo!(),
 ///     kind: todo!(),
 ///     artifacts: todo!(),
+///     libraries: todo!(),
 ///     link_arguments: todo!(),
 ///     outputs: todo!(),
 ///     lockfile: todo!(),
@@ -315,6 +317,7 @@ pub struct Built {
     tree: SourceTree,
     kind: Kind,
     artifacts: Vec<Artifact>,
+    libraries: Vec<LibraryRecord>,
     link_arguments: Vec<LinkRecord>,
     outputs: Vec<OutputRecord>,
     lockfile: Lockfile,
@@ -338,6 +341,11 @@ impl Built {
     /// Returns the artifacts: sorted by name, and at least one.
     pub fn artifacts(&self) -> &[Artifact] {
         &self.artifacts
+    }
+
+    /// Returns the shared libraries that the artifacts need when they start; none for a flake.
+    pub fn libraries(&self) -> &[LibraryRecord] {
+        &self.libraries
     }
 
     /// Returns what build scripts gave to the linker.
@@ -443,10 +451,16 @@ pub(crate) mod test_only {
             arguments: words("-lz -pie"),
             environment: BTreeMap::from([("COMPILER_PATH".to_owned(), "/elsewhere".to_owned())]),
         };
+        let library = LibraryRecord {
+            name: "libz.so.1".to_owned(),
+            package: Some("zlib1g".to_owned()),
+            version: Some("1:1.3.1".to_owned()),
+        };
         Built {
             tree,
             kind,
             artifacts: vec![artifact("hello", true), artifact("data/words", false)],
+            libraries: vec![library],
             link_arguments: vec![link],
             outputs: vec![output],
             lockfile: Lockfile {

@@ -188,6 +188,22 @@ fn provenance_names_the_image_that_was_booted() {
 
 #[test]
 #[ignore = "needs QEMU and a built image"]
+fn libraries_that_a_program_needs_are_named_with_the_images_packages() {
+    let libraries = definition(&SEEN.bundle)["internalParameters"]["libraries"].take();
+    let libraries = libraries.as_array().unwrap();
+    let package_of = |name: &str| {
+        let found = libraries.iter().find(|library| library["name"] == name);
+        found.unwrap()["package"].as_str().unwrap()
+    };
+    assert_eq!(package_of("libc.so.6"), "libc6");
+    assert_eq!(package_of("libgcc_s.so.1"), "libgcc-s1");
+    for library in libraries {
+        assert!(library["version"].is_string(), "{library}");
+    }
+}
+
+#[test]
+#[ignore = "needs QEMU and a built image"]
 fn without_a_secure_processor_there_is_no_evidence_and_no_claim_of_it() {
     assert_eq!(SEEN.evidence.status, 404, "{}", SEEN.evidence.text());
     assert_eq!(SEEN.attestation.status, 503, "{}", SEEN.attestation.text());

@@ -22,7 +22,7 @@ const LIMITS: [(&str, u64); 5] = [
     ("kernel", 5 * MIB),
     ("initrd", 2 * MIB),
     ("kettle-init", 5 * MIB),
-    ("root.img", 400 * MIB),
+    ("root.img", 480 * MIB),
 ];
 /// The limits with Debian's kernel, whose modules are in the initrd.
 const LIMITS_WITH_MODULES: [(&str, u64); 2] = [("kernel", 13 * MIB), ("initrd", 6 * MIB)];
@@ -41,7 +41,55 @@ const WAYS_IN: [&str; 17] = [
     "ssh", "sshd", "su", "sudo", "sulogin", "systemd", "telnetd",
 ];
 /// Programs that the image is for: a listing without them is wrong.
-const PRESENT: [&str; 8] = ["bwrap", "cargo", "dash", "gcc", "git", "ld", "nix", "rustc"];
+const PRESENT: [&str; 26] = [
+    "bash",
+    "bison",
+    "bwrap",
+    "cargo",
+    "cmake",
+    "dash",
+    "file",
+    "flex",
+    "gcc",
+    "git",
+    "ld",
+    "lld",
+    "m4",
+    "make",
+    "nasm",
+    "nix",
+    "patch",
+    "perl",
+    "pkg-config",
+    "protoc",
+    "python3",
+    "rust-lld",
+    "rustc",
+    "rustdoc",
+    "rustfmt",
+    "unzip",
+];
+/// The directory of libraries.
+const LIBRARIES: &str = "/usr/lib/x86_64-linux-gnu/";
+/// The static libraries that there are beside the compiler's: those of libc.
+const STATIC: [&str; 16] = [
+    "libBrokenLocale.a",
+    "libanl.a",
+    "libc.a",
+    "libc_nonshared.a",
+    "libcrypt.a",
+    "libdl.a",
+    "libg.a",
+    "libm-2.41.a",
+    "libm.a",
+    "libmcheck.a",
+    "libmvec.a",
+    "libpthread.a",
+    "libpthread_nonshared.a",
+    "libresolv.a",
+    "librt.a",
+    "libutil.a",
+];
 
 /// Every path of the root image with its inode.
 static ROOT: LazyLock<Vec<(String, erofs::Inode)>> =
@@ -145,6 +193,60 @@ fn there_is_no_package_manager_and_no_way_in() {
         .filter(|path| manager(path))
         .collect();
     assert!(found.is_empty(), "{found:?}");
+}
+
+/// Returns the names of everything in the directory of libraries.
+fn library_names() -> BTreeSet<&'static str> {
+    let names = ROOT
+        .iter()
+        .filter_map(|(path, _)| path.strip_prefix(LIBRARIES));
+    names.filter(|name| !name.contains('/')).collect()
+}
+
+#[test]
+#[ignore = "needs a built image"]
+fn what_artifacts_contain_of_a_library_is_libcs_or_the_compilers() {
+    let all = library_names().into_iter();
+    let found: Vec<_> = all.filter(|name| name.ends_with(".a")).collect();
+    assert_eq!(found, STATIC);
+}
+
+#[test]
+#[ignore = "needs a built image"]
+fn every_library_has_its_package_in_the_list() {
+    let list = fs::read_to_string(file("root").join("usr/share/kettle/libraries")).unwrap();
+    let mut listed = BTreeSet::new();
+    for line in list.lines() {
+        let words: Vec<_> = line.split(' ').collect();
+        assert_eq!(words.len(), 3, "{line}");
+        assert!(
+            listed.insert(words[0].to_owned()),
+            "{line} has a name twice"
+        );
+    }
+    for name in [
+        "libc.so.6",
+        "libgcc_s.so.1",
+        "libssl.so.3",
+        "libstdc++.so.6",
+    ] {
+        assert!(listed.contains(name), "{name} is not in the list");
+    }
+    let links = entries("links");
+    let is_ours = |name: &str| {
+        let path = format!("{LIBRARIES}{name}");
+        links.iter().any(|words| format!("/{}", words[0]) == path)
+    };
+    let is_library = |name: &str| name.ends_with(".so") || name.contains(".so.");
+    for name in library_names() {
+        if is_library(name) && !is_ours(name) {
+            assert!(listed.contains(name), "{name} has no package in the list");
+        }
+    }
+    assert!(
+        ROOT.iter()
+            .any(|(path, _)| path == "/usr/share/kettle/libraries")
+    );
 }
 
 #[test]

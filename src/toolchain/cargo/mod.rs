@@ -76,6 +76,7 @@ use crate::source::repository::redirect;
 
 use super::{
     Artifact, Built, Commands, Context, Detected, Kind, Lockfile, Log, Options, ToolchainError,
+    libraries,
 };
 use crate::provenance::ResourceDescriptor;
 use config::Settings;
@@ -228,10 +229,11 @@ async fn collect(
 ) -> Result<Built, ToolchainError> {
     let (wanted, checked) = (compiled.wanted, fetched.checked);
     let root = fetched.tree.root().to_owned();
-    let (artifacts, dependencies) = blocking(move || {
+    let (artifacts, libraries, dependencies) = blocking(move || {
         let dependencies = descriptors(&project.metadata, &project.used, &checked, &root)?;
         let artifacts: Vec<Artifact> = collect::collect(wanted, &folders.artifacts)?;
-        Ok::<_, ToolchainError>((artifacts, dependencies))
+        let libraries = libraries::of(&artifacts, Path::new(libraries::LIST))?;
+        Ok::<_, ToolchainError>((artifacts, libraries, dependencies))
     })
     .await?;
     let network = (!fetched.command.is_empty()).then_some("fetch");
@@ -242,6 +244,7 @@ async fn collect(
         tree: fetched.tree,
         kind: Kind::Cargo,
         artifacts,
+        libraries,
         link_arguments: compiled.link_arguments,
         outputs: Vec::new(),
         lockfile: fetched.lockfile,

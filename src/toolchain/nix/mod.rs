@@ -287,6 +287,7 @@ fn built(fetched: Fetched, ran: Ran, accounted: Accounted) -> Built {
         tree: fetched.tree,
         kind: Kind::Nix,
         artifacts: accounted.artifacts,
+        libraries: Vec::new(),
         link_arguments: Vec::new(),
         outputs: accounted.outputs,
         lockfile: fetched.lockfile,

@@ -11,6 +11,17 @@ use tempfile::TempDir;
 use super::http::{Events, Request, Response};
 use super::networks;
 
+/// The files of this machine by which a service in another root reaches the registry.
+const MACHINE_FILES: [(&str, &str); 3] = [
+    ("/etc/hosts", "/etc/hosts"),
+    ("/etc/resolv.conf", "/run/resolv.conf"),
+    (AUTHORITIES, AUTHORITIES),
+];
+const AUTHORITIES: &str = "/etc/ssl/certs/ca-certificates.crt";
+
+/// The path of the service in another root.
+const PROGRAM: &str = "/run/kettle-host";
+
 /// A running service; killed when dropped.
 pub struct Server {
     process: Child,
@@ -39,17 +50,46 @@ impl Server {
     /// Starts a service with only these options: phases that fetch reach public addresses only.
     pub fn of_public_addresses(options: &[&str]) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let mut process = Command::new(env!("CARGO_BIN_EXE_kettle-host"))
-            .args([
-                "serve",
-                "--listen",
-                "127.0.0.1:0",
-                "--tls-listen",
-                "127.0.0.1:0",
-                "--work",
-            ])
-            .arg(directory.path().join("work"))
-            .args(options)
+        let mut serve = Command::new(env!("CARGO_BIN_EXE_kettle-host"));
+        serve.args(["serve", "--work"]);
+        serve.arg(directory.path().join("work")).args(options);
+        Self::spawn(serve, directory)
+    }
+
+    /// Starts a service that sees the files of another system, which is unpacked in `root`, and
+    /// builds with its toolchain. Devices, processes and the network are this machine's. Needs
+    /// root.
+    pub fn in_root(root: &Path) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let mut serve = Command::new("bwrap");
+        serve.args(["--cap-add", "ALL", "--die-with-parent"]);
+        for name in ["usr", "etc"] {
+            serve.arg("--ro-bind").arg(root.join(name));
+            serve.arg(Path::new("/").join(name));
+        }
+        for name in ["bin", "lib", "lib64", "sbin"] {
+            serve.args(["--symlink", &format!("usr/{name}"), &format!("/{name}")]);
+        }
+        // The service mounts its working directory there.
+        serve.args(["--dir", "/mnt"]);
+        serve.args(["--dev-bind", "/dev", "/dev", "--bind", "/proc", "/proc"]);
+        serve.args([
+            "--bind", "/sys", "/sys", "--tmpfs", "/tmp", "--tmpfs", "/run",
+        ]);
+        for (source, target) in MACHINE_FILES {
+            serve.args(["--ro-bind", source, target]);
+        }
+        serve.args(["--ro-bind", env!("CARGO_BIN_EXE_kettle-host"), PROGRAM]);
+        serve.arg("--bind").arg(directory.path()).arg("/work");
+        serve.args(["--", PROGRAM, "serve", "--toolchain", "/usr"]);
+        serve.args(["--work", "/work/work"]);
+        serve.args(networks::allowed());
+        Self::spawn(serve, directory)
+    }
+
+    fn spawn(mut serve: Command, directory: TempDir) -> Self {
+        let mut process = serve
+            .args(["--listen", "127.0.0.1:0", "--tls-listen", "127.0.0.1:0"])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(File::create(directory.path().join("service.log")).unwrap())

@@ -19,6 +19,7 @@ mod igvm;
 mod json;
 mod kds;
 mod kept;
+mod libraries;
 mod lines;
 mod lockfile;
 mod messages;
@@ -42,7 +43,7 @@ mod zip;
 pub type Target = fn(&[u8]);
 
 /// The name and function of each target. Its corpus is the archive of its name.
-pub const TARGETS: [(&str, Target); 33] = [
+pub const TARGETS: [(&str, Target); 34] = [
     ("bundle", bundle::target),
     ("certificate", certificate::target),
     ("command_line", command_line::target),
@@ -59,6 +60,7 @@ pub const TARGETS: [(&str, Target); 33] = [
     ("igvm", igvm::target),
     ("json", json::target),
     ("kds", kds::target),
+    ("libraries", libraries::target),
     ("lines", lines::target),
     ("lockfile", lockfile::target),
     ("messages", messages::target),

@@ -1,0 +1,5 @@
+fn main() {
+    let built = cmake::build("native");
+    println!("cargo:rustc-link-search=native={}/lib", built.display());
+    println!("cargo:rustc-link-lib=static=answer");
+}
