@@ -59,6 +59,7 @@ impl Server {
     /// Starts a service that sees the files of another system, which is unpacked in `root`, and
     /// builds with its toolchain. Devices, processes and the network are this machine's. Needs
     /// root.
+    #[allow(dead_code)] // Only `tests/tools` has a root.
     pub fn in_root(root: &Path) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let mut serve = Command::new("bwrap");
