@@ -8,10 +8,12 @@ mod tpm;
 mod variables;
 
 use std::fs::{self, File};
+use std::io::Read as _;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use flate2::read::GzDecoder;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -184,6 +186,50 @@ fn cloud_image(image: &Image, boot: &str, format: &str, out: &Path) {
     command.arg("--image").arg(image.file(""));
     let output = command.arg("--out").arg(out).output().unwrap();
     assert!(output.status.success(), "{output:?}");
+}
+
+/// Returns the bytes of a disk in a format that QEMU knows.
+fn raw_of(disk: &Path, format: &str) -> Vec<u8> {
+    let raw = disk.with_extension("converted");
+    let mut command = Command::new("qemu-img");
+    command.args(["convert", "-f", format, "-O", "raw"]);
+    let output = command.arg(disk).arg(&raw).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    fs::read(raw).unwrap()
+}
+
+#[test]
+#[ignore = "needs qemu-img and a built image"]
+fn every_format_has_the_same_disk_and_is_made_again_alike() {
+    let (image, directory) = (Image::from_environment(), TempDir::new().unwrap());
+    let make = |format: &str, name: &str| {
+        let path = directory.path().join(name);
+        cloud_image(&image, "azure", format, &path);
+        path
+    };
+    let raw = fs::read(make("raw", "disk.raw")).unwrap();
+    assert_eq!(raw.len() % (1 << 20), 0);
+    assert!(raw_of(&make("qcow2", "disk.qcow2"), "qcow2") == raw);
+
+    let vhd = make("vhd", "disk.vhd");
+    assert!(raw_of(&vhd, "vpc") == raw);
+    let bytes = fs::read(&vhd).unwrap();
+    assert!(bytes[..raw.len()] == raw && bytes.len() == raw.len() + 512);
+    assert!(fs::read(make("vhd", "again.vhd")).unwrap() == bytes);
+
+    let google = make("gcp", "disk.tar.gz");
+    let mut archive = tar::Archive::new(GzDecoder::new(File::open(&google).unwrap()));
+    let mut entries = archive.entries().unwrap();
+    let mut entry = entries.next().unwrap().unwrap();
+    assert_eq!(entry.path().unwrap(), Path::new("disk.raw"));
+    assert_eq!(entry.size() % (1 << 30), 0);
+    // The partitions are those of the other formats; the tables name the end of a larger disk.
+    let mut larger = Vec::new();
+    entry.read_to_end(&mut larger).unwrap();
+    let partitions = ESP as usize..raw.len() - (1 << 20);
+    assert!(larger[partitions.clone()] == raw[partitions]);
+    drop(entry);
+    assert!(entries.next().is_none());
 }
 
 #[test]

@@ -140,13 +140,17 @@ impl Cloud {
 
     /// Runs `kettle verify` under this processor's root, with its certificate.
     fn verify(&self, started: &Started, what: &[&str]) -> Value {
+        self.command(started, what, NONCE)
+    }
+
+    fn command(&self, started: &Started, what: &[&str], nonce: &str) -> Value {
         let output = Command::new(env!("CARGO_BIN_EXE_kettle"))
             .arg("verify")
             .args(what)
             .args([
                 "--json",
                 "--nonce",
-                NONCE,
+                nonce,
                 "--trust-root",
                 "keys/trust-root.pem",
             ])
@@ -262,6 +266,12 @@ fn a_build_is_attested_by_the_paravisors_tpm_and_accepted() {
             Some("azure")
         );
     }
+    let other = cloud.command(&started, &["bundle.tar.gz"], &"5".repeat(32));
+    assert_eq!(
+        rejection(&other)["code"],
+        "nonce-not-in-report",
+        "{other:#}"
+    );
     let statement = Bundle::read(&bundle, 0).statement();
     assert_eq!(
         statement["predicate"]["runDetails"]["builder"]["id"],
