@@ -7,17 +7,19 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-const DOCUMENTS: [&str; 19] = [
+const DOCUMENTS: [&str; 21] = [
     "CHANGELOG.md",
     "CONTRIBUTING.md",
     "README.md",
     "SECURITY.md",
     "image/README.md",
     "image/ci/README.md",
+    "image/cloud/README.md",
     "image/firmware/README.md",
     "image/kernel/README.md",
     "image/pool/README.md",
     "nix/README.md",
+    "packaging/README.md",
     "src/DEPENDENCIES.md",
     "src/toolchain/README.md",
     "src/verifier/README.md",
@@ -76,6 +78,7 @@ fn every_script_runs_and_continuous_integration_runs_the_documented_one() {
         "scripts/stress",
         "scripts/faults",
         "scripts/hardware",
+        "scripts/release",
         ".ci/run",
     ] {
         let mode = fs::metadata(root().join(script))
