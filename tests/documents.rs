@@ -19,7 +19,7 @@ const DOCUMENTS: [&str; 21] = [
     "image/kernel/README.md",
     "image/pool/README.md",
     "nix/README.md",
-    "packaging/README.md",
+    "scripts/dist/README.md",
     "src/DEPENDENCIES.md",
     "src/toolchain/README.md",
     "src/verifier/README.md",

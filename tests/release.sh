@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # usage: tests/release.sh [--quick | [--twice] [--boot] [--bundle] [--service]] IMAGE [CACHE]
 #
-# Is a release what packaging/README.md says? Makes one with scripts/release, and uses each file as
+# Is a release what scripts/dist/README.md says? Makes one with scripts/release, and uses each file as
 # its receiver would: checksums, programs, man pages, completions, packages, the image's own check.
 #
 #   --quick    takes the programs as they are: kettle of IMAGE, and kettle-host as cargo compiles it

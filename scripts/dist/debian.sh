@@ -1,11 +1,11 @@
 # shellcheck shell=bash disable=SC2153,SC2154
-# Lays out the Debian packages of a release, from packaging/. Sourced by scripts/release, after
+# Lays out the Debian packages of a release, from files/. Sourced by scripts/release, after
 # pack.sh.
 
 # Prints a changelog as Debian's tools read it. What changed is in CHANGELOG.md.
 debian_changelog() { # PACKAGE
     printf '%s (%s) unstable; urgency=medium\n\n  * Release %s: see CHANGELOG.md of the source.\n\n -- %s  %s\n' \
-        "$1" "$version" "$version" "$(sed -n 's/^Maintainer: //p' "$ROOT/packaging/$1.control")" \
+        "$1" "$version" "$version" "$(sed -n 's/^Maintainer: //p' "$ROOT/scripts/dist/files/$1.control")" \
         "$(LC_ALL=C date --utc --date "@$SOURCE_DATE_EPOCH" -R)"
 }
 
@@ -34,7 +34,7 @@ stage_package() { # PACKAGE PROGRAMS STAGE
     local share=$directory/usr/share
     mkdir -p -- "$directory/DEBIAN" "$directory/usr/bin" "$share/man/man1" "$share/doc/$name" \
         "$share/bash-completion/completions" "$share/zsh/vendor-completions" "$share/fish/vendor_completions.d"
-    sed "s/@VERSION@/$version/" "$ROOT/packaging/$name.control" >"$directory/DEBIAN/control"
+    sed "s/@VERSION@/$version/" "$ROOT/scripts/dist/files/$name.control" >"$directory/DEBIAN/control"
     install -m 0755 -- "$2/$name" "$directory/usr/bin"
     install -m 0644 -- "$2/docs/$name/bash/$name.bash" "$share/bash-completion/completions/$name"
     install -m 0644 -- "$2/docs/$name/zsh/_$name" "$share/zsh/vendor-completions"
@@ -54,11 +54,11 @@ stage_packages() { # PROGRAMS STAGE
     stage_package kettle-host "$1" "$2"
     install -m 0644 -- "$1"/docs/kettle-host/man/*.1 "$directory/kettle-host/usr/share/man/man1"
     mkdir -p -- "$directory/kettle-host"/{usr/lib/systemd/system,etc/default}
-    install -m 0644 -- "$ROOT/packaging/kettle-host.service" "$directory/kettle-host/usr/lib/systemd/system"
-    install -m 0644 -- "$ROOT/packaging/kettle-host.default" "$directory/kettle-host/etc/default/kettle-host"
+    install -m 0644 -- "$ROOT/scripts/dist/files/kettle-host.service" "$directory/kettle-host/usr/lib/systemd/system"
+    install -m 0644 -- "$ROOT/scripts/dist/files/kettle-host.default" "$directory/kettle-host/etc/default/kettle-host"
     echo /etc/default/kettle-host >"$directory/kettle-host/DEBIAN/conffiles"
     chmod 0644 "$directory/kettle-host/DEBIAN/conffiles"
-    install -m 0755 -- "$ROOT"/packaging/kettle-host.{postinst,prerm,postrm} "$directory/kettle-host/DEBIAN"
+    install -m 0755 -- "$ROOT"/scripts/dist/files/kettle-host.{postinst,prerm,postrm} "$directory/kettle-host/DEBIAN"
     rename_scripts "$directory/kettle-host/DEBIAN"
 }
 

@@ -3,7 +3,7 @@
 # with: another version of tar, gzip or dpkg may write other bytes. Sourced by scripts/release.
 
 # The files of an image that boot, and what says what they are. `kettle` and `run` are added.
-readonly IMAGE_FILES=(firmware.fd kernel initrd cmdline root.img measurements.json image.cdx.json)
+readonly IMAGE_FILES=(firmware.fd kernel initrd cmdline root.img disk.efi azure.efi measurements.json image.cdx.json)
 
 # Lays out the image for download. root.img is linked and not copied.
 stage_image() { # IMAGE PROGRAMS STAGE
@@ -16,7 +16,7 @@ stage_image() { # IMAGE PROGRAMS STAGE
             install -m 0644 -- "$1/$name" "$directory/$name"
         fi
     done
-    install -m 0755 -- "$2/kettle" "$ROOT/packaging/run" "$directory"
+    install -m 0755 -- "$2/kettle" "$ROOT/scripts/dist/files/run" "$directory"
     install -m 0644 -- "$ROOT"/LICENSE-{APACHE,MIT} "$directory"
     install -m 0644 -- "$2/licences/kettle" "$directory/LICENSES-OF-KETTLE"
 }
