@@ -17,15 +17,7 @@ source "$ROOT/scripts/image/lib.sh"
 source "$ROOT/scripts/image/layer.sh"
 source "$ROOT/scripts/image/fetch.sh"
 source "$ROOT/scripts/image/root.sh"
-
-readonly NOT_RUN=77
-# Of the packages of the test, and not of the image.
-LOCK=$ROOT/tests/libvirt/packages.lock
-
-not_run() {
-    say "NOT RUN: $*"
-    exit "$NOT_RUN"
-}
+source "$ROOT/tests/libvirt/root.sh"
 
 (($# >= 1 && $# <= 2)) || usage "an image, and at most a cache"
 [[ -e $1/firmware.fd && -x $1/kettle ]] || usage "$1 is no image"
@@ -33,27 +25,10 @@ image=$(cd "$1" && pwd -P)
 packages=${2:-$DEFAULT_CACHE}/packages
 ((EUID == 0)) || not_run "it needs root"
 
-# Fetches the packages; those that the mirror has lost are replaced by what it has now, because these
-# are tools of a test and not of the product.
-fetch_libvirt() { # WORK
-    (fetch_missing "$packages") || not_run "the packages cannot be fetched from here"
-    [[ -s $packages/gone ]] || return 0
-    say "the mirror has replaced $(paste -sd , "$packages/gone"): taking what it has now"
-    "$ROOT/tests/libvirt/refresh-lock" "$1/packages.lock" || not_run "the mirror cannot be read"
-    LOCK=$1/packages.lock
-    (fetch_missing "$packages") || not_run "the packages cannot be fetched from here"
-    [[ ! -s $packages/gone ]] || not_run "the mirror does not have what its own index names"
-}
-
-# Unpacks the packages without running anything of them, and writes what their scripts would have.
+# Unpacks the packages, and writes what their scripts would have.
 make_libvirt_root() { # DIRECTORY
-    local directory files=()
-    mkdir -p -- "$1"/usr/{bin,sbin,lib,lib64} "$1"/{proc,sys,dev,run,tmp,image,test,etc,var/lib/libvirt,var/log/libvirt,var/cache/libvirt}
-    for directory in bin sbin lib lib64; do ln -s "usr/$directory" "$1/$directory"; done
-    ln -s /run "$1/var/run"
-    mapfile -t files < <(package_files "$packages" libvirt)
-    unpack "$1" "${files[@]}"
-    [[ -e $1/usr/bin/sh ]] || ln -s bash "$1/usr/bin/sh"
+    unpack_tools "$1"
+    mkdir -p -- "$1"/{image,test,var/lib/libvirt,var/log/libvirt,var/cache/libvirt}
     printf '%s\n' root:x:0:0::/root:/bin/bash nobody:x:65534:65534::/:/bin/false libvirt-qemu:x:64055:64055::/:/bin/false \
         libvirt-dnsmasq:x:64058:64058::/:/bin/false >"$1/etc/passwd"
     printf '%s\n' root:x:0: nogroup:x:65534: libvirt-qemu:x:64055: libvirt-dnsmasq:x:64058: kvm:x:64056: >"$1/etc/group"
@@ -73,7 +48,7 @@ fill_in() { # FILE
 
 work=$(mktemp -d "${TMPDIR:-/tmp}/kettle-libvirt.XXXXXX")
 trap 'rm -rf -- "$work"' EXIT
-fetch_libvirt "$work"
+fetch_tools "$work"
 make_libvirt_root "$work/root"
 cp -r -- "$ROOT/tests/projects/hello" "$work/root/test/hello"
 cp -- "$ROOT/tests/libvirt/inside" "$work/root/test/inside"
