@@ -11,6 +11,8 @@ use std::{env, fs, io};
 
 /// The file name of the list of revoked images.
 const REVOKED: &str = "revoked.json";
+/// The member of a file whose images must not be trusted any more.
+const WITHDRAWN: &str = "\"withdrawn\":";
 /// The file name of the index of that list, which may be missing.
 const INDEX: &str = "revoked.index";
 /// The file name of the lowest firmware versions that are accepted by default.
@@ -27,6 +29,8 @@ fn main() -> io::Result<()> {
         .partition(|path| path.ends_with(REVOKED));
     let (floor, published): (Vec<_>, Vec<_>) =
         others.into_iter().partition(|path| path.ends_with(FLOOR));
+    // The list of revoked images has those of a withdrawn file, so that its values say nothing more.
+    let published = without_withdrawn(published)?;
     if !published.is_empty() {
         needed(&directory, REVOKED, &revoked, "none would be revoked")?;
         needed(&directory, FLOOR, &floor, "any firmware would do")?;
@@ -38,6 +42,17 @@ fn main() -> io::Result<()> {
     index.retain(|path| path.is_file() && !is_page);
     let text = source(&published, &revoked, &index, &floor);
     fs::write(variable("OUT_DIR").join("published.rs"), text)
+}
+
+/// Leaves out files of which no image must be trusted any more.
+fn without_withdrawn(files: Vec<PathBuf>) -> io::Result<Vec<PathBuf>> {
+    let mut current = Vec::new();
+    for path in files {
+        if !fs::read_to_string(&path)?.contains(WITHDRAWN) {
+            current.push(path);
+        }
+    }
+    Ok(current)
 }
 
 /// Returns the text of `published.rs`, which includes these files.

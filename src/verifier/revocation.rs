@@ -338,6 +338,24 @@ mod tests {
     }
 
     #[test]
+    fn every_image_of_a_withdrawn_file_is_revoked_without_the_file() {
+        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("measurements");
+        let mut count = 0;
+        for entry in std::fs::read_dir(directory).unwrap() {
+            let bytes = std::fs::read(entry.unwrap().path()).unwrap();
+            let images = published::read(&bytes).unwrap_or_default();
+            for image in images.iter().filter(|image| image.withdrawn.is_some()) {
+                for measurement in image.measurements() {
+                    let found = Revocations::compiled_in().of_measurement(measurement);
+                    assert!(found.is_some(), "{}: {measurement}", image.version);
+                    count += 1;
+                }
+            }
+        }
+        assert!(count > 0);
+    }
+
+    #[test]
     fn the_chains_of_0_1_0_are_its_published_measurements_and_go_on() {
         let images = published::read(OLD).unwrap();
         assert!(images[0].withdrawn.is_some());
