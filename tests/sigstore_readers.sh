@@ -17,7 +17,7 @@ readonly COSIGN_SHA256=3b6eadd27f3c4c00bfa7eab5c2397a6a15a763630c7a1d40d06ff60d2
 
 if [[ $# -ne 1 || ! -e $1/summary.json ]]; then
     echo "usage: ${0##*/} DIRECTORY, with provenance.sigstore.json, its key key.pem, the key other.pem of another bundle," >&2
-    echo "       summary.json, its key summary.pem, and artifact, a file that is a subject of both" >&2
+    echo "       summary.json, its key summary.pem, and artifacts/ with the files that are the subjects of both" >&2
     exit 2
 fi
 files=$(realpath "$1")
@@ -125,12 +125,16 @@ expect() {
 
 # try CONTAINER KEY TYPE
 try() {
-    local tool name=${1##*/}
+    local tool artifact artifacts=("$files"/artifacts/*) name=${1##*/}
     flip "$1" >"$work/flipped.json"
     for tool in securesystemslib sigstore_js cosign; do
-        expect accepted "$tool" "$name" "$1" "$2" "$files/artifact" "$3"
-        expect refused "$tool" "$name with a flipped bit of its payload" "$work/flipped.json" "$2" "$files/artifact" "$3"
-        expect refused "$tool" "$name with the key of another bundle" "$1" "$files/other.pem" "$files/artifact" "$3"
+        expect accepted "$tool" "$name" "$1" "$2" "${artifacts[0]}" "$3"
+        expect refused "$tool" "$name with a flipped bit of its payload" "$work/flipped.json" "$2" "${artifacts[0]}" "$3"
+        expect refused "$tool" "$name with the key of another bundle" "$1" "$files/other.pem" "${artifacts[0]}" "$3"
+    done
+    # Only cosign compares a file.
+    for artifact in "${artifacts[@]:1}"; do
+        expect accepted cosign "$name with ${artifact##*/}" "$1" "$2" "$artifact" "$3"
     done
     expect refused cosign "$name with another artifact" "$1" "$2" "$work/other" "$3"
 }

@@ -26,7 +26,11 @@ struct Signed {
 /// Runs a job, writes its bundle to the file `name`, and verifies it.
 fn built(directory: &Directory, name: &str) -> Signed {
     let server = Server::with_options(&directory.options());
-    let source = package(&[("src/main.rs", "fn main() {}")]);
+    let source = package(&[
+        ("src/main.rs", "fn main() {}"),
+        ("src/bin/second.rs", "fn main() { print!(\"2\") }"),
+        ("src/bin/a-third_one.rs", "fn main() { print!(\"3\") }"),
+    ]);
     let answer = server.run(&Request::form(&source, "package.tar"));
     assert_eq!(answer.status, 200);
     let bundle = Bundle::read(&answer.body, 0);
@@ -149,9 +153,14 @@ fn files_for_other_tools() {
         "accepted"
     );
     let summary = fs::read(directory.path().join("summary.json")).unwrap();
+    fs::create_dir(target.join("artifacts")).unwrap();
+    let artifacts = first.bundle.artifacts();
+    assert_eq!(artifacts.len(), 3);
+    for (name, bytes) in artifacts {
+        fs::write(target.join("artifacts").join(name), bytes).unwrap();
+    }
     for (name, bytes) in [
         (ENVELOPE, &first.bundle.files[ENVELOPE]),
-        ("artifact", &first.bundle.files["artifacts/package"]),
         ("key.pem", &first.key.into_bytes()),
         ("other.pem", &second.key.into_bytes()),
         ("summary.json", &summary),
