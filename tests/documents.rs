@@ -18,6 +18,7 @@ const DOCUMENTS: [&str; 21] = [
     "image/firmware/README.md",
     "image/kernel/README.md",
     "image/pool/README.md",
+    "image/web/README.md",
     "nix/README.md",
     "scripts/dist/README.md",
     "src/DEPENDENCIES.md",
@@ -28,7 +29,6 @@ const DOCUMENTS: [&str; 21] = [
     "tests/conformance/README.md",
     "tests/faults/README.md",
     "tests/fuzz/README.md",
-    "web/README.md",
 ];
 
 #[test]

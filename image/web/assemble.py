@@ -12,7 +12,7 @@ import shutil
 import sys
 
 HERE = pathlib.Path(__file__).resolve().parent
-ROOT = HERE.parent
+ROOT = HERE.parent.parent
 # The files of the package that are not in this directory.
 SCHEMA = ROOT / "tests/conformance/verdict.schema.json"
 LICENSES = ("LICENSE-APACHE", "LICENSE-MIT")
