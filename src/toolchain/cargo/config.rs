@@ -12,8 +12,8 @@ use toml::{Table, Value};
 
 use super::CargoError;
 use super::rustflags;
+use super::variables::is_reserved;
 use crate::presence::{first_file, there};
-use crate::provenance::link::is_linker_variable;
 use crate::sandbox::paths::SOURCE;
 use crate::toolchain::ToolchainError;
 
@@ -28,52 +28,6 @@ const TOOLCHAIN_FILES: [&str; 2] = ["rust-toolchain.toml", "rust-toolchain"];
 
 /// The members of a profile that name a program, or that only nightly toolchains know.
 const PROFILE_LEFT_OUT: [&str; 3] = ["codegen-backend", "rustflags", "trim-paths"];
-
-/// The words that mark the name of a variable as a tool, a tool's flags, a search path, or one that
-/// the appliance sets.
-const RESERVED_WORDS: [&str; 31] = [
-    "AR",
-    "AS",
-    "ASAN",
-    "CARGO",
-    "CC",
-    "CFLAGS",
-    "CLANG",
-    "CMAKE",
-    "COMPILER",
-    "CPATH",
-    "CPP",
-    "CPPFLAGS",
-    "CXX",
-    "CXXFLAGS",
-    "GCC",
-    "GIT",
-    "HOME",
-    "INCLUDE",
-    "LD",
-    "LDFLAGS",
-    "LIBRARY",
-    "LINKER",
-    "MAKE",
-    "MAKEFLAGS",
-    "NM",
-    "PATH",
-    "PKG",
-    "RANLIB",
-    "RUSTC",
-    "SHELL",
-    "WRAPPER",
-];
-
-/// The beginnings of names of variables that are reserved in the same way.
-const RESERVED_STARTS: [&str; 6] = [
-    "RUST",
-    "LD_",
-    "DYLD",
-    "GLIBC",
-    "MALLOC",
-    "SOURCE_DATE_EPOCH",
-];
 
 /// The part of a project's configuration that is used, and notes about the rest.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -420,15 +374,6 @@ fn variable(value: &Value) -> Option<String> {
     }
 }
 
-/// Returns whether a variable could replace a tool, or is one that the appliance sets.
-fn is_reserved(name: &str) -> bool {
-    let upper = name.to_ascii_uppercase();
-    let is_reserved_word = |word: &str| RESERVED_WORDS.contains(&word) || word.ends_with("FLAGS");
-    RESERVED_STARTS.iter().any(|start| upper.starts_with(start))
-        || is_linker_variable(&upper)
-        || upper.split(['_', '-']).any(is_reserved_word)
-}
-
 /// Returns whether the index of a registry is a URL of http or https without credentials.
 fn is_remote(index: &str) -> bool {
     let plain = index.strip_prefix("sparse+").unwrap_or(index);
@@ -482,6 +427,7 @@ mod tests {
              target.'cfg(unix)'.rustflags = ['-C', 'target-cpu=x86-64-v3']\n\
              profile.release.package.'*'.opt-level = 1\n\
              env.GREETING = 'hi'\n\
+             env.CARGO_WORKSPACE_DIR = { value = '', relative = true }\n\
              env.DATA = { value = 'data', relative = true, force = true }\n\
              registries.own.index = 'sparse+https://crates.example/'\n",
         );
@@ -489,6 +435,7 @@ mod tests {
             settings.arguments,
             [
                 r#"build.rustflags=["--cfg", "foo"]"#,
+                r#"env.CARGO_WORKSPACE_DIR="/kettle/source/""#,
                 r#"env.DATA="/kettle/source/data""#,
                 r#"env.GREETING="hi""#,
                 r#"profile.release.package."*".opt-level=1"#,

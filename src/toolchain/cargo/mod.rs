@@ -64,6 +64,7 @@ mod rustflags;
 mod selection;
 mod steps;
 mod target;
+mod variables;
 mod vendor;
 
 use std::fs;
