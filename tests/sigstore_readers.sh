@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Do other tools accept a signed statement and a verification summary with their keys, and refuse each copy that breaks
-# one rule? The tools are securesystemslib (PyPI), sigstore-js (npm) and cosign (Debian; COSIGN names another program);
-# all run without a network. Exit status: 0 yes, 1 no, 2 wrong usage, 77 not run (something cannot be installed here).
+# Do other tools accept a signed statement and a verification summary with their keys, for each artifact, and
+# refuse each copy that breaks one rule? The tools are securesystemslib (PyPI), sigstore-js (npm) and cosign (Debian;
+# COSIGN names another program); all run without a network. Exit status: 0 yes, 1 no, 2 wrong usage, 77 not run
+# (something cannot be installed here).
 set -euo pipefail
 
 # The mirror's address.
@@ -17,10 +18,11 @@ readonly COSIGN_SHA256=3b6eadd27f3c4c00bfa7eab5c2397a6a15a763630c7a1d40d06ff60d2
 
 if [[ $# -ne 1 || ! -e $1/summary.json ]]; then
     echo "usage: ${0##*/} DIRECTORY, with provenance.sigstore.json, its key key.pem, the key other.pem of another bundle," >&2
-    echo "       summary.json, its key summary.pem, and artifacts/ with the files that are the subjects of both" >&2
+    echo "       summary.json, its key summary.pem, and artifacts, a directory of subjects of both" >&2
     exit 2
 fi
 files=$(realpath "$1")
+artifacts=("$files"/artifacts/*)
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -125,15 +127,16 @@ expect() {
 
 # try CONTAINER KEY TYPE
 try() {
-    local tool artifact artifacts=("$files"/artifacts/*) name=${1##*/}
+    local tool artifact name=${1##*/}
     flip "$1" >"$work/flipped.json"
     for tool in securesystemslib sigstore_js cosign; do
         expect accepted "$tool" "$name" "$1" "$2" "${artifacts[0]}" "$3"
-        expect refused "$tool" "$name with a flipped bit of its payload" "$work/flipped.json" "$2" "${artifacts[0]}" "$3"
+        expect refused "$tool" "$name with a flipped bit of its payload" \
+            "$work/flipped.json" "$2" "${artifacts[0]}" "$3"
         expect refused "$tool" "$name with the key of another bundle" "$1" "$files/other.pem" "${artifacts[0]}" "$3"
     done
-    # Only cosign compares a file.
-    for artifact in "${artifacts[@]:1}"; do
+    # The other tools look at no artifact.
+    for artifact in "${artifacts[@]}"; do
         expect accepted cosign "$name with ${artifact##*/}" "$1" "$2" "$artifact" "$3"
     done
     expect refused cosign "$name with another artifact" "$1" "$2" "$work/other" "$3"

@@ -40,6 +40,8 @@ const VERDICTS = {
 
 const TEST_ONLY = "Every check holds under the test hierarchy that you gave, and only under it.";
 
+const WAIVED = "Every check holds, except for those that you waived: what they stand for is not established.";
+
 /** The units of sizes, each 1024 times the one before it. */
 const UNITS = ["bytes", "KiB", "MiB", "GiB"];
 
@@ -199,7 +201,7 @@ function size(bytes) {
 function show(found, given) {
   const verdict = JSON.parse(found.document);
   const [title, usual] = VERDICTS[verdict.verdict];
-  const sentence = verdict.verdict === "accepted" && isTest(verdict, given) ? TEST_ONLY : usual;
+  const sentence = verdict.verdict === "accepted" ? acceptance(verdict, given, usual) : usual;
   const result = $("result");
   result.className = verdict.verdict;
   $("verdict").textContent = title;
@@ -225,6 +227,12 @@ function show(found, given) {
   $("save").href = url;
   result.hidden = false;
   $("verdict").focus();
+}
+
+/** Returns what an accepted bundle is, and no more than its verdict says. */
+function acceptance(verdict, given, usual) {
+  if (verdict.checks.some((check) => check.outcome === "waived")) return WAIVED;
+  return isTest(verdict, given) ? TEST_ONLY : usual;
 }
 
 /** Returns whether a test hierarchy was trusted; of a policy's, only an accepted verdict tells. */

@@ -4,6 +4,7 @@
 //! * Out: [`Options`], each of which a tool reads as it is meant.
 //! * Never: a value that a tool could read as another option, as a pattern or as two values.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
@@ -74,6 +75,8 @@ pub enum OptionError {
     CacheUrl,
     #[error("the key of a cache is NAME:BASE64 of 32 bytes, as nix prints it")]
     CacheKey,
+    #[error("two caches have different keys of one name")]
+    CacheKeys,
 }
 
 /// The name of a package, a program or a feature.
@@ -169,6 +172,19 @@ impl Cache {
             url: url.to_owned(),
             key: key.to_owned(),
         })
+    }
+
+    /// Expects one key of each name: a signature names the key that it is of.
+    ///
+    /// # Errors
+    /// Two caches have different keys of one name.
+    pub fn check_keys(caches: &[Self]) -> Result<(), OptionError> {
+        let keys: BTreeSet<&str> = caches.iter().map(Self::key).collect();
+        let keys: Vec<&str> = keys.into_iter().collect();
+        match TrustedKeys::parse(&keys.join(" ")) {
+            Ok(_) => Ok(()),
+            Err(_) => Err(OptionError::CacheKeys),
+        }
     }
 
     /// Returns the URL as the client wrote it.

@@ -6,7 +6,8 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
+use serde::de::{Deserializer, Error, SeqAccess, Visitor};
 
 /// The content of a policy file. Its keys are the names of the options of `kettle verify`; an
 /// option that can be repeated has one value or a list. Paths are relative to the file.
@@ -82,12 +83,27 @@ impl Policy {
     }
 }
 
-/// The value of an option that can be repeated: one value or several.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum List {
-    One(String),
-    Many(Vec<String>),
+/// Reads the value of an option that can be repeated: one value or several.
+struct List;
+
+impl<'de> Visitor<'de> for List {
+    type Value = Vec<String>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("text, or a list of texts")
+    }
+
+    fn visit_str<E: Error>(self, value: &str) -> Result<Self::Value, E> {
+        Ok(vec![value.to_owned()])
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
+        let mut values = Vec::new();
+        while let Some(value) = items.next_element()? {
+            values.push(value);
+        }
+        Ok(values)
+    }
 }
 
 /// A time, as text or as a TOML date-time.
@@ -108,10 +124,7 @@ impl fmt::Display for Moment {
 }
 
 fn list<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
-    Ok(match List::deserialize(deserializer)? {
-        List::One(value) => vec![value],
-        List::Many(values) => values,
-    })
+    deserializer.deserialize_any(List)
 }
 
 fn moment<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
@@ -138,6 +151,10 @@ mod tests {
         for text in [
             "noce = \"00\"",
             "waive = 1",
+            "waive = [1]",
+            "waive = [[\"tcb\"]]",
+            "waive = { tcb = true }",
+            "waive = 2026-01-31T12:00:00Z",
             "at = 1",
             "fetch = \"yes\"",
             "nonce = [\"00\"]",

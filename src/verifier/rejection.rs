@@ -81,7 +81,7 @@ rejections! {
         EvidenceEncoding { field: &'static str, encoding: &'static str }
             = "evidence-encoding", NO_SIDES;
         #[error("the evidence is of a platform that this verifier does not know")]
-        PlatformUnknown { actual: String } = "platform-unknown", sides("snp", actual);
+        PlatformUnknown { actual: String } = "platform-unknown", sides("snp or az-snp", actual);
         #[error("the attestation report has another length")]
         ReportLength { actual: usize } = "report-length", sides(REPORT_BYTES, actual);
 

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::expectations::ExpectedArtifact;
+use super::json::{self, JsonError};
 use super::result::AttestationResult;
 use crate::bundle::{names, read::Bundle};
 use crate::digest::Sha256Digest;
@@ -198,7 +199,7 @@ pub struct Wanted<'a> {
 #[allow(missing_docs)] // Each sentence is the documentation.
 pub enum SummaryError {
     #[error("it is not a verification summary")]
-    Form(#[source] serde_json::Error),
+    Form(#[source] JsonError),
     #[error("its {field} is {actual:?}, expected {expected:?}")]
     Field {
         field: &'static str,
@@ -217,7 +218,7 @@ pub enum SummaryError {
 /// # Errors
 /// The first difference.
 pub fn appraise(payload: &[u8], wanted: &Wanted<'_>) -> Result<Level, SummaryError> {
-    let statement: Statement = serde_json::from_slice(payload).map_err(SummaryError::Form)?;
+    let statement: Statement = json::read(payload).map_err(SummaryError::Form)?;
     let predicate = &statement.predicate;
     for (field, expected, actual) in [
         ("_type", STATEMENT_TYPE, &statement.statement_type),
@@ -338,4 +339,66 @@ impl Descriptor {
 
 fn digest_set(sha256: Sha256Digest) -> Value {
     serde_json::json!({"sha256": sha256.to_string()})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const URI: &str = "pkg:cargo/x@1.0.0";
+
+    fn appraised(payload: &str, sha256: Sha256Digest) -> Result<Level, SummaryError> {
+        let artifacts = [ExpectedArtifact {
+            file: "x".to_owned(),
+            sha256,
+        }];
+        let wanted = Wanted {
+            verifier_id: VERIFIER_ID,
+            resource_uri: URI,
+            artifacts: &artifacts,
+            level: Level::Build3,
+        };
+        appraise(payload.as_bytes(), &wanted)
+    }
+
+    #[test]
+    fn a_summary_that_two_readers_could_read_differently_is_none() {
+        let [first, second] = [&b"first"[..], b"second"].map(Sha256Digest::of);
+        let payload = serde_json::json!({
+            "_type": STATEMENT_TYPE,
+            "subject": [{"digest": {"sha256": first.to_string()}}],
+            "predicateType": PREDICATE_TYPE,
+            "predicate": {
+                "verifier": {"id": VERIFIER_ID},
+                "timeVerified": "2026-01-31T12:00:00Z",
+                "resourceUri": URI,
+                "policy": {"uri": DEFAULT_POLICY},
+                "verificationResult": "PASSED",
+                "verifiedLevels": ["SLSA_BUILD_LEVEL_3"],
+            },
+        })
+        .to_string();
+        assert!(matches!(appraised(&payload, first), Ok(Level::Build3)));
+        let not_a_subject = appraised(&payload, second);
+        assert!(matches!(
+            not_a_subject,
+            Err(SummaryError::NotASubject { .. })
+        ));
+        let digest = format!("\"sha256\":\"{first}\"");
+        for (member, twice) in [
+            (&*digest, format!("{digest},\"sha256\":\"{second}\"")),
+            ("\"digest\":", "\"digest\":{},\"digest\":".to_owned()),
+            (
+                "\"verificationResult\":",
+                "\"verificationResult\":\"FAILED\",\"verificationResult\":".to_owned(),
+            ),
+        ] {
+            assert!(payload.contains(member), "{member}");
+            let payload = payload.replacen(member, &twice, 1);
+            for sha256 in [first, second] {
+                let refused = appraised(&payload, sha256);
+                assert!(matches!(refused, Err(SummaryError::Form(_))), "{twice}");
+            }
+        }
+    }
 }

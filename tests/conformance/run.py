@@ -18,9 +18,11 @@ Exit status: 0 all agree, 1 some do not, 2 wrong usage.
 import argparse
 import base64
 import json
+import os
 import pathlib
 import subprocess
 import sys
+import tarfile
 import tempfile
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -37,8 +39,8 @@ KEY = base64.b64encode(
 
 
 def cases():
-    """Returns all cases, those with reports of real hardware as sessions."""
-    for name in ("cases.json", "vectors.json"):
+    """Returns all cases."""
+    for name in ("cases.json", "written.json", "vectors.json"):
         for case in json.loads((HERE / name).read_text(encoding="utf-8"))["cases"]:
             yield case
 
@@ -59,10 +61,39 @@ def document(case):
     return json.dumps(found | {"tls_public_key": KEY}).encode()
 
 
-def arguments(case, session):
+def unpacked(case, directory):
+    """Unpacks the bundle of a case into a directory, and makes the case's changes in it."""
+    with tarfile.open(HERE / case["bundle"]) as archive:
+        for member in archive.getmembers():
+            path = directory / member.name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(archive.extractfile(member).read())
+            path.chmod(member.mode)
+    for change in case["unpacked"]:
+        path = directory / change["path"]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        kind, value = next((name, value) for name, value in change.items() if name != "path")
+        if kind == "copy":
+            path.write_bytes((HERE / value).read_bytes())
+        elif kind == "symlink":
+            path.symlink_to(value)
+        elif kind == "hardlink":
+            path.hardlink_to(directory / value)
+        elif kind == "mode":
+            path.chmod(int(value, 8))
+        elif kind == "attribute":
+            os.setxattr(path, value, b"y")
+        else:
+            raise ValueError(f"{case['name']}: unknown change {kind}")
+    return directory
+
+
+def arguments(case, session, directory):
     """Returns the arguments of a case; paths are relative to this directory."""
     found = ["--json"]
-    if "bundle" in case:
+    if "unpacked" in case:
+        found.append(str(unpacked(case, directory)))
+    elif "bundle" in case:
         found.append(case["bundle"])
     else:
         found += ["--session", case.get("session", session)]
@@ -76,12 +107,15 @@ def arguments(case, session):
 
 def run(command, case):
     """Runs the verifier; returns the document, as text, and the exit status."""
-    with tempfile.NamedTemporaryFile(suffix=".json") as session:
+    with (
+        tempfile.NamedTemporaryFile(suffix=".json") as session,
+        tempfile.TemporaryDirectory() as directory,
+    ):
         if "bundle" not in case and "session" not in case:
             session.write(document(case))
             session.flush()
         done = subprocess.run(
-            [*command, *arguments(case, session.name)],
+            [*command, *arguments(case, session.name, pathlib.Path(directory))],
             cwd=HERE,
             capture_output=True,
             check=False,
@@ -141,7 +175,12 @@ def main():
         if given.only not in case["name"]:
             continue
         count += 1
-        text, status = run(given.command, case)
+        try:
+            text, status = run(given.command, case)
+        except OSError as error:
+            wrong += 1
+            print(f"{case['name']}: cannot be run: {error}", file=sys.stderr)
+            continue
         try:
             found, invalid = outcome(text, status), complaints(text)
         except (ValueError, KeyError) as error:

@@ -263,7 +263,8 @@ fn a_flake_without_a_default_package_gives_way_to_cargo() {
 #[test]
 #[ignore = "needs nix"]
 fn a_flake_that_cannot_be_evaluated_does_not_give_way() {
-    for value in ["throw \"broken\"", "missing"] {
+    let missing_output = "throw \"flake 'path:/kettle/source' does not provide attribute 'x'\"";
+    for value in ["throw \"broken\"", "missing", missing_output] {
         let outputs = format!("packages.x86_64-linux.default = {value};");
         let outcome = Outcome::of(&with_cargo(&outputs));
         outcome.assert_failed("BuildFailed", "the flake cannot be evaluated");

@@ -23,13 +23,36 @@ struct Signed {
     key: String,
 }
 
+/// A package with artifacts of several kinds, one of them with a name that is not ASCII.
+const MANIFEST: &str = r#"
+[package]
+name = "package"
+version = "0.1.0"
+edition = "2021"
+
+[lib]
+crate-type = ["lib", "cdylib", "staticlib"]
+
+[[bin]]
+name = "package"
+path = "src/main.rs"
+
+[[bin]]
+name = "zwölf-2_x"
+path = "src/second.rs"
+"#;
+
+/// The artifacts of that package.
+const ARTIFACTS: [&str; 4] = ["libpackage.a", "libpackage.so", "package", "zwölf-2_x"];
+
 /// Runs a job, writes its bundle to the file `name`, and verifies it.
 fn built(directory: &Directory, name: &str) -> Signed {
     let server = Server::with_options(&directory.options());
     let source = package(&[
+        ("Cargo.toml", MANIFEST),
+        ("src/lib.rs", ""),
         ("src/main.rs", "fn main() {}"),
-        ("src/bin/second.rs", "fn main() { print!(\"2\") }"),
-        ("src/bin/a-third_one.rs", "fn main() { print!(\"3\") }"),
+        ("src/second.rs", "fn main() {}"),
     ]);
     let answer = server.run(&Request::form(&source, "package.tar"));
     assert_eq!(answer.status, 200);
@@ -153,12 +176,6 @@ fn files_for_other_tools() {
         "accepted"
     );
     let summary = fs::read(directory.path().join("summary.json")).unwrap();
-    fs::create_dir(target.join("artifacts")).unwrap();
-    let artifacts = first.bundle.artifacts();
-    assert_eq!(artifacts.len(), 3);
-    for (name, bytes) in artifacts {
-        fs::write(target.join("artifacts").join(name), bytes).unwrap();
-    }
     for (name, bytes) in [
         (ENVELOPE, &first.bundle.files[ENVELOPE]),
         ("key.pem", &first.key.into_bytes()),
@@ -167,5 +184,12 @@ fn files_for_other_tools() {
         ("summary.pem", &public.into_bytes()),
     ] {
         fs::write(target.join(name), bytes).unwrap();
+    }
+    let artifacts = first.bundle.artifacts();
+    let names: Vec<_> = artifacts.keys().copied().collect();
+    assert_eq!(names, ARTIFACTS);
+    fs::create_dir(target.join("artifacts")).unwrap();
+    for (name, bytes) in artifacts {
+        fs::write(target.join("artifacts").join(name), bytes).unwrap();
     }
 }

@@ -415,3 +415,34 @@ fn the_schema_of_the_verdict_has_every_check_outcome_and_code() {
     codes.sort();
     assert_eq!(listed("/$defs/code/enum"), codes);
 }
+
+/// The codes without a case in the package, because `kettle verify` has no option and no input that
+/// leads to them.
+const WITHOUT_CASE: [&str; 4] = [
+    // Status 2 of the program, because it cannot open the input.
+    "bundle-not-readable",
+    // The values of its release are compiled in, and an empty file of them is wrong usage.
+    "no-reference-values",
+    // `kettle build` alone knows what it sent.
+    "source-archive-mismatch",
+    "source-tree-mismatch",
+];
+
+#[test]
+fn the_package_has_a_case_for_every_code() {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/conformance");
+    let mut found = BTreeSet::new();
+    for file in ["cases.json", "written.json", "vectors.json"] {
+        let package: Value =
+            serde_json::from_slice(&fs::read(directory.join(file)).unwrap()).unwrap();
+        for case in package["cases"].as_array().unwrap() {
+            let outcomes = case["expected"]["checks"].as_object().unwrap().values();
+            let codes = outcomes.filter_map(|outcome| outcome.as_str()?.strip_prefix("reject "));
+            found.extend(codes.map(str::to_owned));
+        }
+    }
+    for code in rejections::CODES {
+        let has_case = !WITHOUT_CASE.contains(code);
+        assert_eq!(found.contains(*code), has_case, "{code}");
+    }
+}

@@ -2,6 +2,7 @@
 //
 // usage: node kettle.mjs PACKAGE ARGUMENT…: PACKAGE is the npm directory that scripts/web made
 
+import { createHash } from "node:crypto";
 import { closeSync, fstatSync, openSync, readFileSync, readSync } from "node:fs";
 import { basename, join, resolve } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
@@ -34,7 +35,10 @@ export function parse(args) {
     else if (name in TEXT) options[TEXT[name]] = value;
     else if (name in LISTS) (options[LISTS[name]] ??= []).push(value);
     else if (name in FILES) options[FILES[name]] = readFileSync(value);
-    else if (name === "measurements") {
+    else if (name === "artifact") {
+      const sha256 = createHash("sha256").update(readFileSync(value)).digest("hex");
+      (options.artifact ??= []).push({ file: value, sha256 });
+    } else if (name === "measurements") {
       (options.measurements ??= []).push({ name: value, content: readFileSync(value) });
     } else throw new Error(`unknown option --${name}`);
   }

@@ -108,6 +108,18 @@ test("a rejected bundle is rejected, with both sides", async () => {
   await picture("rejected");
 });
 
+test("an acceptance with a waived check claims no known image", async () => {
+  const options = { ...accepted.options, measurement: ["5b".repeat(48)], waive: ["launch-measurement"] };
+  const path = join(cases, accepted.bundle);
+  await expecting({ options });
+  await page.value(`document.querySelector("[name=waive][value=launch-measurement]").click()`);
+  assert.equal(await verdict(path), printed(path, { options }));
+  assert.equal(await page.value(`document.querySelector("#verdict").textContent`), "Accepted");
+  assert.match(await page.value(`document.querySelector("#summary").textContent`), /except for those that you waived/);
+  assert.match(await page.value(`document.querySelector("#warnings").textContent`), /launch-measurement: waived/);
+  await picture("waived");
+});
+
 test("a text file is rejected", async () => {
   const path = join(work, "text.txt");
   writeFileSync(path, "This is no bundle. <b>\u202e</b>\n");

@@ -339,6 +339,7 @@ mod tests {
     #[test]
     fn refuses_options() {
         let key = format!("k:{}=", "A".repeat(43));
+        let other_key = format!("k:B{}=", "A".repeat(42));
         for (option, expected) in [
             (r#""toolchain":"make""#, "option-invalid"),
             (r#""toolchain":"""#, "option-invalid"),
@@ -363,6 +364,12 @@ mod tests {
             (
                 &format!(r#""caches":[{{"url":"https://c","key":"{key}","more":1}}]"#),
                 "field-invalid",
+            ),
+            (
+                &format!(
+                    r#""caches":[{{"url":"https://c","key":"{key}"}},{{"url":"https://d","key":"{other_key}"}}]"#
+                ),
+                "option-invalid",
             ),
             (r#""features":["a"],"features":["a"]"#, "field-repeated"),
             (r#""toolchain":"cargo","attribute":"a""#, "option-mismatch"),

@@ -67,11 +67,12 @@ fn set_for_nix(
             once(field, &mut options.attribute, attribute)
         }
         (Field::Caches, FieldValue::Caches(items)) => {
-            let caches: Result<_, _> = items
+            let caches: Result<Vec<_>, _> = items
                 .iter()
                 .map(|(url, key)| Cache::parse(url, key))
                 .collect();
             let caches = caches.map_err(|reason| invalid(field, reason))?;
+            Cache::check_keys(&caches).map_err(|reason| invalid(field, reason))?;
             once(field, &mut options.caches, caches)
         }
         (field, value) => Err(wrong_type(field, &value)),

@@ -269,7 +269,7 @@ async fn judged<'a>(
         Err(ToolchainError::Failed { .. }) if INPUT_HASH.into_iter().any(complains) => {
             Err(NixError::InputHashByNix.into())
         }
-        Err(ToolchainError::Failed { .. }) if lacks_output(&errors) => {
+        Err(ToolchainError::Failed { .. }) if lacks_output(progress.untraced_errors()) => {
             Err(NixError::NoDefaultPackage.into())
         }
         Err(ToolchainError::Failed {
@@ -283,11 +283,14 @@ async fn judged<'a>(
     }
 }
 
-/// Returns whether nix reports that the source lacks an output; a flake can print similar words.
-fn lacks_output(errors: &str) -> bool {
+/// Returns whether one of nix's own errors is that the source lacks an output. A flake that throws
+/// these words has failed, and does not give way to cargo.
+fn lacks_output<'e>(mut untraced_errors: impl Iterator<Item = &'e str>) -> bool {
     let of_the_source = format!("flake 'path:{SOURCE}");
-    let is_about_it = |line: &str| line.starts_with(&of_the_source) && line.contains(NO_OUTPUT);
-    errors.lines().any(is_about_it)
+    untraced_errors.any(|error| {
+        let first_line = error.lines().next().unwrap_or_default();
+        first_line.starts_with(&of_the_source) && first_line.contains(NO_OUTPUT)
+    })
 }
 
 /// Returns the first error that nix reports, on one line of limited length.
@@ -355,14 +358,16 @@ mod tests {
     #[test]
     fn only_a_missing_output_is_one() {
         let flake = "flake 'path:/kettle/source?lastModified=0' does not provide attribute";
-        let missing = format!("x\n{flake} 'packages.x86_64-linux.default'");
-        assert!(lacks_output(&missing));
+        let missing = format!("{flake} 'packages.x86_64-linux.default'\nDid you mean x?");
+        assert!(lacks_output(["x", &missing].into_iter()));
+        let quoted = format!("evaluation aborted with the following error message: 'x\n{missing}'");
         for other in [
+            &quoted,
             "my-flake: the system x86_64-linux does not provide attribute 'x'",
             "flake 'github:o/r' does not provide attribute 'x'",
             "attribute 'x' missing",
         ] {
-            assert!(!lacks_output(other), "{other}");
+            assert!(!lacks_output([other].into_iter()), "{other}");
         }
     }
 

@@ -84,7 +84,7 @@ pub struct Progress<'a> {
     activities: BTreeMap<u64, Activity>,
     caches: BTreeMap<StorePath, String>,
     archives: BTreeMap<StorePath, String>,
-    errors: VecDeque<String>,
+    errors: VecDeque<ReportedError>,
     answer: Captured,
     realises: bool,
     downloads: Downloads,
@@ -103,6 +103,14 @@ pub enum LogFilter {
     /// The daemon's messages come without their level, as if they were errors. The error that
     /// something cannot be built is left out: a later command builds it.
     Terse,
+}
+
+/// An error that nix reports.
+struct ReportedError {
+    text: String,
+    /// Whether nix shows a trace of the evaluation before it, as for everything that an expression
+    /// throws.
+    has_trace: bool,
 }
 
 struct Activity {
@@ -175,9 +183,16 @@ impl<'a> Progress<'a> {
     pub fn error_text(&self) -> String {
         self.errors
             .iter()
-            .map(String::as_str)
+            .map(|error| error.text.as_str())
             .collect::<Vec<_>>()
             .join("\n")
+    }
+
+    /// Returns the last errors that nix reports without a trace of the evaluation. An expression
+    /// can throw any text, but not such an error.
+    pub fn untraced_errors(&self) -> impl Iterator<Item = &str> {
+        let untraced = self.errors.iter().filter(|error| !error.has_trace);
+        untraced.map(|error| error.text.as_str())
     }
 
     /// Returns standard output, as far as it is kept.
@@ -300,11 +315,11 @@ impl<'a> Progress<'a> {
 
     /// Takes a message without an activity; `error` is the raw text of an error.
     fn message(&mut self, level: u64, text: &str, error: Option<&str>) -> io::Result<()> {
-        if let Some(error) = error.filter(|_| level == 0) {
-            self.keep_error(error);
-        }
         let is_terse = self.filter == LogFilter::Terse;
         let plain = without_codes(text);
+        if let Some(error) = error.filter(|_| level == 0) {
+            self.keep_error(error, &plain);
+        }
         if level >= DEBUG || is_terse {
             self.downloads.take_message(text, &plain);
         }
@@ -322,22 +337,24 @@ impl<'a> Progress<'a> {
         }
     }
 
-    /// Keeps an error without the lines of the build log that it quotes, each after `> `.
-    fn keep_error(&mut self, error: &str) {
+    /// Keeps an error without the lines of the build log that it quotes, each after `> `; `shown`
+    /// is the error as a terminal shows it.
+    fn keep_error(&mut self, error: &str, shown: &str) {
         let error = without_codes(error);
+        let has_trace = !is_shown_first(&error, shown);
         let own: Vec<_> = error
             .lines()
             .filter(|line| !line.starts_with("> "))
             .collect();
         let mut text = own.join("\n");
         text.truncate(text.floor_char_boundary(MAX_ERROR_BYTES));
-        self.errors.push_back(text);
-        let mut bytes: usize = self.errors.iter().map(|error| error.len() + 1).sum();
+        self.errors.push_back(ReportedError { text, has_trace });
+        let mut bytes: usize = self.errors.iter().map(|error| error.text.len() + 1).sum();
         while bytes > MAX_ERROR_BYTES + 1 {
             let Some(oldest) = self.errors.pop_front() else {
                 return;
             };
-            bytes -= oldest.len() + 1;
+            bytes -= oldest.text.len() + 1;
         }
     }
 
@@ -407,6 +424,16 @@ impl OutputSink for Progress<'_> {
         }
         Ok(())
     }
+}
+
+/// Returns whether nix shows an error directly after `error:`. A trace comes before the error, and
+/// begins on the next line (nix 2.26 to 2.34.8, `showErrorInfo`).
+fn is_shown_first(error: &str, shown: &str) -> bool {
+    let first_line = error.lines().next().unwrap_or_default();
+    let shown = shown
+        .strip_prefix(ERROR)
+        .and_then(|rest| rest.strip_prefix(' '));
+    shown.is_some_and(|rest| rest.starts_with(first_line))
 }
 
 /// Returns whether a message is part of a list of paths that would be built or fetched.
@@ -691,6 +718,37 @@ mod tests {
             *progress.archives(),
             BTreeMap::from([(StorePath::parse(FORGED).unwrap(), archive)])
         );
+    }
+
+    #[test]
+    fn an_expression_throws_no_error_without_a_trace() {
+        // As nix 2.34.8 prints them, for a flake without a default package and for one that throws
+        // the same words.
+        let words =
+            "flake '\u{1b}[35;1mpath:/kettle/source\u{1b}[0m' does not provide attribute 'x'";
+        let trace = "       … while calling the 'throw' builtin\n         at flake.nix:1:50:\n\n";
+        let error = "\u{1b}[31;1merror:\u{1b}[0m";
+        for (level, shown, is_untraced) in [
+            (0, format!("{error} {words}\n       Did you mean y?"), true),
+            (0, format!("{error}\n{trace}       {error} {words}"), false),
+            (0, format!("{error}\n       {error} {words}"), false),
+            (0, words.to_owned(), false),
+            (1, format!("evaluation warning: {words}"), false),
+        ] {
+            let message = serde_json::json!({
+                "action": "msg", "level": level, "msg": shown, "raw_msg": words,
+            });
+            let mut log = Recorded::default();
+            let mut progress = Progress::new(&mut log, LogFilter::Plain);
+            let line = format!("@nix {message}\n");
+            progress.chunk(Stream::Stderr, line.as_bytes()).unwrap();
+            assert_eq!(
+                progress.untraced_errors().count(),
+                usize::from(is_untraced),
+                "{shown}"
+            );
+            assert_eq!(progress.error_text().is_empty(), level > 0, "{shown}");
+        }
     }
 
     #[test]
