@@ -506,7 +506,7 @@ mod tests {
             &[26, 3, 5, 0xb4, 0],
             &[121, 1, 0],
             &[121, 4, 33, 1, 2, 3],
-            &[121, 6, 8, 10, 1, 2, 3, 4],
+            &[121, 5, 8, 10, 1, 2, 3],
         ] {
             assert_eq!(with(malformed), Err(Refusal::Malformed), "{malformed:?}");
         }
