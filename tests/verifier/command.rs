@@ -752,6 +752,45 @@ fn a_revoked_measurement_is_refused_however_it_is_given_and_waived() {
 }
 
 #[test]
+fn a_refusal_that_was_saved_as_a_bundle_is_recognised() {
+    let files = Files::new(&Scene::good());
+    let problem = |kind: &str| {
+        serde_json::json!({
+            "type": kind,
+            "title": "Unprocessable Content",
+            "status": 422,
+            "detail": "the repository has no ref \u{1b}[31mv9",
+        })
+    };
+    let refusal = problem("/problems/source-fetch-failed").to_string();
+    fs::write(files.path().join("x.tar.gz"), refusal).unwrap();
+    fs::write(
+        files.path().join("other.tar.gz"),
+        problem("about:blank").to_string(),
+    )
+    .unwrap();
+    let kettle = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_kettle"));
+        command.args(arguments).current_dir(files.path());
+        command.output().unwrap()
+    };
+    let said = "x.tar.gz is no bundle but a refusal of the appliance, status 422, \
+                source-fetch-failed: the repository has no ref \\u{1b}[31mv9";
+    for command in [
+        &["verify", "x.tar.gz"][..],
+        &["verify", "x.tar.gz", "--json"],
+        &["inspect", "x.tar.gz"],
+    ] {
+        let output = kettle(command);
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{command:?}");
+        assert!(text.contains(said), "{command:?}: {text}");
+    }
+    let other = kettle(&["verify", "other.tar.gz"]);
+    assert_eq!((other.status.code(), other.stderr.len()), (Some(1), 0));
+}
+
+#[test]
 fn a_file_of_a_newer_appliance_says_so() {
     let files = Files::new(&Scene::good());
     fs::write(

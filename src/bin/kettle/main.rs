@@ -32,6 +32,7 @@ mod igvm;
 mod kernel_hashes;
 mod launch;
 mod measure;
+mod problem;
 mod uki;
 mod verify;
 mod verify_summary;
@@ -196,6 +197,9 @@ fn inspected(path: &Path, json: bool) -> Result<String, ExitCode> {
         Ok(bundle) if json => Ok(inspect::escaped(&inspect::json(&bundle))),
         Ok(bundle) => Ok(inspect::text(&bundle)),
         Err(error) => {
+            if let Some(refusal) = problem::in_place_of_bundle(path) {
+                return Err(complain(&refusal, REJECTED));
+            }
             let message = format!("{}: {}", path.display(), Chain(&error));
             let code = match error {
                 ReadError::Open(_) => USAGE,

@@ -13,6 +13,7 @@ mod summary;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use crate::problem::in_place_of_bundle;
 use clap::Args;
 use kettle::bundle::read::{self, Bundle, ReadError};
 use kettle::inspect::{escaped, shown};
@@ -115,6 +116,9 @@ pub fn run(arguments: &Arguments) -> Result<(String, ExitCode), VerifyError> {
         (Some(path), _) => session(arguments, path, &mut expectations, fetching)?,
         (None, Some(path)) => {
             let read = open(path)?;
+            if let Some(refusal) = read.as_ref().err().and_then(|_| in_place_of_bundle(path)) {
+                eprintln!("kettle: {refusal}");
+            }
             // Taken from the bundle before the verifier consumes it.
             let wanted = read.as_ref().ok().filter(|_| summary.is_some());
             let summarised = wanted.map(Summarised::of);
