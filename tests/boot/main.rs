@@ -42,7 +42,6 @@ mod silent_disks;
 mod sources;
 mod support;
 mod tls;
-#[cfg(feature = "simulator")]
 mod uefi;
 #[path = "../e2e/harness/unchecked.rs"]
 mod unchecked;
