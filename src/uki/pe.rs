@@ -4,6 +4,7 @@
 //! * Out: its sections by name, and its Authenticode digest.
 //! * Never: a file whose digest another reader would take over other bytes.
 
+use std::iter::once;
 use std::ops::Range;
 
 use sha2::{Digest as _, Sha256};
@@ -179,7 +180,7 @@ impl<'a> Pe<'a> {
             certificates + 8..self.headers,
         ];
         let sections = sections.iter().map(|section| section.raw.clone());
-        for range in headers.into_iter().chain(sections).chain([last..end]) {
+        for range in headers.into_iter().chain(sections).chain(once(last..end)) {
             digest.update(self.bytes.get(range).unwrap_or_default());
         }
         Sha256Digest::from_bytes(digest.finalize().into())
