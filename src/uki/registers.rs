@@ -1,6 +1,6 @@
 //! What a TPM has measured once a UKI was started.
 //!
-//! * In: a UKI that [`super::write`] made.
+//! * In: a UKI that [`super::write()`] made.
 //! * Out: digests of its parts, and the values of PCR 4 and 9 (SHA-256 bank).
 //! * Never: a register that also depends on the machine.
 //!
@@ -63,7 +63,7 @@ impl Measured {
     /// Measures a UKI.
     ///
     /// # Errors
-    /// The file is not a UKI that [`super::write`] made.
+    /// The file is not a UKI that [`super::write()`] made.
     pub fn of(file: &[u8]) -> Result<Self, UkiError> {
         let uki = Pe::parse(file).map_err(UkiError::File)?;
         if !uki.names().eq(SECTIONS) {

@@ -149,7 +149,7 @@ fn three_ways_in_build_the_same_tree() {
     );
     // The build script of ripgrep asks git for the revision, which a repository alone has.
     let says = |bundle: &Bundle| {
-        memchr::memmem::find(&bundle.artifacts()["rg"], &commit.as_bytes()[..10]).is_some()
+        memchr::memmem::find(bundle.artifacts()["rg"], &commit.as_bytes()[..10]).is_some()
     };
     assert!(says(&third), "the program does not know its revision");
     assert!(!says(&first), "an archive has no revision");

@@ -13,7 +13,7 @@ mod summary;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use crate::problem::in_place_of_bundle;
+use super::problem::in_place_of_bundle;
 use clap::Args;
 use kettle::bundle::read::{self, Bundle, ReadError};
 use kettle::inspect::{escaped, shown};
