@@ -44,8 +44,8 @@ version=$(image_version)
 fail() { die "$EXIT_FAILED" "FAILED: $*"; }
 passed() { say "ok: $*"; }
 
-make_release() { # OUT OPTION…
-    "$ROOT/scripts/release" --image "$image" --cache "$cache" --out "$1" "${@:2}" || {
+make_release() { # CACHE OUT OPTION…
+    "$ROOT/scripts/release" --image "$image" --cache "$1" --out "$2" "${@:3}" || {
         (($? == EXIT_SETUP)) || fail "scripts/release"
         exit "$NOT_RUN"
     }
@@ -222,8 +222,7 @@ compare_with_second() {
         SOURCE_DATE_EPOCH=$(git -C "$ROOT" log -1 --format=%ct)
         mkdir -p "$work/cache"
         cp -al -- "$cache/crates" "$work/cache/crates" 2>/dev/null || cp -r -- "$cache/crates" "$work/cache/crates"
-        cache=$work/cache
-        make_release "$work/second" --jobs 1
+        make_release "$work/cache" "$work/second" --jobs 1
     ) || exit
     diff -r --exclude '*.bundle.tar.gz' "$out" "$work/second" || fail "two releases of one tree differ"
     passed "the same bytes twice"
@@ -263,7 +262,7 @@ if [[ -n $quick ]]; then
     quick_programs "$work/programs"
     options+=(--programs "$work/programs")
 fi
-make_release "$out" "${options[@]}"
+make_release "$cache" "$out" "${options[@]}"
 check_sums
 check_tarball
 check_packages

@@ -1,4 +1,4 @@
-# shellcheck shell=bash disable=SC2034,SC2154
+# shellcheck shell=bash disable=SC2034,SC2153,SC2154
 # Compiles the programs of a release as the appliance would: with the compiler of the image's root,
 # at the appliance's paths, with its environment and its command. So the appliance builds the same
 # bytes from the same source, and anybody can compare them. Sourced by scripts/release, after
