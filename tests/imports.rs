@@ -216,7 +216,7 @@ const STARTERS: [(&str, &str); 7] = [
 ];
 
 /// Rooms that may know HTTP.
-const SPEAKERS_OF_HTTP: [&str; 4] = ["api", "client", "kds", "bin/kettle"];
+const SPEAKERS_OF_HTTP: [&str; 5] = ["api", "attester", "client", "kds", "bin/kettle"];
 
 /// Names that show that code knows HTTP.
 const HTTP: [&str; 6] = [

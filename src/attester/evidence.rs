@@ -12,7 +12,6 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde::{Serialize, Serializer};
 
 use super::table::Certificates;
-use super::tpm::QuotedEvidence;
 use super::{AttestError, ReportData};
 use crate::snp::report::{Report, SigningKey};
 
@@ -43,6 +42,20 @@ const QUOTED_VERSION: u32 = 1;
 pub struct Evidence {
     report: Report,
     vouched: Vouched,
+}
+
+/// What a paravisor's TPM returned.
+pub struct QuotedEvidence {
+    /// The HCL report, as long as its NV index.
+    pub hcl: Vec<u8>,
+    /// The quote's signed bytes.
+    pub message: Vec<u8>,
+    /// The quote's signature.
+    pub signature: Vec<u8>,
+    /// The registers of SHA-256 that the quote is over, from 0 on.
+    pub registers: [[u8; 32]; 24],
+    /// The chip's certificate in DER, which nobody has checked.
+    pub vcek: Option<Vec<u8>>,
 }
 
 /// What vouches for the requested data.

@@ -28,11 +28,11 @@ use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
 
-use command::Registers;
 use command::{
     Channel, MAX_EXTRA_DATA_BYTES, Quote, extra_data, quote, read_index, read_registers,
 };
 
+use super::evidence::QuotedEvidence;
 use super::{AttestError, Attester, Evidence, ReportData};
 use crate::provenance::SESSION_TAG;
 use crate::snp::report::{REPORT_BYTES, Report};
@@ -179,20 +179,6 @@ impl Attester for ParavisorTpm {
             },
         ))
     }
-}
-
-/// What evidence of such a machine consists of.
-pub struct QuotedEvidence {
-    /// The HCL report, as long as its NV index.
-    pub hcl: Vec<u8>,
-    /// The quote's signed bytes.
-    pub message: Vec<u8>,
-    /// The quote's signature.
-    pub signature: Vec<u8>,
-    /// The registers that the quote is over.
-    pub registers: Registers,
-    /// The chip's certificate in DER, which nobody has checked.
-    pub vcek: Option<Vec<u8>>,
 }
 
 /// Returns what a quote is about: of a build's report data the part that is not zero, of a
