@@ -81,9 +81,12 @@ impl Server {
             serve.args(["--ro-bind", source, target]);
         }
         serve.args(["--ro-bind", env!("CARGO_BIN_EXE_kettle-host"), PROGRAM]);
-        serve.arg("--bind").arg(directory.path()).arg("/work");
+        serve
+            .arg("--bind")
+            .arg(directory.path())
+            .arg("/kettle-host");
         serve.args(["--", PROGRAM, "serve", "--toolchain", "/usr"]);
-        serve.args(["--work", "/work/work"]);
+        serve.args(["--work", "/kettle-host/work"]);
         serve.args(networks::allowed());
         Self::spawn(serve, directory)
     }
