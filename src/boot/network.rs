@@ -1,8 +1,8 @@
 //! Configures the network.
 //!
 //! * In: interfaces, and replies of servers on them; both belong to the host.
-//! * Out: an address, routes, the size of packets and name servers; the kernel itself gets addresses of version
-//!   6, from router advertisements.
+//! * Out: an address, routes, the size of packets and name servers; the kernel itself gets addresses
+//!   of version 6, from router advertisements.
 //! * Never: trust in any of it. Fetched files are checked against digests, and clients check
 //!   evidence; a wrong reply costs availability only.
 //!

@@ -5,7 +5,7 @@
 //! * Never: a change to another interface than the named one.
 
 use std::io;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use super::{Attributes, Message, Socket, attribute, flag, octets};
@@ -251,36 +251,41 @@ pub(crate) fn add_default_route(
 pub(crate) fn add_route(
     socket: &Socket,
     index: i32,
-    (network, prefix): (IpAddr, u8),
+    destination: (IpAddr, u8),
     router: Option<IpAddr>,
 ) -> io::Result<()> {
-    let mut attributes = Attributes::default()
-        .with(route_kind::DESTINATION, &octets(network))
-        .with(route_kind::INTERFACE, &index.to_ne_bytes());
-    if let Some(router) = router {
-        attributes = attributes.with(route_kind::GATEWAY, &octets(router));
-    }
-    let flags = if router.is_some() { IS_ON_LINK } else { 0 };
-    let (family, kind) = (family(network), RouteType::Unicast);
-    socket.ask_one(route(family, prefix, kind, Origin::Dhcp, flags, attributes))
+    socket.ask_one(new_route(index, destination, router, Origin::Dhcp))
 }
 
 fn new_default_route(index: i32, router: IpAddr, origin: Origin) -> Message {
-    let attributes = Attributes::default()
-        .with(route_kind::INTERFACE, &index.to_ne_bytes())
-        .with(route_kind::GATEWAY, &octets(router));
-    let flags = match origin {
-        Origin::Static => 0,
-        Origin::Dhcp => IS_ON_LINK,
+    let everywhere = match router {
+        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
     };
-    route(
-        family(router),
-        0,
-        RouteType::Unicast,
-        origin,
-        flags,
-        attributes,
-    )
+    new_route(index, (everywhere, 0), Some(router), origin)
+}
+
+fn new_route(
+    index: i32,
+    (network, prefix): (IpAddr, u8),
+    router: Option<IpAddr>,
+    origin: Origin,
+) -> Message {
+    let mut attributes = Attributes::default();
+    // The default route names no network.
+    if prefix > 0 {
+        attributes = attributes.with(route_kind::DESTINATION, &octets(network));
+    }
+    attributes = attributes.with(route_kind::INTERFACE, &index.to_ne_bytes());
+    if let Some(router) = router {
+        attributes = attributes.with(route_kind::GATEWAY, &octets(router));
+    }
+    let flags = match (origin, router) {
+        (Origin::Dhcp, Some(_)) => IS_ON_LINK,
+        _ => 0,
+    };
+    let unicast = RouteType::Unicast;
+    route(family(network), prefix, unicast, origin, flags, attributes)
 }
 
 /// Makes packets to the loopback of IPv6 fail at once, because there is no way to it.
