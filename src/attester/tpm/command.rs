@@ -78,12 +78,8 @@ pub struct Quote {
 /// # Errors
 /// The TPM refuses, or its response is malformed.
 pub fn read_index(channel: &mut dyn Channel, index: u32) -> Result<Option<Vec<u8>>, TpmError> {
-    let size = match index_size(channel, index) {
-        Err(TpmError::Refused {
-            code: NO_SUCH_HANDLE,
-            ..
-        }) => return Ok(None),
-        size => size?,
+    let Some(size) = index_size(channel, index)? else {
+        return Ok(None);
     };
     let mut content = Vec::with_capacity(size.into());
     while content.len() < usize::from(size) {
@@ -102,14 +98,23 @@ pub fn read_index(channel: &mut dyn Channel, index: u32) -> Result<Option<Vec<u8
     Ok(Some(content))
 }
 
-/// Returns the size of an NV index, in bytes.
-fn index_size(channel: &mut dyn Channel, index: u32) -> Result<u16, TpmError> {
-    let response = run(channel, NV_READ_PUBLIC, &[index], false, &[])?;
+/// Returns the size of an NV index, in bytes; none if there is no such index.
+///
+/// # Errors
+/// The TPM refuses, or its response is malformed.
+pub fn index_size(channel: &mut dyn Channel, index: u32) -> Result<Option<u16>, TpmError> {
+    let response = match run(channel, NV_READ_PUBLIC, &[index], false, &[]) {
+        Err(TpmError::Refused {
+            code: NO_SUCH_HANDLE,
+            ..
+        }) => return Ok(None),
+        response => response?,
+    };
     let mut public = Rest(Rest(&response).sized()?);
     // The index, the algorithm of its name, its attributes, its policy.
     public.take(10)?;
     public.sized()?;
-    public.u16()
+    public.u16().map(Some)
 }
 
 /// Returns all registers.

@@ -29,7 +29,7 @@ use std::time::Duration;
 use sha2::{Digest as _, Sha256};
 
 use command::{
-    Channel, MAX_EXTRA_DATA_BYTES, Quote, extra_data, quote, read_index, read_registers,
+    Channel, MAX_EXTRA_DATA_BYTES, Quote, extra_data, index_size, quote, read_index, read_registers,
 };
 
 use super::evidence::QuotedEvidence;
@@ -113,8 +113,8 @@ impl ParavisorTpm {
             pause,
             vcek,
         };
-        let report = tpm.patiently(|channel| read_index(channel, HCL_INDEX))?;
-        Ok(report.map(|_| tpm))
+        let size = tpm.patiently(|channel| index_size(channel, HCL_INDEX))?;
+        Ok(size.map(|_| tpm))
     }
 
     /// Asks until the TPM is not busy, and not for ever.
