@@ -31,6 +31,14 @@ machine_kind() {
     fi
 }
 
+# Adds the processors of a machine without SEV-SNP to MACHINE_ARGUMENTS.
+add_processors() { # KIND
+    case $1 in
+    tcg) MACHINE_ARGUMENTS+=(-accel 'tcg,thread=multi' -cpu max) ;;
+    kvm) MACHINE_ARGUMENTS+=(-accel kvm -cpu host) ;;
+    esac
+}
+
 # Sets MACHINE_ARGUMENTS: accelerator, processors, memory, firmware, and the files to boot. A launch
 # with SEV-SNP puts the page of kernel hashes in place itself; elsewhere it is loaded as if one had.
 # KETTLE is the program that makes the page, where it is not the image's own.
@@ -47,8 +55,7 @@ machine_arguments() { # KIND IMAGE KERNEL INITRD VCPUS MEMORY-MIB WORK
         MACHINE_ARGUMENTS+=(-machine q35 -device "loader,file=$page,addr=$address,force-raw=on")
     fi
     case $1 in
-    tcg) MACHINE_ARGUMENTS+=(-accel 'tcg,thread=multi' -cpu max) ;;
-    kvm) MACHINE_ARGUMENTS+=(-accel kvm -cpu host) ;;
+    tcg | kvm) add_processors "$1" ;;
     sev-snp)
         MACHINE_ARGUMENTS+=(
             -accel kvm
@@ -71,25 +78,32 @@ free_ports() {
     echo "${found[@]}"
 }
 
-# Boots an image and waits until it serves. Sets SERVER_PID, SERVER_URL and SERVER_TLS_URL, and
-# MACHINE_START, the time of power-on; stop_server ends it.
+# Boots an image and waits until it serves, as power_on says.
 start_machine() { # KIND IMAGE KERNEL INITRD VCPUS MEMORY-MIB WORK
-    local kind=$1 image=$2 work=$7 clear tls options=''
-    read -r clear tls < <(free_ports)
-    [[ $kind != sev-snp ]] || options=,disable-legacy=on,iommu_platform=on
+    local options=''
+    [[ $1 != sev-snp ]] || options=,disable-legacy=on,iommu_platform=on
     machine_arguments "$@"
+    power_on "$2/root.img" "$7" "$options"
+}
+
+# Starts a machine with MACHINE_ARGUMENTS, a disk and a network, and waits until it serves. OPTIONS
+# are those of its virtio devices. Sets SERVER_PID, SERVER_URL and SERVER_TLS_URL, and
+# MACHINE_START, the time of power-on; stop_server ends it.
+power_on() { # DISK WORK [OPTIONS]
+    local clear tls
+    read -r clear tls < <(free_ports)
     MACHINE_START=$EPOCHREALTIME
     qemu-system-x86_64 \
         "${MACHINE_ARGUMENTS[@]}" \
         -nodefaults -no-reboot -display none \
-        -serial "file:$work/console" \
-        -drive "file=$image/root.img,format=raw,if=none,id=root,readonly=on" \
-        -device "virtio-blk-pci,drive=root$options" \
+        -serial "file:$2/console" \
+        -drive "file=$1,format=raw,if=none,id=root,readonly=on" \
+        -device "virtio-blk-pci,drive=root${3-}" \
         -netdev "user,id=net,$USER_NETWORK,hostfwd=tcp:127.0.0.1:$clear-:80,hostfwd=tcp:127.0.0.1:$tls-:443" \
-        -device "virtio-net-pci,netdev=net,romfile=$options" \
-        >"$work/qemu.log" 2>&1 </dev/null &
+        -device "virtio-net-pci,netdev=net,romfile=${3-}" \
+        >"$2/qemu.log" 2>&1 </dev/null &
     SERVER_PID=$! SERVER_URL=http://127.0.0.1:$clear SERVER_TLS_URL=https://127.0.0.1:$tls
-    wait_for_machine "$work"
+    wait_for_machine "$2"
 }
 
 # Fails with the console's last lines if the machine does not serve.
