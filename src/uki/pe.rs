@@ -14,9 +14,9 @@ use crate::digest::Sha256Digest;
 /// Where the offset of the PE header is ("MS-DOS Stub").
 const HEADER_OFFSET_AT: usize = 0x3c;
 /// The size of signature and COFF header, before the optional header.
-const COFF_BYTES: usize = 24;
+pub(super) const COFF_BYTES: usize = 24;
 /// The magic number of an optional header with 64-bit addresses.
-const PE32_PLUS: u16 = 0x20b;
+pub(super) const PE32_PLUS: u16 = 0x20b;
 /// The offsets of fields of the optional header.
 const SIZE_OF_HEADERS_AT: usize = 60;
 const CHECKSUM_AT: usize = 64;
@@ -25,7 +25,7 @@ const DIRECTORY_COUNT_AT: usize = 108;
 const CERTIFICATES_AT: usize = 144;
 const CERTIFICATES_NUMBER: u32 = 4;
 /// The size of one row of the section table.
-const SECTION_BYTES: usize = 40;
+pub(super) const SECTION_BYTES: usize = 40;
 
 /// The reason why a file is not a PE file of which a digest can be taken.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]

@@ -4,6 +4,7 @@
 //! * Out: a PE file with a section for each (Microsoft, "PE Format").
 //! * Never: a byte that depends on anything else.
 
+use super::pe::{COFF_BYTES, PE32_PLUS, SECTION_BYTES};
 use super::{MAX_UKI_BYTES, SECTIONS};
 
 /// The address to which the stub was linked (`src/stub/link.ld`): its first byte is its entry
@@ -62,8 +63,8 @@ pub fn write(
     if size > MAX_UKI_BYTES {
         return Err(WriteError::Limit { size });
     }
-    let table = DOS_BYTES + 24 + usize::from(OPTIONAL_BYTES);
-    let headers = (table + 40 * contents.len()).next_multiple_of(FILE_ALIGNMENT);
+    let table = DOS_BYTES + COFF_BYTES + usize::from(OPTIONAL_BYTES);
+    let headers = (table + SECTION_BYTES * contents.len()).next_multiple_of(FILE_ALIGNMENT);
     let (mut rows, mut body, mut address) = (Vec::new(), Vec::new(), STUB_ADDRESS);
     for (name, content) in SECTIONS.iter().zip(contents) {
         let padded = content.len().next_multiple_of(FILE_ALIGNMENT);
@@ -102,7 +103,7 @@ fn headers_before_sections(code: usize, data: usize, image: usize, headers: usiz
     file.extend(FILE_FLAGS.to_le_bytes());
 
     let optional = file.len();
-    file.extend(0x20b_u16.to_le_bytes());
+    file.extend(PE32_PLUS.to_le_bytes());
     // The version of a linker.
     file.extend([0; 2]);
     for field in [code, data, 0, STUB_ADDRESS, STUB_ADDRESS] {

@@ -108,7 +108,7 @@ struct Hcl {
     /// The version of the paravisor.
     #[arg(long, value_name = "N")]
     svn: u32,
-    /// The file to write.
+    /// The file that the report is written to.
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
 }

@@ -214,12 +214,8 @@ fn inspected(path: &Path, json: bool) -> Result<String, ExitCode> {
 /// as a bundle of that length would.
 fn bare_report(path: &Path) -> Option<Report> {
     const GZIP: &[u8] = &[0x1f, 0x8b];
-    let found = fs::metadata(path).ok()?;
-    if !found.is_file() || found.len() != REPORT_BYTES as u64 {
-        return None;
-    }
-    let bytes = fs::read(path).ok()?;
-    if bytes.starts_with(GZIP) {
+    let bytes = small_file(path, REPORT_BYTES as u64)?;
+    if bytes.len() != REPORT_BYTES || bytes.starts_with(GZIP) {
         return None;
     }
     Report::try_from(&bytes[..]).ok()
@@ -228,12 +224,17 @@ fn bare_report(path: &Path) -> Option<Report> {
 /// Returns the claims of a small file that is evidence by itself: a JSON document, or the HCL
 /// report of a paravisor.
 fn bare_evidence(path: &Path, json: bool) -> Option<String> {
+    let bytes = small_file(path, MAX_EVIDENCE_BYTES)?;
+    inspect::bare_hcl_report(&bytes, json).or_else(|| inspect::bare_evidence(&bytes, json))
+}
+
+/// Returns the bytes of a file that has at most `limit` of them; none of anything else.
+fn small_file(path: &Path, limit: u64) -> Option<Vec<u8>> {
     let found = fs::metadata(path).ok()?;
-    if !found.is_file() || found.len() > MAX_EVIDENCE_BYTES {
+    if !found.is_file() || found.len() > limit {
         return None;
     }
-    let bytes = fs::read(path).ok()?;
-    inspect::bare_hcl_report(&bytes, json).or_else(|| inspect::bare_evidence(&bytes, json))
+    fs::read(path).ok()
 }
 
 /// Prints a message in which nothing is hidden, and returns the exit status.

@@ -5,11 +5,12 @@
 //! * Out: a sentence for people about it; nothing in a verdict depends on it.
 //! * Never: text of the file that is not escaped.
 
-use std::fs;
 use std::path::Path;
 
 use kettle::inspect::shown;
 use serde::Deserialize;
+
+use super::small_file;
 
 /// The largest file that may be a refusal, in bytes; the appliance's have less than a thousand.
 const MAX_PROBLEM_BYTES: u64 = 64 << 10;
@@ -26,11 +27,8 @@ struct Problem {
 
 /// Returns what a file is, if it is a refusal of the appliance.
 pub fn in_place_of_bundle(path: &Path) -> Option<String> {
-    let found = fs::metadata(path).ok()?;
-    if !found.is_file() || found.len() > MAX_PROBLEM_BYTES {
-        return None;
-    }
-    let problem: Problem = serde_json::from_slice(&fs::read(path).ok()?).ok()?;
+    let bytes = small_file(path, MAX_PROBLEM_BYTES)?;
+    let problem: Problem = serde_json::from_slice(&bytes).ok()?;
     let name = problem.r#type.strip_prefix(TYPE)?;
     Some(format!(
         "{} is no bundle but a refusal of the appliance, status {}, {}: {}",

@@ -35,7 +35,7 @@ pub struct Arguments {
     /// A file with the kernel's command line. Every byte counts, and each is printable ASCII.
     #[arg(long, value_name = "FILE")]
     command_line_file: PathBuf,
-    /// The file to write.
+    /// The file that the UKI is written to.
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
 }
