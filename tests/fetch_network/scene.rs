@@ -18,6 +18,8 @@ use rustix::thread::{UnshareFlags, gettid, unshare_unsafe};
 pub const PORT: u16 = 8000;
 /// The response of every server. A client that has it has reached one.
 pub const SECRET: &str = "secret of an internal service";
+/// What git says of the response. The number alone is in digests and ports too.
+pub const STATUS: &str = "returned error: 403";
 /// The machine's own addresses: public by their numbers.
 pub const MACHINE: [&str; 2] = ["1.0.0.2", "2a00::2"];
 /// The machine's routers.

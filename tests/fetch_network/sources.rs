@@ -14,7 +14,8 @@ use serde_json::Value;
 
 use crate::harness::{Request, Server, package};
 use crate::scene::{
-    Kept, PORT, SECRET, block_on, logged, phase, runner, serve, serve_in_the_machine, with_machine,
+    Kept, PORT, SECRET, STATUS, block_on, logged, phase, runner, serve, serve_in_the_machine,
+    with_machine,
 };
 
 impl FetchLog for Kept {
@@ -47,7 +48,7 @@ fn a_repository_at_an_address_that_is_not_public_is_refused_by_its_url_and_says_
         let (error, log) = fetched(&runner, "1.1.1.1");
         assert!(matches!(error, RepositoryError::Git { .. }), "{error}");
         assert!(
-            log.contains("403"),
+            log.contains(STATUS),
             "the control: a public server is heard: {log}"
         );
         for host in ["127.0.0.1", "10.0.0.1", "git.example"] {
@@ -58,7 +59,7 @@ fn a_repository_at_an_address_that_is_not_public_is_refused_by_its_url_and_says_
             );
             let named = format!("http://{host}:{PORT}/meta is at no public address");
             assert!(error.to_string().contains(&named), "{error}");
-            assert!(!log.contains(SECRET) && !log.contains("403"), "{log}");
+            assert!(!log.contains(SECRET) && !log.contains(STATUS), "{log}");
             let said = format!("{log}{error}{error:?}");
             assert_eq!(
                 said.contains("10.0.0.1"),
@@ -185,7 +186,7 @@ fn responses_of_an_internal_service_are_in_no_event_and_no_error() {
             says.into_iter().any(|text| error.contains(text)),
             "{result}"
         );
-        assert!(!all.contains(SECRET) && !all.contains("403"), "{all}");
+        assert!(!all.contains(SECRET) && !all.contains(STATUS), "{all}");
     }
     for (_, request) in requests() {
         let server = Server::with_options(&[]);
@@ -197,7 +198,7 @@ fn responses_of_an_internal_service_are_in_no_event_and_no_error() {
         };
         assert!(response.status == 202 || !all.contains(SECRET), "{all}");
         assert!(
-            all.contains("403"),
+            all.contains(STATUS),
             "the control: where the operator allows it, the service is heard: {all}"
         );
     }
