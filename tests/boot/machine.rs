@@ -89,7 +89,12 @@ pub enum Offer {
 pub enum Network {
     /// QEMU's DHCP server and gateway, in [`user_network`].
     User,
-    /// The same network, with a listener in between.
+    /// A network of link-local addresses, in which a program answers at the address of clouds'
+    /// metadata services: it reads a request and writes a response.
+    #[cfg_attr(not(feature = "simulator"), allow(dead_code))]
+    // Its caller needs a simulated paravisor.
+    Metadata(PathBuf),
+    /// The same network as the user's, with a listener in between.
     Tapped(Wire),
     /// A network without any other machine.
     Silent,
@@ -364,6 +369,11 @@ fn network(network: &Network, [clear, tls]: [u16; 2]) -> Vec<String> {
     let backends = match network {
         Network::None => return vec![],
         Network::User => vec![user.replace("id=u", "id=n")],
+        Network::Metadata(program) => vec![format!(
+            "user,id=n,net=169.254.0.0/16,host=169.254.0.2,dns=169.254.0.3,dhcpstart=169.254.0.15,\
+             guestfwd=tcp:169.254.169.254:80-cmd:{},{forwarded}",
+            program.display()
+        )],
         Network::Silent => vec!["hubport,id=n,hubid=0".to_owned()],
         Network::Tapped(wire) => {
             let hub = [

@@ -42,7 +42,8 @@ fn vcek_from(address: SocketAddr) -> Option<Vec<u8>> {
     certificate(document.vcek.as_bytes())
 }
 
-/// Returns the bytes that the service sends until it closes the connection.
+/// Returns the service's response. It may end with the connection, with its announced length, or
+/// with both: a service that closes the connection too early has then sent all.
 fn ask(address: SocketAddr, deadline: Instant) -> Option<Vec<u8>> {
     let left = || {
         let left = deadline.saturating_duration_since(Instant::now());
@@ -53,7 +54,7 @@ fn ask(address: SocketAddr, deadline: Instant) -> Option<Vec<u8>> {
     stream.write_all(REQUEST).ok()?;
     let mut response = vec![0; MAX_RESPONSE_BYTES];
     let mut length = 0;
-    loop {
+    while !is_whole(&response[..length]) {
         stream.set_read_timeout(Some(left()?)).ok()?;
         match stream.read(response.get_mut(length..)?).ok()? {
             // It has ended, or fills the room.
@@ -67,12 +68,40 @@ fn ask(address: SocketAddr, deadline: Instant) -> Option<Vec<u8>> {
 
 /// Returns the body of a response with the status 200.
 fn body(response: &[u8]) -> Option<&[u8]> {
+    let (head, body) = parsed(response)?;
+    (head.status == 200).then_some(body)
+}
+
+/// Reports whether the announced length has come.
+fn is_whole(response: &[u8]) -> bool {
+    parsed(response)
+        .is_some_and(|(head, body)| head.length.is_some_and(|length| body.len() >= length))
+}
+
+/// What is used of a header section.
+struct Head {
+    status: u16,
+    /// Content-Length, in bytes.
+    length: Option<usize>,
+}
+
+/// Returns the header section and what came after it, once the section has come.
+fn parsed(response: &[u8]) -> Option<(Head, &[u8])> {
     let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
     let mut parsed = httparse::Response::new(&mut headers);
-    let httparse::Status::Complete(length) = parsed.parse(response).ok()? else {
+    let httparse::Status::Complete(start) = parsed.parse(response).ok()? else {
         return None;
     };
-    (parsed.code == Some(200)).then(|| response.get(length..))?
+    let length = parsed
+        .headers
+        .iter()
+        .find(|header| header.name.eq_ignore_ascii_case("content-length"))
+        .and_then(|header| str::from_utf8(header.value).ok()?.parse().ok());
+    let head = Head {
+        status: parsed.code?,
+        length,
+    };
+    Some((head, response.get(start..)?))
 }
 
 #[cfg(test)]
@@ -107,6 +136,27 @@ mod tests {
         let request = served.join().unwrap();
         assert!(request.starts_with("GET /metadata/THIM/amd/certification HTTP/1.0\r\n"));
         assert!(request.contains("\r\nMetadata: true\r\n"), "{request}");
+    }
+
+    /// A service that closes without having read the whole request resets the connection.
+    #[test]
+    fn a_response_ends_with_its_announced_length() {
+        let document = GOOD.split("\r\n\r\n").nth(1).unwrap();
+        let response = format!(
+            "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{document}",
+            document.len()
+        );
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let open = thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            stream.write_all(response.as_bytes()).unwrap();
+            stream
+        });
+        let start = Instant::now();
+        assert_eq!(vcek_from(address), Some(vec![0x30, 1, 7]));
+        assert!(start.elapsed() < TIME_LIMIT, "it waited for the end");
+        drop(open.join().unwrap());
     }
 
     #[test]

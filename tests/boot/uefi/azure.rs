@@ -4,9 +4,10 @@
 //! What this cannot show: Microsoft's paravisor and its TPM, VMBus and its devices, and the
 //! certificate service of that cloud.
 
-use std::fs;
+use std::fs::{self, Permissions};
 use std::net::TcpListener;
-use std::path::Path;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::thread::sleep;
 use std::time::Duration;
@@ -24,7 +25,7 @@ use super::{Setup, Started};
 use crate::attestation::simulator;
 use crate::client::{Port, Source};
 use crate::image::Bus;
-use crate::machine::Machine;
+use crate::machine::{Host, Machine, Network};
 use crate::support::{Bundle, NONCE, project};
 
 /// The NV index of the HCL report, and the handle of the TPM's key.
@@ -115,8 +116,15 @@ impl Cloud {
 
     /// Starts the disk for this cloud, and returns the machine with its bundle.
     fn build(&self, started: &Started) -> (Machine, Tpm, Vec<u8>) {
+        self.build_in(started, Network::User)
+    }
+
+    fn build_in(&self, started: &Started, network: Network) -> (Machine, Tpm, Vec<u8>) {
         let tpm = Tpm::of(&self.path().join("tpm"));
-        let host = started.host_with(&Setup::Plain, Bus::VirtioScsi, &tpm);
+        let host = Host {
+            network,
+            ..started.host_with(&Setup::Plain, Bus::VirtioScsi, &tpm)
+        };
         let machine = Machine::serving(&started.image, &host);
         let outcome = machine.build(
             Port::Tls,
@@ -136,6 +144,27 @@ impl Cloud {
         fs::write(self.path().join("bundle.tar.gz"), bundle).unwrap();
         let verdict = self.verify(started, &["bundle.tar.gz"]);
         assert_eq!(rejection(&verdict)["code"], code, "{verdict:#}");
+    }
+
+    /// Writes a program that answers as the cloud's service of certificates does.
+    fn metadata_service(&self) -> PathBuf {
+        let certificate = fs::read(self.path().join("keys/vek.der")).unwrap();
+        let pem = der::pem::encode_string("CERTIFICATE", der::pem::LineEnding::LF, &certificate);
+        let document = serde_json::json!({"vcekCert": pem.unwrap(), "tcbm": "00"}).to_string();
+        let response = format!(
+            "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{document}",
+            document.len()
+        );
+        fs::write(self.path().join("response"), response).unwrap();
+        let program = self.path().join("service");
+        // It reads the whole request: what is unread resets the connection at its end.
+        let script = format!(
+            "#!/bin/sh\nsed -u '/^\\r*$/q' >>{0}/requests\ncat {0}/response\n",
+            self.path().display()
+        );
+        fs::write(&program, script).unwrap();
+        fs::set_permissions(&program, Permissions::from_mode(0o755)).unwrap();
+        program
     }
 
     /// Runs `kettle verify` under this processor's root, with its certificate.
@@ -281,6 +310,19 @@ fn a_build_is_attested_by_the_paravisors_tpm_and_accepted() {
     );
     let image = &statement["predicate"]["buildDefinition"]["internalParameters"]["image"];
     assert_eq!(image["variant"], "azure");
+}
+
+#[test]
+#[ignore = "needs QEMU, OVMF, swtpm, tpm2-tools and a built image"]
+fn the_certificate_of_the_clouds_service_is_in_the_bundle() {
+    let (started, cloud) = (Started::with("azure"), Cloud::new(PARAVISOR_KEYS[1].digest));
+    let network = Network::Metadata(cloud.metadata_service());
+    let (_machine, _tpm, bundle) = cloud.build_in(&started, network);
+    fs::write(cloud.path().join("bundle.tar.gz"), bundle).unwrap();
+    let verdict = cloud.command(&started, &["bundle.tar.gz"], NONCE);
+    assert_eq!(verdict["verdict"], "accepted", "{verdict:#}");
+    let requests = fs::read_to_string(cloud.path().join("requests")).unwrap();
+    assert!(requests.starts_with("GET /metadata/THIM/amd/certification HTTP/1.0"));
 }
 
 #[test]
