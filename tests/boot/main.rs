@@ -10,6 +10,9 @@
 mod acpi;
 #[cfg(feature = "simulator")]
 mod attestation;
+#[cfg(feature = "simulator")]
+#[path = "../e2e/harness/balancer.rs"]
+mod balancer;
 mod builds;
 mod changing_disks;
 mod client;
@@ -34,6 +37,8 @@ mod network;
 mod nix;
 mod orders;
 mod packets;
+#[cfg(feature = "simulator")]
+mod pool;
 mod power;
 mod private;
 mod served_disk;

@@ -4,6 +4,8 @@
 #![cfg(all(feature = "simulator", feature = "cli"))]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+#[path = "../e2e/harness/balancer.rs"]
+mod balancer;
 mod ci;
 mod command;
 mod cuts;

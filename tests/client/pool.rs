@@ -1,139 +1,20 @@
-//! Pools: many machines at one address. HAProxy is the real one, with the file of `image/pool`.
+//! Pools: many machines at one address. HAProxy is the real one.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File};
-use std::net::{TcpListener, TcpStream};
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::fs;
 use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, Instant};
 
 use kettle::simulator::Processor;
 use serde_json::json;
-use tempfile::TempDir;
 
+use super::balancer::{Balancer, Ports, wait_until};
 use super::command::{
     ACCEPTED, Desk, NO_FREE_MACHINE, NOTHING, REJECTED, Run, appliance, processor,
 };
 use super::cuts::noisy;
 use super::fake::{Fake, Key, Request, session};
 use super::harness::Server;
-
-const HAPROXY: &str = "/usr/sbin/haproxy";
-
-/// How long a balancer may take to listen, or a machine to be taken, on a busy machine.
-const DEADLINE: Duration = Duration::from_secs(180);
-
-/// The name of the peer in `haproxy.cfg`.
-const PEER: &str = "balancer";
-
-/// Returns the configuration of `image/pool`, with other ports and addresses, and without the parts
-/// that only root can do.
-fn configuration(port: u16, peer_port: u16, machines: &[Server]) -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("image/pool/haproxy.cfg");
-    let mut text = fs::read_to_string(path).unwrap();
-    for (from, to) in [
-        ("    user haproxy\n", String::new()),
-        ("    group haproxy\n", String::new()),
-        ("    chroot /var/lib/haproxy\n", String::new()),
-        ("bind :443", format!("bind 127.0.0.1:{port}")),
-        ("127.0.0.1:10000", format!("127.0.0.1:{peer_port}")),
-    ] {
-        assert_eq!(text.matches(from).count(), 1, "{from:?}");
-        text = text.replace(from, &to);
-    }
-    let kept = text.lines().filter(|line| !line.starts_with("    server "));
-    let mut text: String = kept.map(|line| format!("{line}\n")).collect();
-    for (number, machine) in machines.iter().enumerate() {
-        let (tls, plaintext) = (machine.tls_port, machine.port);
-        text.push_str(&format!(
-            "    server machine{number} 127.0.0.1:{tls} port {plaintext}\n"
-        ));
-    }
-    text
-}
-
-/// A running HAProxy.
-struct Balancer {
-    port: u16,
-    peer_port: u16,
-    directory: TempDir,
-    /// The last process takes new connections; the earlier ones serve those that they had.
-    processes: Vec<Child>,
-}
-
-impl Balancer {
-    fn start(machines: &[Server]) -> Self {
-        let free = || TcpListener::bind("127.0.0.1:0").unwrap();
-        let (one, other) = (free(), free());
-        let port = |listener: &TcpListener| listener.local_addr().unwrap().port();
-        let mut balancer = Self {
-            port: port(&one),
-            peer_port: port(&other),
-            directory: tempfile::tempdir().unwrap(),
-            processes: Vec::new(),
-        };
-        drop((one, other));
-        balancer.reload(machines);
-        balancer
-    }
-
-    /// Starts a process with these machines, which takes over from the one before it.
-    fn reload(&mut self, machines: &[Server]) {
-        let number = self.processes.len();
-        let file = self.directory.path().join(format!("{number}.cfg"));
-        fs::write(&file, configuration(self.port, self.peer_port, machines)).unwrap();
-        let log = self.directory.path().join(format!("{number}.log"));
-        let mut command = Command::new(HAPROXY);
-        command
-            .args(["-db", "-L", PEER, "-f"])
-            .arg(&file)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(File::create(&log).unwrap());
-        if let Some(before) = self.processes.last() {
-            command.args(["-sf", &before.id().to_string()]);
-        }
-        let started = command.spawn();
-        let started = started.expect("HAProxy is missing: scripts/setup --tests installs it");
-        self.processes.push(started);
-        wait_until("HAProxy listens", || {
-            let ended = self.processes[number].try_wait().unwrap();
-            assert!(ended.is_none(), "{}", fs::read_to_string(&log).unwrap());
-            TcpStream::connect(("127.0.0.1", self.port)).is_ok()
-        });
-    }
-
-    fn address(&self) -> String {
-        format!("https://127.0.0.1:{}", self.port)
-    }
-}
-
-impl Drop for Balancer {
-    fn drop(&mut self) {
-        for process in &mut self.processes {
-            // A process that was told to end may have done so.
-            let _ = process.kill();
-            let _ = process.wait();
-        }
-        if thread::panicking() {
-            for number in 0..self.processes.len() {
-                let log = self.directory.path().join(format!("{number}.log"));
-                eprintln!("HAProxy {number}: {}", fs::read_to_string(log).unwrap());
-            }
-        }
-    }
-}
-
-#[track_caller]
-fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let deadline = Instant::now() + DEADLINE;
-    while !is_so() {
-        assert!(Instant::now() < deadline, "{what}: not within {DEADLINE:?}");
-        thread::sleep(Duration::from_millis(20));
-    }
-}
 
 /// Starts free appliances. HAProxy asks each of them when it starts, and one that is not ready by
 /// then is asked again only seconds later.
@@ -143,6 +24,14 @@ fn free_machines(count: usize) -> Vec<Server> {
         wait_until("a machine is ready", || machine.get("/ready").status == 200);
     }
     machines
+}
+
+fn ports(machines: &[Server]) -> Vec<Ports> {
+    let of = |machine: &Server| Ports {
+        tls: machine.tls_port,
+        plaintext: machine.port,
+    };
+    machines.iter().map(of).collect()
 }
 
 fn is_taken(server: &Server) -> bool {
@@ -204,7 +93,7 @@ fn check(runs: &[(Desk, Run)], machines: usize, lost: usize) {
 #[test]
 fn each_machine_behind_haproxy_builds_once_and_late_clients_are_told_so() {
     let machines = free_machines(3);
-    let balancer = Balancer::start(&machines);
+    let balancer = Balancer::start(&ports(&machines));
     // A source that is larger than any buffer on the way: a 409 comes in the middle of it.
     let runs = ended(clients(6, noisy, &balancer.address(), "20"));
     check(&runs, 3, 0);
@@ -231,7 +120,7 @@ fn a_machine_that_is_killed_and_a_reload_cost_one_job_and_no_other() {
     }
     const MACHINES: usize = 12;
     let mut machines = free_machines(MACHINES);
-    let mut balancer = Balancer::start(&machines);
+    let mut balancer = Balancer::start(&ports(&machines));
     let clients = clients(50, slow, &balancer.address(), "240");
     wait_until("a machine is taken", || machines.iter().any(is_taken));
     let killed = machines.iter().position(is_taken).unwrap();
@@ -243,7 +132,7 @@ fn a_machine_that_is_killed_and_a_reload_cost_one_job_and_no_other() {
         let others = machines.iter().enumerate().filter(|(at, _)| *at != killed);
         others.map(|(_, machine)| machine).all(is_taken)
     });
-    balancer.reload(&machines);
+    balancer.reload(&ports(&machines));
     let runs = ended(clients);
     check(&runs, MACHINES, 1);
     for machine in &machines {
