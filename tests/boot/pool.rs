@@ -109,10 +109,10 @@ fn three_machines_behind_haproxy_build_once_and_a_killed_one_costs_one_job() {
         let client = || Client::run(&platform, &to);
         let running: Vec<_> = (0..CLIENTS).map(|_| scope.spawn(client)).collect();
         wait_until("a machine is taken", || machines.iter().any(is_taken));
-        // One is killed, the balancer goes on with the others, and then with a new one instead.
+        // One is killed. The new one has its place, so that names stay with the other machines.
         let killed = machines.iter().position(is_taken).unwrap();
         drop(machines.remove(killed));
-        machines.push(platform.boot());
+        machines.insert(killed, platform.boot());
         balancer.reload(&ports(&machines));
         running
             .into_iter()
