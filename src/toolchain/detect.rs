@@ -28,8 +28,14 @@ const MAX_SEARCHED_DEPTH: usize = 4;
 #[derive(Debug, thiserror::Error)]
 pub enum DetectError {
     /// The source has neither lockfile.
-    #[error("the source has neither a Cargo.lock nor a flake.lock{}", elsewhere(.projects))]
+    #[error(
+        "the source has neither a Cargo.lock nor a flake.lock{}{}",
+        .link.map(not_followed).unwrap_or_default(),
+        elsewhere(.projects)
+    )]
     NoLockfile {
+        /// A toolchain whose lockfile is there, as a symbolic link.
+        link: Option<Kind>,
         /// The first directories below it that have a lockfile.
         projects: Vec<String>,
     },
@@ -63,6 +69,13 @@ pub enum DetectError {
     /// The lockfiles could not be looked for.
     #[error("the lockfiles could not be looked for")]
     Io(#[from] io::Error),
+}
+
+fn not_followed(kind: Kind) -> String {
+    format!(
+        " ({} is a symbolic link, and links are not followed)",
+        kind.lockfile()
+    )
 }
 
 fn elsewhere(projects: &[String]) -> String {
@@ -117,8 +130,11 @@ impl Lockfiles {
 fn choose(root: &Path, options: &Options, has_nix: bool) -> Result<(Kind, Lockfiles), DetectError> {
     let lockfiles = Lockfiles::of(root)?;
     let Some(first) = lockfiles.first(has_nix) else {
-        let projects = projects_below(root);
-        return Err(DetectError::NoLockfile { projects });
+        let is_link = |kind: &Kind| root.join(kind.lockfile()).is_symlink();
+        return Err(DetectError::NoLockfile {
+            link: [Kind::Cargo, Kind::Nix].into_iter().find(is_link),
+            projects: projects_below(root),
+        });
     };
     let kind = options.toolchain.unwrap_or(first);
     if !lockfiles.has(kind) {

@@ -9,6 +9,7 @@
 mod harness;
 
 mod cases;
+mod projects;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -50,22 +51,35 @@ fn root() -> PathBuf {
     PathBuf::from(root).canonicalize().unwrap()
 }
 
-/// Builds an archive in the image's root, and returns the result and the bundle, if there is one.
-fn build(archive: &[u8]) -> (Value, Option<Bundle>) {
+/// Builds an archive in the image's root, and returns the result, the bundle if there is one, and
+/// the log. A submission that is refused has its problem document as result.
+fn build_with_log(archive: &[u8]) -> (Value, Option<Bundle>, String) {
     let server = Server::in_root(&root());
-    let job = server.run(&Request::json(archive, "package.tar")).job();
+    let response = server.run(&Request::json(archive, "package.tar"));
+    if response.status != 202 {
+        return (response.json(), None, String::new());
+    }
+    let job = response.job();
     let mut events = server.events(&job);
     let result = events.pop().unwrap()["result"].take();
+    let lines = events.iter().filter_map(|event| event["msg"].as_str());
+    let log = lines.collect::<Vec<_>>().join("\n");
     let answer = server.get(&format!("/build/{job}/result"));
-    if answer.status != 200 {
-        for event in events {
-            eprintln!("{}", event["msg"].as_str().unwrap_or_default());
-        }
-        return (result, None);
+    let bundle = (answer.status == 200).then(|| {
+        let bundle = Bundle::read(&answer.body, 0);
+        bundle.assert_described();
+        bundle
+    });
+    (result, bundle, log)
+}
+
+/// Builds an archive; the log is shown where that fails.
+fn build(archive: &[u8]) -> (Value, Option<Bundle>) {
+    let (result, bundle, log) = build_with_log(archive);
+    if bundle.is_none() {
+        eprintln!("{log}");
     }
-    let bundle = Bundle::read(&answer.body, 0);
-    bundle.assert_described();
-    (result, Some(bundle))
+    (result, bundle)
 }
 
 fn built(archive: &[u8]) -> Bundle {

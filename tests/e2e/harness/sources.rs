@@ -43,7 +43,7 @@ pub fn crate_file(name: &str, version: &str) -> Vec<u8> {
 }
 
 /// Returns a package without dependencies: `files` beside a manifest and a lockfile; its name is
-/// `package`.
+/// `package`. A content of `-> TARGET` is a symbolic link.
 pub fn package(files: &[(&str, &str)]) -> Vec<u8> {
     let manifest = "[package]\nname = \"package\"\nversion = \"0.1.0\"\nedition = \"2021\"\n";
     let lockfile = "version = 4\n\n[[package]]\nname = \"package\"\nversion = \"0.1.0\"\n";
@@ -54,6 +54,14 @@ pub fn package(files: &[(&str, &str)]) -> Vec<u8> {
     for (name, content) in all {
         let mut header = tar::Header::new_ustar();
         header.set_mode(0o644);
+        if let Some(target) = content.strip_prefix("-> ") {
+            header.set_entry_type(tar::EntryType::Symlink);
+            header.set_size(0);
+            archive
+                .append_link(&mut header, format!("package/{name}"), target)
+                .unwrap();
+            continue;
+        }
         header.set_size(content.len() as u64);
         archive
             .append_data(&mut header, format!("package/{name}"), content.as_bytes())
