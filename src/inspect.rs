@@ -70,6 +70,7 @@ pub fn text(bundle: &Bundle) -> String {
     lines.run(internal);
     lines.dependencies(items(&definition["resolvedDependencies"]));
     lines.outputs(items(&internal["outputs"]));
+    lines.same_paths(definition, items(&internal["outputs"]));
     lines.subjects(&provenance["subject"], &bundle.artifacts);
     lines.value("started", &details["metadata"]["startedOn"]);
     lines.value("finished", &details["metadata"]["finishedOn"]);
@@ -364,6 +365,37 @@ impl Lines {
         }
     }
 
+    /// Adds the command with which anyone compares the paths of a repository's flake: nix makes the
+    /// same ones of its commit. A flake below the repository's top has others there.
+    fn same_paths(&mut self, definition: &Value, outputs: &[Value]) {
+        let external = &definition["externalParameters"];
+        let source = &definition["resolvedDependencies"][0];
+        let repository = external["source"]["repository"].as_str();
+        let commit = source["digest"]["gitCommit"].as_str();
+        let attribute = external["options"]["attribute"]
+            .as_str()
+            .unwrap_or("default");
+        let (Some(repository), Some(commit)) = (repository, commit) else {
+            return;
+        };
+        let is_plain = |text: &str| {
+            let others = b":/._~%+-";
+            text.bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || others.contains(&byte))
+        };
+        let is_whole = external["options"]["path"].is_null();
+        if !outputs.is_empty()
+            && is_whole
+            && [repository, commit, attribute].into_iter().all(is_plain)
+        {
+            let flake = format!("'git+{repository}?rev={commit}#{attribute}^*'");
+            self.line(
+                "the same paths by",
+                &format!("nix build --no-link --print-out-paths {flake}"),
+            );
+        }
+    }
+
     fn evidence(&mut self, bundle: &Bundle) {
         let Some(evidence) = bundle.evidence.as_deref() else {
             self.line("evidence", "none: nobody signed this");
@@ -653,6 +685,31 @@ mod tests {
             copied.contains("is a copy of a download") && copied.contains("/nix/store/download"),
             "{copied}"
         );
+    }
+
+    #[test]
+    fn the_paths_of_a_repositorys_flake_come_with_the_command_that_compares_them() {
+        let commit = "0123456789abcdef0123456789abcdef01234567";
+        let shown = |repository: &str, options: Value| {
+            let definition = json!({
+                "externalParameters": {"source": {"repository": repository}, "options": options},
+                "resolvedDependencies": [{"digest": {"gitCommit": commit}}],
+            });
+            let mut lines = Lines(String::new());
+            lines.same_paths(&definition, &[json!({"path": "/nix/store/x"})]);
+            lines.0
+        };
+        let url = "https://host.example/o/r.git";
+        let flake = format!("'git+{url}?rev={commit}#");
+        let whole = shown(url, json!({}));
+        assert!(whole.contains(&format!("{flake}default^*'\n")), "{whole}");
+        let chosen = shown(url, json!({"attribute": "packages.x86_64-linux.tool"}));
+        assert!(
+            chosen.contains("#packages.x86_64-linux.tool^*'"),
+            "{chosen}"
+        );
+        assert_eq!(shown(url, json!({"path": "below"})), "");
+        assert_eq!(shown("https://host.example/'; id", json!({})), "");
     }
 
     #[test]

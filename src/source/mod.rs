@@ -74,6 +74,16 @@ pub enum Origin {
     },
 }
 
+impl Origin {
+    /// Returns the commit of a repository's tree.
+    pub fn commit(&self) -> Option<GitOid> {
+        match self {
+            Self::Repository { commit, .. } => Some(*commit),
+            Self::Archive { .. } => None,
+        }
+    }
+}
+
 /// A directory of regular files, directories, and links that stay inside, ready to be built: the
 /// receipt of [`archive::unpack`] and of [`repository::fetch`].
 ///

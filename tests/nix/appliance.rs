@@ -63,14 +63,18 @@ impl Outcome {
 
     /// Builds in an appliance whose phases that fetch reach public addresses only.
     pub fn of_public_addresses(flake: &Flake) -> Self {
-        let (root, conf) = (tool::root(), tool::configuration());
-        let options = [
-            "--nix-root",
-            root.to_str().unwrap(),
-            "--nix-conf",
-            conf.to_str().unwrap(),
-        ];
-        Self::on(&Server::of_public_addresses(&options), flake)
+        Self::on(
+            &Server::of_public_addresses(&options_of_the_image().each_ref().map(String::as_str)),
+            flake,
+        )
+    }
+
+    /// Builds the flake of a repository, with the configuration of the image.
+    pub fn of_repository(url: &str) -> Self {
+        Self::requested(
+            &Server::with_options(&options_of_the_image().each_ref().map(String::as_str)),
+            &Request::repository(url, None),
+        )
     }
 
     fn at(flake: &Flake, options: &[&str]) -> Self {
@@ -82,9 +86,11 @@ impl Outcome {
     }
 
     fn on(server: &Server, flake: &Flake) -> Self {
-        let job = server
-            .run(&Request::json(&flake.archive(), "flake.tar"))
-            .job();
+        Self::requested(server, &Request::json(&flake.archive(), "flake.tar"))
+    }
+
+    fn requested(server: &Server, request: &Request) -> Self {
+        let job = server.run(request).job();
         let mut events = server.events(&job);
         let result = events.pop().unwrap()["result"].take();
         let lines = events
@@ -114,12 +120,17 @@ impl Outcome {
 
     /// Asserts that the build succeeded, and returns its bundle.
     pub fn bundle(&self) -> Bundle {
+        self.bundle_of(0)
+    }
+
+    /// Returns the bundle of a source with this time, in seconds since 1970.
+    pub fn bundle_of(&self, epoch: u64) -> Bundle {
         assert_eq!(
             self.result["status"], "ok",
             "{:#}\n{}",
             self.result, self.log
         );
-        let bundle = Bundle::read(self.bundle.as_ref().unwrap(), 0);
+        let bundle = Bundle::read(self.bundle.as_ref().unwrap(), epoch);
         bundle.assert_described();
         bundle
     }
@@ -153,4 +164,15 @@ pub fn store_paths(statement: &Value) -> Vec<(&str, &Value)> {
         .filter(|it| name(it))
         .map(|it| (it["name"].as_str().unwrap(), it))
         .collect()
+}
+
+/// Returns the nix of the image, and its configuration, as options.
+fn options_of_the_image() -> [String; 4] {
+    let path = |path: std::path::PathBuf| path.into_os_string().into_string().unwrap();
+    [
+        "--nix-root".to_owned(),
+        path(tool::root()),
+        "--nix-conf".to_owned(),
+        path(tool::configuration()),
+    ]
 }

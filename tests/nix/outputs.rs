@@ -1,12 +1,13 @@
 //! Which artifacts are delivered, and what does the statement say about them?
 
 use std::collections::BTreeMap;
-use std::io;
+use std::{fs, io};
 
 use serde_json::{Value, json};
 
 use crate::appliance::{Outcome, store_paths};
 use crate::flake::Flake;
+use crate::harness::{StaticServer, git, git_repository};
 use crate::tool::Tool;
 
 fn parameters(statement: &Value) -> &Value {
@@ -118,6 +119,35 @@ fn a_flake_knows_the_time_of_its_source() {
         bundle.artifacts()["package"],
         format!("{epoch}\n").as_bytes()
     );
+}
+
+/// The path of everything that is made of the source, also where an expression uses its commit, is
+/// that of nix which fetches the repository itself.
+#[test]
+#[ignore = "needs nix"]
+fn the_flake_of_a_repository_knows_its_commit_and_has_the_paths_that_nix_gives_it() {
+    let attributes =
+        "rev = self.rev; short = self.shortRev; time = self.lastModified; source = self;";
+    let flake = Flake::derivation(attributes, "echo $rev $short $time > $out");
+    let tool = Tool::new();
+    let repository = tool.path("repository");
+    fs::create_dir(&repository).unwrap();
+    flake.write(&repository);
+    git_repository(&repository);
+    let commit = git(&repository, &["rev-parse", "HEAD"]);
+    let time = git(&repository, &["log", "-1", "--format=%ct"]);
+    let url = format!(
+        "http://127.0.0.1:{}/.git",
+        StaticServer::start(repository.clone()).port
+    );
+
+    let bundle = Outcome::of_repository(&url).bundle_of(time.parse().unwrap());
+    let said = format!("{commit} {} {time}\n", &commit[..7]);
+    assert_eq!(bundle.artifacts()["package"], said.as_bytes());
+    let statement = bundle.statement();
+    let inspected = format!("git+{url}?rev={commit}#default^*");
+    let plain = tool.run(&["nix", "build", "--no-link", "--print-out-paths", &inspected]);
+    assert_eq!(parameters(&statement)["outputs"][0]["path"], plain);
 }
 
 #[test]

@@ -156,6 +156,7 @@ pub async fn fetch(
         nix,
         source: tree.root(),
         epoch: tree.epoch(),
+        commit: tree.origin().commit(),
         options: &options.nix,
     };
     let Downloaded {
@@ -318,6 +319,7 @@ async fn realise(
         nix: nix_of(context)?,
         source: fetched.tree.root(),
         epoch: fetched.tree.epoch(),
+        commit: fetched.tree.origin().commit(),
         options: &fetched.options.nix,
     };
     let inputs: Vec<_> = fetched.inputs.values().cloned().collect();

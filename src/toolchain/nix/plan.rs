@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::digest::GitOid;
 use crate::sandbox::paths::{HOME, INPUTS, SOURCE};
 use crate::sandbox::{Access, CommandSpec, Mount, Network, owned_variables};
 use crate::source::git_rules;
@@ -89,6 +90,8 @@ pub(super) struct Plan<'a> {
     pub source: &'a Path,
     /// The value of `SOURCE_DATE_EPOCH`, in seconds.
     pub epoch: u64,
+    /// The commit of the source, if it came from a repository.
+    pub commit: Option<GitOid>,
     /// The options of a flake that the client chose.
     pub options: &'a NixOptions,
 }
@@ -312,10 +315,14 @@ impl Plan<'_> {
         }
     }
 
-    /// Returns the reference of the source, with the time that expressions see: its files have
-    /// none.
+    /// Returns the reference of the source, with the time and the commit that expressions see, as
+    /// they would where nix fetches the repository itself: the files have neither.
     fn flake(&self) -> String {
-        format!("path:{SOURCE}?lastModified={}", self.epoch)
+        let mut reference = format!("path:{SOURCE}?lastModified={}", self.epoch);
+        if let Some(commit) = self.commit {
+            reference.push_str(&format!("&rev={commit}"));
+        }
+        reference
     }
 
     /// Returns the mounts of a client: the store, and the socket of the daemon.
@@ -394,6 +401,7 @@ mod tests {
             nix: &nix,
             source: Path::new("/w/j/source"),
             epoch: 7,
+            commit: None,
             options: &options,
         };
         check(&plan, &Folders::of(Path::new("/w/j")))
