@@ -7,8 +7,8 @@ readonly ROOT_UUID=6b657474-6c65-4000-8000-000000000001
 readonly VERITY_UUID=6b657474-6c65-4000-8000-000000000002
 readonly VERITY_SALT=0000000000000000000000000000000000000000000000006b6574746c650001
 readonly BLOCK=4096
-# The list of libraries, below the root.
-readonly LIBRARY_LIST=usr/share/kettle/libraries
+# The lists of libraries and of digests, below the root.
+readonly LIBRARY_LIST=usr/share/kettle/libraries DIGEST_LIST=usr/share/kettle/digests
 
 # The directory that becomes /etc/nix of the image.
 readonly NIX_FILES=("$ROOT"/nix/{nix.conf,passwd,group})
@@ -82,6 +82,18 @@ list_libraries() { # CACHE ROOT
     [[ -z $(cut -d ' ' -f 1 "$2/$LIBRARY_LIST" | uniq -d) ]] || die "$EXIT_FAILED" "two packages have the same library"
 }
 
+# Writes ROOT/$DIGEST_LIST: the digests of the files that are the toolchain (src/toolchain/measure.rs), links resolved, so
+# that no machine hashes them again.
+list_digests() ( # ROOT
+    cd "$1"
+    {
+        printf 'usr/bin/%s\n' rustc cargo cc as ld ar nix bash-static
+        find usr/lib/x86_64-linux-gnu -maxdepth 1 -name 'librustc_driver-*' -o -name 'libLLVM*'
+        find usr/libexec/gcc -name cc1 -o -name collect2
+        find -L usr/lib/rustlib/x86_64-unknown-linux-gnu -type f
+    } | LC_ALL=C sort -u | xargs -d '\n' sha256sum >"$DIGEST_LIST"
+)
+
 # Makes the whole root, and beside it the root that builds: the same with tools.
 make_roots() { # CACHE IMAGE-ROOT BUILD-ROOT
     local files
@@ -103,6 +115,8 @@ make_roots() { # CACHE IMAGE-ROOT BUILD-ROOT
     (cd "$2" && mapfile -t files < <(entries "$IMAGE/folders" | awk '{ print $1 }') && mkdir -p -- "${files[@]}")
     find "$2" -type d -exec chmod 0755 {} +
     find "$2/etc" -type f -exec chmod 0644 {} +
+    list_digests "$2"
+    chmod 0644 "$2/$DIGEST_LIST"
     cp -al -- "$2" "$3"
     mapfile -t files < <(package_files "$1" tool)
     unpack "$3" "${files[@]}" >/dev/null

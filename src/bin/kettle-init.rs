@@ -15,7 +15,7 @@ use kettle::provenance::{ImageRecord, NamedDigest, Platform, sha256_set};
 use kettle::sandbox::{NetworkTrial, Runner};
 use kettle::service::{Prepared, Settings, Standing};
 use kettle::toolchain::nix::{self, Nix};
-use kettle::toolchain::{Limits, Toolchain};
+use kettle::toolchain::{Limits, ListedDigests, Toolchain};
 
 #[global_allocator]
 static ALLOCATOR: ClearingAllocator = ClearingAllocator;
@@ -78,7 +78,9 @@ fn serve(
     let trial = NetworkTrial::start(&[]);
     let root = Path::new("/");
     let nix = Nix::find(root, &root.join(nix::CONFIGURATION_DIRECTORY))?;
-    let toolchain = Toolchain::find(Path::new(TOOLCHAIN))?.with_nix(nix);
+    let toolchain = Toolchain::find(Path::new(TOOLCHAIN))?
+        .with_nix(nix)
+        .with_digests(ListedDigests::of_the_image()?);
     let standing = standing(parameters)?;
     let runner = Runner::of_image(trial)?;
     let settings = Settings {

@@ -316,7 +316,8 @@ impl Inner {
             .toolchain
             .nix()
             .ok_or(ToolchainError::Unsupported(Kind::Nix))?;
-        let measure = || async { Ok(nix::tools(nix, &self.runner).await?) };
+        let measure =
+            || async { Ok(nix::tools(nix, self.toolchain.listed(), &self.runner).await?) };
         self.nix_tools
             .get_or_try_init(measure)
             .await

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use crate::presence::{first_file, is_file};
 use crate::sandbox::{Access, Mount};
 
+use super::listed::ListedDigests;
 use super::nix::Nix;
 
 /// Mount point, in the sandbox, of a sysroot that is not part of the system.
@@ -47,6 +48,7 @@ pub struct Toolchain {
     pub(super) machine_sysroot: PathBuf,
     git: PathBuf,
     nix: Option<Nix>,
+    listed: ListedDigests,
 }
 
 impl Toolchain {
@@ -76,6 +78,7 @@ impl Toolchain {
             machine_sysroot,
             git,
             nix: None,
+            listed: ListedDigests::default(),
         })
     }
 
@@ -84,6 +87,18 @@ impl Toolchain {
     pub fn with_nix(mut self, nix: Nix) -> Self {
         self.nix = Some(nix);
         self
+    }
+
+    /// Adds the digests that a measured root lists: its files are not hashed again.
+    #[must_use]
+    pub fn with_digests(mut self, listed: ListedDigests) -> Self {
+        self.listed = listed;
+        self
+    }
+
+    /// Returns the digests of files that need not be hashed.
+    pub(crate) fn listed(&self) -> &ListedDigests {
+        &self.listed
     }
 
     /// Returns the nix that builds flakes, if there is one.
@@ -148,6 +163,7 @@ impl Toolchain {
             machine_sysroot,
             git: PathBuf::from("/usr/bin/git"),
             nix: None,
+            listed: ListedDigests::default(),
         }
     }
 }

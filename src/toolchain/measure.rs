@@ -16,7 +16,7 @@
 //! in byte order: `SHA256  ./PATH`, two spaces between, as `sha256sum` prints it. Links to files
 //! are read; other links have `link:TARGET` in place of the digest.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -27,6 +27,7 @@ use crate::sandbox::{CommandSpec, OutputSink, Run, Stream};
 use crate::source::output::Captured;
 
 use super::cargo::probe;
+use super::listed::ListedDigests;
 use super::{Phase, Tool, Toolchain, ToolchainError};
 
 /// The target that everything is built for; the appliance runs on it too.
@@ -119,37 +120,99 @@ impl Toolchain {
     /// # Errors
     /// A part is missing or cannot be read.
     pub fn measure(&self) -> io::Result<Vec<Part>> {
-        let sysroot = self.machine_sysroot();
+        let (sysroot, hash) = (self.machine_sysroot(), Hash(self.listed()));
         let mut parts = vec![
-            part("rustc", Family::Rustc, &sysroot.join("bin/rustc"))?,
-            part("cargo", Family::Cargo, &sysroot.join("bin/cargo"))?,
+            hash.part("rustc", Family::Rustc, &sysroot.join("bin/rustc"))?,
+            hash.part("cargo", Family::Cargo, &sysroot.join("bin/cargo"))?,
         ];
-        parts.extend(compiler_libraries(&[
-            sysroot.join("lib"),
-            PathBuf::from(SYSTEM_LIBRARIES),
-        ])?);
+        parts.extend(
+            hash.compiler_libraries(&[sysroot.join("lib"), PathBuf::from(SYSTEM_LIBRARIES)])?,
+        );
         parts.push(Part {
             name: RUST_STD.to_owned(),
             family: Family::Rustc,
-            sha256: directory(&sysroot.join("lib/rustlib").join(TARGET))?,
+            sha256: hash.directory(&sysroot.join("lib/rustlib").join(TARGET))?,
         });
-        parts.extend(system_parts()?);
+        parts.extend(hash.system_parts()?);
         Ok(parts)
     }
 }
 
-/// Hashes the system's C compiler and binutils.
-fn system_parts() -> io::Result<Vec<Part>> {
-    let mut parts = vec![part("cc", Family::Cc, Path::new("/usr/bin/cc"))?];
-    for name in ["cc1", "collect2"] {
-        for path in gcc_program(name)? {
-            parts.push(part(name, Family::Cc, &path)?);
+/// Hashes files, or takes the digests that are listed.
+struct Hash<'a>(&'a ListedDigests);
+
+impl Hash<'_> {
+    fn part(&self, name: &str, family: Family, path: &Path) -> io::Result<Part> {
+        Ok(Part {
+            name: name.to_owned(),
+            family,
+            sha256: self.0.file(path)?,
+        })
+    }
+
+    /// Hashes the system's C compiler and binutils.
+    fn system_parts(&self) -> io::Result<Vec<Part>> {
+        let mut parts = vec![self.part("cc", Family::Cc, Path::new("/usr/bin/cc"))?];
+        for name in ["cc1", "collect2"] {
+            for path in gcc_program(name)? {
+                parts.push(self.part(name, Family::Cc, &path)?);
+            }
         }
+        for (name, family) in [("as", Family::As), ("ld", Family::Ld), ("ar", Family::Ar)] {
+            parts.push(self.part(name, family, &Path::new("/usr/bin").join(name))?);
+        }
+        Ok(parts)
     }
-    for (name, family) in [("as", Family::As), ("ld", Family::Ld), ("ar", Family::Ar)] {
-        parts.push(part(name, family, &Path::new("/usr/bin").join(name))?);
+
+    /// Hashes the driver library, and each LLVM library beside it, of the first directory that has one.
+    fn compiler_libraries(&self, directories: &[PathBuf]) -> io::Result<Vec<Part>> {
+        for directory in directories {
+            if !is_directory(directory)? {
+                continue;
+            }
+            let drivers = named(directory, "librustc_driver-")?;
+            if !drivers.is_empty() {
+                let all = drivers.into_iter().chain(named(directory, "libLLVM")?);
+                return all
+                    .map(|(name, path)| self.part(&name, Family::Rustc, &path))
+                    .collect();
+            }
+        }
+        Err(io::Error::new(
+            io::ErrorKind::NotFound,
+            "the compiler's driver library was not found",
+        ))
     }
-    Ok(parts)
+
+    /// Returns the digest of a directory, which the module documentation defines.
+    fn directory(&self, root: &Path) -> io::Result<Sha256Digest> {
+        let mut lines = Vec::new();
+        self.list(root, Path::new("."), &mut lines)?;
+        lines.sort();
+        let text: String = lines
+            .into_iter()
+            .map(|(path, digest)| format!("{digest}  {path}\n"))
+            .collect();
+        Ok(Sha256Digest::of(text.as_bytes()))
+    }
+
+    /// Adds the path and the digest of each file at and below `root`/`below` to `lines`.
+    fn list(&self, root: &Path, below: &Path, lines: &mut Vec<(String, String)>) -> io::Result<()> {
+        for path in sorted(&root.join(below))? {
+            let relative = below.join(path.file_name().unwrap_or_default());
+            if path.symlink_metadata()?.is_dir() {
+                self.list(root, &relative, lines)?;
+                continue;
+            }
+            let digest = if is_file(&path)? {
+                self.0.file(&path)?.to_string()
+            } else {
+                format!("link:{}", fs::read_link(&path)?.display())
+            };
+            lines.push((relative.to_string_lossy().into_owned(), digest));
+        }
+        Ok(())
+    }
 }
 
 /// Returns the first line that a program prints about its version.
@@ -170,39 +233,6 @@ impl OutputSink for FirstLine {
         }
         Ok(())
     }
-}
-
-fn part(name: &str, family: Family, path: &Path) -> io::Result<Part> {
-    Ok(Part {
-        name: name.to_owned(),
-        family,
-        sha256: file(path)?,
-    })
-}
-
-/// Returns the digest of a file, links resolved.
-fn file(path: &Path) -> io::Result<Sha256Digest> {
-    Ok(Sha256Digest::of_reader(File::open(path)?)?.0)
-}
-
-/// Hashes the driver library, and each LLVM library beside it, of the first directory that has one.
-fn compiler_libraries(directories: &[PathBuf]) -> io::Result<Vec<Part>> {
-    for directory in directories {
-        if !is_directory(directory)? {
-            continue;
-        }
-        let drivers = named(directory, "librustc_driver-")?;
-        if !drivers.is_empty() {
-            let all = drivers.into_iter().chain(named(directory, "libLLVM")?);
-            return all
-                .map(|(name, path)| part(&name, Family::Rustc, &path))
-                .collect();
-        }
-    }
-    Err(io::Error::new(
-        io::ErrorKind::NotFound,
-        "the compiler's driver library was not found",
-    ))
 }
 
 /// Returns name and path of each file in `directory` whose name begins with `start`, in order.
@@ -238,36 +268,6 @@ fn gcc_program(name: &str) -> io::Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// Returns the digest of a directory, which the module documentation defines.
-fn directory(root: &Path) -> io::Result<Sha256Digest> {
-    let mut lines = Vec::new();
-    list(root, Path::new("."), &mut lines)?;
-    lines.sort();
-    let text: String = lines
-        .into_iter()
-        .map(|(path, digest)| format!("{digest}  {path}\n"))
-        .collect();
-    Ok(Sha256Digest::of(text.as_bytes()))
-}
-
-/// Adds the path and the digest of each file at and below `root`/`below` to `lines`.
-fn list(root: &Path, below: &Path, lines: &mut Vec<(String, String)>) -> io::Result<()> {
-    for path in sorted(&root.join(below))? {
-        let relative = below.join(path.file_name().unwrap_or_default());
-        if path.symlink_metadata()?.is_dir() {
-            list(root, &relative, lines)?;
-            continue;
-        }
-        let digest = if is_file(&path)? {
-            file(&path)?.to_string()
-        } else {
-            format!("link:{}", fs::read_link(&path)?.display())
-        };
-        lines.push((relative.to_string_lossy().into_owned(), digest));
-    }
-    Ok(())
-}
-
 /// Returns the paths of everything in `directory`, sorted.
 fn sorted(directory: &Path) -> io::Result<Vec<PathBuf>> {
     let mut paths = fs::read_dir(directory)?
@@ -283,7 +283,8 @@ mod tests {
 
     #[test]
     fn a_folders_digest_is_that_of_sha256sums_text() {
-        let folder = tempfile::tempdir().unwrap();
+        let none = ListedDigests::default();
+        let (hash, folder) = (Hash(&none), tempfile::tempdir().unwrap());
         fs::create_dir(folder.path().join("b")).unwrap();
         fs::write(folder.path().join("b/c"), "1").unwrap();
         fs::write(folder.path().join("a"), "2").unwrap();
@@ -294,24 +295,29 @@ mod tests {
             Sha256Digest::of(b"1")
         );
         assert_eq!(
-            directory(folder.path()).unwrap(),
+            hash.directory(folder.path()).unwrap(),
             Sha256Digest::of(text.as_bytes())
         );
         fs::write(folder.path().join("b/c"), "3").unwrap();
         assert_ne!(
-            directory(folder.path()).unwrap(),
+            hash.directory(folder.path()).unwrap(),
             Sha256Digest::of(text.as_bytes())
         );
     }
 
     #[test]
     fn a_compiler_without_its_driver_library_is_not_measured() {
-        let sysroot = tempfile::tempdir().unwrap();
-        assert!(compiler_libraries(&[sysroot.path().to_owned()]).is_err());
+        let none = ListedDigests::default();
+        let (hash, sysroot) = (Hash(&none), tempfile::tempdir().unwrap());
+        assert!(
+            hash.compiler_libraries(&[sysroot.path().to_owned()])
+                .is_err()
+        );
         fs::write(sysroot.path().join("librustc_driver-1.so"), "").unwrap();
         fs::write(sysroot.path().join("libLLVM.so.1"), "").unwrap();
-        let parts =
-            compiler_libraries(&[PathBuf::from("/nowhere"), sysroot.path().to_owned()]).unwrap();
+        let parts = hash
+            .compiler_libraries(&[PathBuf::from("/nowhere"), sysroot.path().to_owned()])
+            .unwrap();
         assert_eq!(
             parts
                 .iter()

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 use erofs::Kind;
+use kettle::digest::Sha256Digest;
 
 const MIB: u64 = 1 << 20;
 /// The most bytes that each file may have.
@@ -247,6 +248,42 @@ fn every_library_has_its_package_in_the_list() {
         ROOT.iter()
             .any(|(path, _)| path == "/usr/share/kettle/libraries")
     );
+}
+
+/// PID 1 takes these digests as they are, instead of reading half a gigabyte at every start.
+#[test]
+#[ignore = "needs a built image"]
+fn the_listed_digests_are_those_of_the_toolchain() {
+    let root = file("root").canonicalize().unwrap();
+    let list = fs::read_to_string(root.join("usr/share/kettle/digests")).unwrap();
+    let mut listed = BTreeSet::new();
+    for line in list.lines() {
+        let (digest, path) = line.split_once("  ").unwrap();
+        let resolved = root.join(path).canonicalize().unwrap();
+        assert!(resolved.starts_with(&root), "{path} leads out of the root");
+        let content = fs::read(resolved).unwrap();
+        assert_eq!(digest, Sha256Digest::of(&content).to_string(), "{path}");
+        listed.insert(path.to_owned());
+    }
+    // What src/toolchain/measure.rs hashes.
+    for part in [
+        "usr/bin/rustc",
+        "usr/bin/cargo",
+        "/librustc_driver-",
+        "/libLLVM",
+        "/libstd-",
+        "/rust-lld",
+        "usr/bin/cc",
+        "/cc1",
+        "/collect2",
+        "usr/bin/as",
+        "usr/bin/ld",
+        "usr/bin/ar",
+        "usr/bin/nix",
+        "usr/bin/bash-static",
+    ] {
+        assert!(listed.iter().any(|path| path.contains(part)), "{part}");
+    }
 }
 
 #[test]

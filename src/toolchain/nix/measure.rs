@@ -4,14 +4,12 @@
 //! * Out: the digests of the files that do the work, each with the version line of its program.
 //! * Never: the digest of a launcher alone; nix consists of its libraries.
 
-use std::fs::File;
 use std::path::Path;
 
 use crate::blocking::blocking;
-use crate::digest::Sha256Digest;
 use crate::sandbox::Run;
 use crate::toolchain::measure::{named, version};
-use crate::toolchain::{Tool, ToolchainError};
+use crate::toolchain::{ListedDigests, Tool, ToolchainError};
 
 use super::locate::Nix;
 use super::plan::{NIX, Plan};
@@ -28,15 +26,31 @@ const LIBRARIES: &str = "/usr/lib/x86_64-linux-gnu";
 ///
 /// # Errors
 /// A file cannot be read, or a program cannot be run.
-pub async fn tools(nix: &Nix, runner: &dyn Run) -> Result<Vec<Tool>, ToolchainError> {
+pub async fn tools(
+    nix: &Nix,
+    listed: &ListedDigests,
+    runner: &dyn Run,
+) -> Result<Vec<Tool>, ToolchainError> {
     let own = version(Plan::version(nix, NIX), runner).await?;
     let shell = version(Plan::version(nix, SHELL), runner).await?;
-    let nix = nix.clone();
-    blocking(move || hashed(&nix, &own, &shell)).await
+    let (nix, listed) = (nix.clone(), listed.clone());
+    blocking(move || hashed(&nix, &listed, &own, &shell)).await
 }
 
 /// Hashes the parts of nix; `own` and `shell` are the version lines.
-fn hashed(nix: &Nix, own: &str, shell: &str) -> Result<Vec<Tool>, ToolchainError> {
+fn hashed(
+    nix: &Nix,
+    listed: &ListedDigests,
+    own: &str,
+    shell: &str,
+) -> Result<Vec<Tool>, ToolchainError> {
+    let tool = |name: &str, version: &str, path: &Path| {
+        Ok::<_, ToolchainError>(Tool {
+            name: name.to_owned(),
+            version: version.to_owned(),
+            sha256: listed.file(path)?,
+        })
+    };
     let mut tools = vec![tool("nix", own, &nix.file(NIX))?];
     for (name, path) in named(&nix.file(LIBRARIES), "libnix")? {
         tools.push(tool(&name, own, &path)?);
@@ -45,13 +59,4 @@ fn hashed(nix: &Nix, own: &str, shell: &str) -> Result<Vec<Tool>, ToolchainError
     tools.push(tool("nix.conf", own, &configuration)?);
     tools.push(tool("sh", shell, &nix.file(SHELL))?);
     Ok(tools)
-}
-
-fn tool(name: &str, version: &str, path: &Path) -> Result<Tool, ToolchainError> {
-    let (sha256, _) = Sha256Digest::of_reader(File::open(path)?)?;
-    Ok(Tool {
-        name: name.to_owned(),
-        version: version.to_owned(),
-        sha256,
-    })
 }
