@@ -110,6 +110,19 @@ listening_url() { # FILE
     return 1
 }
 
+# Prints the addresses of the registries, which may have mirrors in a private network, as ranges:
+# cargo calls the directories of their indexes HOST-HASH, and their settings name the host of
+# archives (as tests/e2e/harness/networks.rs).
+registry_ranges() {
+    local index hosts=()
+    for index in "${CARGO_HOME:-$HOME/.cargo}"/registry/index/*/; do
+        index=${index%/}
+        hosts+=("$(basename "${index%-*}")")
+        [[ ! -e $index/config.json ]] || hosts+=("$(jq -r '.dl | sub("^[a-z]+://"; "") | sub("[:/].*"; "")' "$index/config.json")")
+    done
+    getent ahostsv4 "${hosts[@]}" | awk '{ print $1 "/32" }' | sort -u | paste -sd ' '
+}
+
 # Starts an appliance in WORK. Sets SERVER_PID and SERVER_URL; stop_server ends it. Phases that
 # fetch also reach the ranges in KETTLE_ALLOW_NETWORK, with spaces between them, although they are
 # not public: a registry in a private network, for instance.
