@@ -17,7 +17,7 @@ use tempfile::TempDir;
 use crate::client::{Port, Source};
 use crate::image::Image;
 use crate::machine::{Host, Machine};
-use crate::support::{Bundle, NONCE, project, sha256, tar_of};
+use crate::support::{Bundle, NONCE, sha256, tar_of};
 
 /// The vCPU type of the machines here, as the published file names it.
 const VCPU_TYPE: &str = "EPYC-v4";
@@ -164,14 +164,7 @@ fn a_build_is_attested_by_the_shipped_program_and_accepted_by_the_verifier() {
     assert_shipped(&platform.image);
     let machine = platform.boot();
     session(&platform, &machine);
-    let archive = project("hello");
-    let outcome = machine.build(
-        Port::Tls,
-        &Source::Archive {
-            bytes: &archive,
-            name: "hello.tar",
-        },
-    );
+    let outcome = machine.build_hello(Port::Tls);
     outcome.assert_succeeded();
     let bytes = machine.bundle(Port::Tls, &outcome.job);
     platform.keep("bundle.tar.gz", &bytes);
@@ -308,14 +301,7 @@ fn a_secure_processor_that_does_not_work_ends_the_machine() {
 #[ignore = "needs QEMU and a built image"]
 fn a_build_without_evidence_fails() {
     let machine = Platform::new(&["--reports", "1", "--certificates", "nothing"]).boot();
-    let archive = project("hello");
-    let outcome = machine.build(
-        Port::Tls,
-        &Source::Archive {
-            bytes: &archive,
-            name: "hello.tar",
-        },
-    );
+    let outcome = machine.build_hello(Port::Tls);
     outcome.assert_failed("AttestationFailed");
     machine.assert_no_result(&outcome.job);
 }

@@ -259,14 +259,7 @@ fn a_machine_that_differs_in_everything_makes_the_same_artifact() {
         ..Host::with_disks(disks)
     };
     let machine = Machine::serving(&image, &host);
-    let archive = project("hello");
-    let outcome = machine.build(
-        Port::Tls,
-        &Source::Archive {
-            bytes: &archive,
-            name: "hello.tar",
-        },
-    );
+    let outcome = machine.build_hello(Port::Tls);
     outcome.assert_succeeded();
     let bundle = Bundle::read(&machine.bundle(Port::Tls, &outcome.job), 0);
     bundle.assert_described();

@@ -6,7 +6,7 @@ use std::process::Command;
 use serde_json::Value;
 
 use crate::machine::Machine;
-use crate::support::NONCE;
+use crate::support::{NONCE, project};
 
 /// The longest time of a build on a busy machine without hardware virtualisation; after it,
 /// something hangs.
@@ -129,6 +129,15 @@ impl Machine {
         events
             .map(|data| serde_json::from_str(data).unwrap_or_default())
             .collect()
+    }
+
+    /// Builds `tests/projects/hello`.
+    pub fn build_hello(&self, port: Port) -> Outcome {
+        let source = Source::Archive {
+            bytes: &project("hello"),
+            name: "hello.tar",
+        };
+        self.build(port, &source)
     }
 
     /// Runs a whole build.

@@ -12,11 +12,11 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use crate::builds::artifacts_of_an_honest_host;
-use crate::client::{Port, Source};
+use crate::client::Port;
 use crate::image::{Disk, Image};
 use crate::machine::{Host, Machine, Network};
 use crate::served_disk::{ReadReply, ServedDisk};
-use crate::support::{Bundle, project};
+use crate::support::Bundle;
 
 const SECTOR_BYTES: u64 = 512;
 /// The length at either end of a disk in which the kernel looks for a partition table.
@@ -127,14 +127,7 @@ fn a_machine_full_of_unknown_devices_makes_the_same_artifact_and_leaves_them_alo
         ..Host::with_disks(vec![Disk::served(&unreadable), Disk::of(&image)])
     };
     let machine = Machine::serving(&image, &host);
-    let archive = project("hello");
-    let outcome = machine.build(
-        Port::Tls,
-        &Source::Archive {
-            bytes: &archive,
-            name: "hello.tar",
-        },
-    );
+    let outcome = machine.build_hello(Port::Tls);
     outcome.assert_succeeded();
     let bundle = Bundle::read(&machine.bundle(Port::Tls, &outcome.job), 0);
     assert!(
@@ -216,13 +209,7 @@ fn a_keyboard_of_the_hosts_gives_the_kernel_no_orders() {
         while monitor.read(&mut [0; 256]).is_ok_and(|length| length > 0) {}
     }
     assert!(machine.is_on(), "{}", machine.console());
-    let outcome = machine.build(
-        Port::Tls,
-        &Source::Archive {
-            bytes: &project("hello"),
-            name: "hello.tar",
-        },
-    );
+    let outcome = machine.build_hello(Port::Tls);
     outcome.assert_succeeded();
     assert!(
         machine

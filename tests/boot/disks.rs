@@ -1,10 +1,9 @@
 //! Disks of a dishonest host. A machine that reads a byte that was not measured ends, and serves
 //! nothing of it.
 
-use crate::client::{Port, Source};
+use crate::client::Port;
 use crate::image::{Disk, Image};
 use crate::machine::{Host, Machine};
-use crate::support::project;
 
 /// The offset of a byte of the root file system's superblock, which every mount reads.
 pub const READ_AT_MOUNT: u64 = 1030;
@@ -89,13 +88,7 @@ fn a_bit_that_the_host_flips_while_the_machine_runs_ends_it_when_a_build_reads_i
     let host = Host::with_disks(vec![Disk::copy_of(&image)]);
     let machine = Machine::serving(&image, &host);
     host.disks[0].flip(image.place_of(READ_BY_BUILDS_ONLY));
-    let outcome = machine.build(
-        Port::Tls,
-        &Source::Archive {
-            bytes: &project("hello"),
-            name: "hello.tar",
-        },
-    );
+    let outcome = machine.build_hello(Port::Tls);
     assert!(
         outcome.lines.iter().any(|line| line.contains("Compiling")),
         "the build began: {:?}",

@@ -199,13 +199,7 @@ fn a_machine_keeps_its_root_disk_when_the_host_requests_it() {
     let image = Image::from_environment();
     let machine = Machine::serving(&image, &with_the_disk_in_a_slot(&image));
     machine.order("device_del", &json!({ "id": "disk0" }));
-    let outcome = machine.build(
-        Port::Tls,
-        &Source::Archive {
-            bytes: &project("hello"),
-            name: "hello.tar",
-        },
-    );
+    let outcome = machine.build_hello(Port::Tls);
     outcome.assert_succeeded();
     assert!(has(&machine, "disk0"));
 }
@@ -276,13 +270,7 @@ fn breaks_on_the_serial_line_give_the_kernel_no_orders() {
         machine.break_and(key);
     }
     assert!(machine.is_on(), "{}", machine.console());
-    let outcome = machine.build(
-        Port::Tls,
-        &Source::Archive {
-            bytes: &project("hello"),
-            name: "hello.tar",
-        },
-    );
+    let outcome = machine.build_hello(Port::Tls);
     outcome.assert_succeeded();
     // A terminal shows what is typed. Nobody else says anything.
     let console = machine.console();

@@ -88,13 +88,7 @@ fn a_machine_whose_power_was_cut_in_a_build_leaves_nothing_for_the_next() {
     ] {
         assert_eq!(next.get(Port::Tls, &path).status, 404, "{path}");
     }
-    let outcome = next.build(
-        Port::Tls,
-        &Source::Archive {
-            bytes: &project("hello"),
-            name: "hello.tar",
-        },
-    );
+    let outcome = next.build_hello(Port::Tls);
     outcome.assert_succeeded();
     Bundle::read(&next.bundle(Port::Tls, &outcome.job), 0).assert_described();
 }

@@ -17,11 +17,11 @@ use base64::engine::general_purpose::STANDARD;
 use memchr::memmem;
 use serde_json::json;
 
-use crate::client::{Port, Source};
+use crate::client::Port;
 use crate::image::Image;
 use crate::machine::user_network::HOST;
 use crate::machine::{Host, Machine};
-use crate::support::{NONCE, project};
+use crate::support::NONCE;
 
 /// The token, which no file of the machine has.
 const TOKEN: &str = "ghp_aSecretThatOnlyThisTestKnows0815";
@@ -147,12 +147,7 @@ fn the_machines_memory_has_no_token_once_the_source_phase_is_over() {
         sleep(PAUSE);
     }
     // The machine is still free, and what it builds next does not bring the token back.
-    let hello = project("hello");
-    let source = Source::Archive {
-        bytes: &hello,
-        name: "hello.tar",
-    };
-    machine.build(Port::Tls, &source).assert_succeeded();
+    machine.build_hello(Port::Tls).assert_succeeded();
     assert_eq!(memory_with_token(&machine), [] as [String; 0]);
     assert!(!machine.console().contains(TOKEN));
 }

@@ -23,10 +23,10 @@ use tempfile::TempDir;
 use super::tpm::Tpm;
 use super::{Setup, Started};
 use crate::attestation::simulator;
-use crate::client::{Port, Source};
+use crate::client::Port;
 use crate::image::Bus;
 use crate::machine::{Host, Machine, Network};
-use crate::support::{Bundle, NONCE, project};
+use crate::support::{Bundle, NONCE};
 
 /// The NV index of the HCL report, and the handle of the TPM's key.
 const INDEX: &str = "0x01400001";
@@ -126,13 +126,7 @@ impl Cloud {
             ..started.host_with(&Setup::Plain, Bus::VirtioScsi, &tpm)
         };
         let machine = Machine::serving(&started.image, &host);
-        let outcome = machine.build(
-            Port::Tls,
-            &Source::Archive {
-                bytes: &project("hello"),
-                name: "hello.tar",
-            },
-        );
+        let outcome = machine.build_hello(Port::Tls);
         outcome.assert_succeeded();
         let bundle = machine.bundle(Port::Tls, &outcome.job);
         (machine, tpm, bundle)
