@@ -5,6 +5,7 @@
 
 mod failures;
 mod harness;
+mod javascript;
 mod memory;
 mod private;
 mod program;
