@@ -36,6 +36,8 @@ fn a_lockfile_that_lacks_an_input_is_not_completed() {
     let flake = Flake::of("{ inputs.a.url = \"path:./a\"; outputs = { self, a }: { }; }")
         .file("a/flake.nix", "{ outputs = { self }: { }; }");
     Outcome::of(&flake).assert_failed("LockfileMismatch", "flake.lock does not fit the flake");
+    let flake = Flake::of("{ inputs.far.url = \"github:o/r\"; outputs = { self, far }: { }; }");
+    Outcome::of(&flake).assert_failed("LockfileMismatch", "for input \"far\"");
 }
 
 #[test]

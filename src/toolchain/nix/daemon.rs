@@ -263,8 +263,11 @@ async fn judged<'a>(
     let complains = |text| errors.contains(text);
     match ToolchainError::of_exit(phase, exit) {
         Ok(()) => Ok(progress),
-        Err(ToolchainError::Failed { .. }) if complains(OUTDATED) => {
-            Err(NixError::FlakeLockOutdated.into())
+        Err(ToolchainError::Failed { .. })
+            if complains(OUTDATED) || progress.unlocked_input().is_some() =>
+        {
+            let input = progress.unlocked_input().map(str::to_owned);
+            Err(NixError::FlakeLockOutdated { input }.into())
         }
         Err(ToolchainError::Failed { .. }) if INPUT_HASH.into_iter().any(complains) => {
             Err(NixError::InputHashByNix.into())

@@ -17,8 +17,14 @@ pub enum NixError {
     #[error("flake.lock cannot be used")]
     FlakeLock(#[from] FlakeLockError),
     /// Nix would have to change the lockfile.
-    #[error("flake.lock does not fit the flake: nix would have to change it")]
-    FlakeLockOutdated,
+    #[error(
+        "flake.lock does not fit the flake: nix would have to change it{}",
+        .input.as_ref().map(|input| format!(", for input {input:?}")).unwrap_or_default()
+    )]
+    FlakeLockOutdated {
+        /// The name of an input that it does not lock, if nix said so.
+        input: Option<String>,
+    },
     /// The relative path of an input names neither a file nor a directory, or passes a link.
     #[error(
         "input {input:?} of flake.lock is not a file or directory of its tree, or is reached \
@@ -79,7 +85,7 @@ impl NixError {
     pub fn error_type(&self) -> ErrorType {
         match self {
             Self::FlakeLock(_)
-            | Self::FlakeLockOutdated
+            | Self::FlakeLockOutdated { .. }
             | Self::InputPath { .. }
             | Self::InputHashByNix => ErrorType::LockfileMismatch,
             Self::Plaintext { .. } => ErrorType::DependencyFetchFailed,

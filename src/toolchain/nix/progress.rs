@@ -70,6 +70,12 @@ const LIST_ITEM: &str = "  /nix/store/";
 /// need it.
 pub(super) const CANNOT_BUILD: &str = "Cannot build '";
 
+/// The line of a trace that names the input that nix locks, up to its name.
+const LOCKING: &str = "while updating the flake input '";
+
+/// The number of characters of such a name that are kept.
+const MAX_INPUT_NAME: usize = 100;
+
 /// The error of a nix that could not download a path that a cache has.
 const REFUSED: &str = "some substitutes for the outputs of derivation";
 
@@ -111,6 +117,8 @@ struct ReportedError {
     /// Whether nix shows a trace of the evaluation before it, as for everything that an expression
     /// throws.
     has_trace: bool,
+    /// The input that nix wanted to lock when it happened, by its trace.
+    unlocked: Option<String>,
 }
 
 struct Activity {
@@ -193,6 +201,13 @@ impl<'a> Progress<'a> {
     pub fn untraced_errors(&self) -> impl Iterator<Item = &str> {
         let untraced = self.errors.iter().filter(|error| !error.has_trace);
         untraced.map(|error| error.text.as_str())
+    }
+
+    /// Returns the name of an input that nix wanted to lock, and could not.
+    pub fn unlocked_input(&self) -> Option<&str> {
+        self.errors
+            .iter()
+            .find_map(|error| error.unlocked.as_deref())
     }
 
     /// Returns standard output, as far as it is kept.
@@ -342,13 +357,18 @@ impl<'a> Progress<'a> {
     fn keep_error(&mut self, error: &str, shown: &str) {
         let error = without_codes(error);
         let has_trace = !is_shown_first(&error, shown);
+        let unlocked = unlocked_input(&error, shown);
         let own: Vec<_> = error
             .lines()
             .filter(|line| !line.starts_with("> "))
             .collect();
         let mut text = own.join("\n");
         text.truncate(text.floor_char_boundary(MAX_ERROR_BYTES));
-        self.errors.push_back(ReportedError { text, has_trace });
+        self.errors.push_back(ReportedError {
+            text,
+            has_trace,
+            unlocked,
+        });
         let mut bytes: usize = self.errors.iter().map(|error| error.text.len() + 1).sum();
         while bytes > MAX_ERROR_BYTES + 1 {
             let Some(oldest) = self.errors.pop_front() else {
@@ -434,6 +454,15 @@ fn is_shown_first(error: &str, shown: &str) -> bool {
         .strip_prefix(ERROR)
         .and_then(|rest| rest.strip_prefix(' '));
     shown.is_some_and(|rest| rest.starts_with(first_line))
+}
+
+/// Returns the input that nix was locking when an error happened, by the trace before the error,
+/// which no expression can write.
+fn unlocked_input(error: &str, shown: &str) -> Option<String> {
+    let (trace, _) = shown.split_once(error.lines().next()?)?;
+    let (_, name) = trace.split_once(LOCKING)?;
+    let (name, _) = name.split_once('\'')?;
+    Some(name.chars().take(MAX_INPUT_NAME).collect())
 }
 
 /// Returns whether a message is part of a list of paths that would be built or fetched.
@@ -749,6 +778,26 @@ mod tests {
             );
             assert_eq!(progress.error_text().is_empty(), level > 0, "{shown}");
         }
+    }
+
+    #[test]
+    fn the_input_that_nix_could_not_lock_is_in_the_trace_and_nowhere_else() {
+        // As nix 2.34.8 prints it.
+        let trace = "error:\n       … while updating the lock file of flake 'path:/kettle/source'\n\n       \
+                     … while updating the flake input 'bar'\n\n       ";
+        let unlocked = |error: &str, shown: &str| unlocked_input(error, shown);
+        let error = "unable to download 'https://host/'";
+        let shown = format!("{trace}error: {error}");
+        assert_eq!(unlocked(error, &shown), Some("bar".to_owned()));
+        let thrown = "while updating the flake input 'bar'";
+        assert_eq!(
+            unlocked(
+                thrown,
+                &format!("error:\n       … while calling\n       error: {thrown}")
+            ),
+            None
+        );
+        assert_eq!(unlocked(error, &format!("error: {error}")), None);
     }
 
     #[test]
