@@ -336,8 +336,14 @@ impl TreeDirectory {
     }
 }
 
-/// Refuses a reference with credentials, and one to a file of the machine where it was locked.
+/// Refuses a reference by ssh, one with credentials, and one to a file of the machine where it was
+/// locked.
 fn refuse_location(name: &str, locked: &Reference) -> Result<(), FlakeLockError> {
+    if text(locked, "url").is_some_and(is_ssh) {
+        return Err(FlakeLockError::Ssh {
+            node: name.to_owned(),
+        });
+    }
     let mut texts = locked.values().filter_map(Value::as_str);
     if texts.any(has_credentials) {
         return Err(FlakeLockError::Credentials {
@@ -352,6 +358,20 @@ fn refuse_location(name: &str, locked: &Reference) -> Result<(), FlakeLockError>
             node: name.to_owned(),
             location: location.to_owned(),
         }),
+    }
+}
+
+/// Returns whether git would run ssh for a URL: by its scheme, or by the short form `USER@HOST:PATH`
+/// (git, `git-clone`, "GIT URLS").
+fn is_ssh(url: &str) -> bool {
+    match url.split_once("://") {
+        Some((scheme, _)) => scheme
+            .rsplit('+')
+            .next()
+            .is_some_and(|name| name.eq_ignore_ascii_case("ssh")),
+        None => url
+            .split_once('@')
+            .is_some_and(|(user, rest)| !user.contains('/') && rest.contains(':')),
     }
 }
 
@@ -664,12 +684,17 @@ mod tests {
     }
 
     #[test]
+    fn ssh_is_refused_with_what_to_write_instead() {
+        for url in ["git+ssh://git@host/x", "ssh://host/x", "git@host:o/r.git"] {
+            let refused = locked(&tarball(url)).unwrap_err();
+            assert!(matches!(refused, FlakeLockError::Ssh { .. }), "{url}");
+            assert!(refused.to_string().contains("git+https"), "{refused}");
+        }
+    }
+
+    #[test]
     fn credentials_are_refused() {
-        for url in [
-            "https://user:secret@host/x",
-            "https://token@host",
-            "git+ssh://git@host/x",
-        ] {
+        for url in ["https://user:secret@host/x", "https://token@host"] {
             assert_eq!(
                 locked(&tarball(url)),
                 Err(FlakeLockError::Credentials {

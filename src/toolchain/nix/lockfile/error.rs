@@ -96,8 +96,20 @@ pub enum FlakeLockError {
         node: String,
     },
     /// An input is a name that a registry would have to look up.
-    #[error("input {node:?} is indirect: its meaning can change")]
+    #[error(
+        "input {node:?} is the name of a registry, whose meaning can change: write its url in \
+         flake.nix (for instance github:OWNER/REPOSITORY), and lock again"
+    )]
     Indirect {
+        /// The name of the node.
+        node: String,
+    },
+    /// An input is fetched over ssh, for which the appliance has no key.
+    #[error(
+        "input {node:?} is fetched over ssh, and there is no key here: write its url in flake.nix \
+         with git+https, and lock again"
+    )]
+    Ssh {
         /// The name of the node.
         node: String,
     },
