@@ -214,10 +214,11 @@ fn submit(server: &Server, fields: &Value) -> (u16, Value) {
     (status.parse().unwrap(), serde_json::from_str(body).unwrap())
 }
 
-/// Returns the files below a directory whose bytes contain the token.
+/// Returns the files below a directory whose bytes contain the token. The service may remove some of
+/// them meanwhile.
 fn files_with_token(directory: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
-    for entry in fs::read_dir(directory).unwrap().flatten() {
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
         let Ok(kind) = entry.file_type() else {
             continue;
         };
