@@ -327,6 +327,9 @@ impl Lines {
             let (name, reason) = (word(&weakness["name"]), word(&weakness["reason"]));
             self.line("sandbox is weaker", &format!("{name}: {reason}"));
         }
+        for recipe in items(&internal["importFromDerivation"]) {
+            self.line("evaluation imports", &word(recipe));
+        }
         for library in items(&internal["libraries"]) {
             self.library(library);
         }

@@ -278,6 +278,7 @@ fn definition(source: Value, dependencies: Vec<Value>) -> BuildDefinition {
                 },
             ],
             link_arguments: Vec::new(),
+            import_from_derivation: Vec::new(),
             outputs: Vec::new(),
             toolchain: ["rustc", RUST_STD].map(tool).into(),
             image: None,

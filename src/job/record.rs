@@ -137,6 +137,7 @@ impl<'a> CompletedBuild<'a> {
             lockfile: self.lockfile(),
             libraries: built.libraries().to_vec(),
             link_arguments: built.link_arguments().to_vec(),
+            import_from_derivation: built.imported().to_vec(),
             outputs: built.outputs().to_vec(),
             toolchain: machine.tools.iter().map(tool).collect(),
             image: machine.platform.image.clone(),

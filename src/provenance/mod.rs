@@ -379,6 +379,9 @@ pub struct InternalParameters {
     /// The arguments that build scripts gave to the linker; left out where there are none.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub link_arguments: Vec<LinkRecord>,
+    /// The recipes from which the evaluation of a flake imported; left out where there are none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub import_from_derivation: Vec<String>,
     /// The outputs of a flake from which the artifacts were taken; left out for other builds.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub outputs: Vec<OutputRecord>,

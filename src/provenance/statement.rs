@@ -134,6 +134,7 @@ mod tests {
                     lockfile: digest("Cargo.lock"),
                     libraries: Vec::new(),
                     link_arguments: Vec::new(),
+                    import_from_derivation: Vec::new(),
                     outputs: Vec::new(),
                     toolchain: Vec::new(),
                     image: None,

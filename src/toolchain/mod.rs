@@ -306,6 +306,7 @@ pub struct Tool {
 ///     artifacts: todo!(),
 ///     libraries: todo!(),
 ///     link_arguments: todo!(),
+///     imported: todo!(),
 ///     outputs: todo!(),
 ///     lockfile: todo!(),
 ///     dependencies: todo!(),
@@ -321,6 +322,7 @@ pub struct Built {
     artifacts: Vec<Artifact>,
     libraries: Vec<LibraryRecord>,
     link_arguments: Vec<LinkRecord>,
+    imported: Vec<String>,
     outputs: Vec<OutputRecord>,
     lockfile: Lockfile,
     dependencies: Vec<ResourceDescriptor>,
@@ -353,6 +355,11 @@ impl Built {
     /// Returns what build scripts gave to the linker.
     pub fn link_arguments(&self) -> &[LinkRecord] {
         &self.link_arguments
+    }
+
+    /// Returns the recipes from which the evaluation of a flake imported, sorted; none for cargo.
+    pub fn imported(&self) -> &[String] {
+        &self.imported
     }
 
     /// Returns the outputs of a flake, from which the artifacts were taken; none for cargo.
@@ -464,6 +471,7 @@ pub(crate) mod test_only {
             artifacts: vec![artifact("hello", true), artifact("data/words", false)],
             libraries: vec![library],
             link_arguments: vec![link],
+            imported: Vec::new(),
             outputs: vec![output],
             lockfile: Lockfile {
                 name: "Cargo.lock",

@@ -6,7 +6,7 @@ use std::{fs, io};
 use serde_json::{Value, json};
 
 use crate::appliance::{Outcome, store_paths};
-use crate::flake::Flake;
+use crate::flake::{Flake, derivation};
 use crate::harness::{StaticServer, git, git_repository};
 use crate::tool::Tool;
 
@@ -148,6 +148,53 @@ fn the_flake_of_a_repository_knows_its_commit_and_has_the_paths_that_nix_gives_i
     let inspected = format!("git+{url}?rev={commit}#default^*");
     let plain = tool.run(&["nix", "build", "--no-link", "--print-out-paths", &inspected]);
     assert_eq!(parameters(&statement)["outputs"][0]["path"], plain);
+}
+
+/// What an evaluation imports from is built as everything is, and the statement names it.
+#[test]
+#[ignore = "needs nix"]
+fn a_flake_that_imports_from_derivations_is_built_and_the_statement_says_so() {
+    let first = derivation("first", "", "echo '\"one\"' > $out");
+    let second = derivation(
+        "second",
+        "word = first;",
+        "echo \"\\\"$word-two\\\"\" > $out",
+    );
+    let package = derivation("package", "word = second;", "echo $word > $out");
+    let flake = Flake::of(&format!(
+        "{{ outputs = {{ self }}: let first = import {first}; second = import {second}; in \
+         {{ packages.x86_64-linux.default = {package}; }}; }}"
+    ));
+    let outcome = Outcome::of(&flake);
+    let bundle = outcome.bundle();
+    assert_eq!(bundle.artifacts()["package"], b"one-two\n");
+    let statement = bundle.statement();
+    let imported = parameters(&statement)["importFromDerivation"]
+        .as_array()
+        .unwrap();
+    let names: Vec<_> = imported
+        .iter()
+        .map(|recipe| recipe.as_str().unwrap())
+        .collect();
+    assert_eq!(names.len(), 2, "{names:?}");
+    for name in ["-first.drv", "-second.drv"] {
+        assert!(
+            names.iter().any(|recipe| recipe.ends_with(name)),
+            "{names:?}"
+        );
+    }
+    // All three were built here, and are accounted for as that.
+    let dependencies = statement["predicate"]["buildDefinition"]["resolvedDependencies"].as_array();
+    let built = dependencies
+        .unwrap()
+        .iter()
+        .filter(|it| it["annotations"]["realised"] == "built");
+    assert_eq!(built.count(), 3);
+    assert!(!outcome.log.contains("Cannot build"), "{}", outcome.log);
+    let plain = Outcome::of(&Flake::script("echo > $out"))
+        .bundle()
+        .statement();
+    assert_eq!(parameters(&plain)["importFromDerivation"], Value::Null);
 }
 
 #[test]

@@ -196,10 +196,17 @@ fn nothing_is_fetched_while_a_flake_is_evaluated() {
 
 #[test]
 #[ignore = "needs nix"]
-fn nothing_is_built_while_a_flake_is_evaluated() {
-    let inner = derivation("inner", "", "echo '\"made\"' > $out");
-    Outcome::of(&telling(&format!("import {inner}")))
-        .assert_failed("BuildFailed", "allow-import-from-derivation");
+fn a_flake_that_imports_from_what_cannot_be_built_or_without_end_fails() {
+    let inner = derivation("inner", "", "echo this is why; exit 1");
+    Outcome::of(&telling(&format!("import {inner}"))).assert_failed("BuildFailed", "this is why");
+    // Each import decides what the next one is.
+    let next = derivation(
+        "n-${toString n}",
+        "value = toString (n + 1);",
+        "echo $value > $out",
+    );
+    let endless = format!("let go = n: if n > 20 then \"done\" else go (import {next}); in go 0");
+    Outcome::of(&telling(&endless)).assert_failed("BuildFailed", "more than 16 derivations");
 }
 
 /// The flake requests another cache, another key, no sandbox, a hook: all are ignored.
@@ -230,7 +237,11 @@ fn the_flakes_own_configuration_is_not_accepted() {
     let flake = Flake::of(&format!(
         "{{ nixConfig = {{ {settings} }}; outputs = {{ self }}: {{ packages.x86_64-linux.default = {importing}; }}; }}"
     ));
-    Outcome::of(&flake).assert_failed("BuildFailed", "allow-import-from-derivation");
+    // That is allowed, whatever a flake says.
+    assert_eq!(
+        Outcome::of(&flake).bundle().artifacts()["package"],
+        b"made\n"
+    );
 }
 
 #[test]

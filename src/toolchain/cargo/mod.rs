@@ -247,6 +247,7 @@ async fn collect(
         artifacts,
         libraries,
         link_arguments: compiled.link_arguments,
+        imported: Vec::new(),
         outputs: Vec::new(),
         lockfile: fetched.lockfile,
         dependencies,

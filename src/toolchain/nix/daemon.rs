@@ -4,7 +4,7 @@
 //! * Out: [`Answers`], after the daemon and everything that it started are dead.
 //! * Never: output of nix that does not have the expected form.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -37,6 +37,10 @@ const INPUT_HASH: [&str; 2] = [
 /// The error of a nix that lacks an output of a flake.
 const NO_OUTPUT: &str = "does not provide attribute";
 
+/// The most recipes that the evaluation of one flake imports from: each is realised by itself, and
+/// the flake is evaluated again.
+pub(super) const MAX_IMPORTS: usize = 16;
+
 /// The time that the daemon may take beside the build itself: each of its clients has its own
 /// limit.
 const DAEMON_TIME: Duration = Duration::from_secs(30 * 60);
@@ -55,6 +59,8 @@ pub(super) struct Answers {
 pub(super) struct Ran {
     /// The command that evaluated the flake.
     pub evaluate: Vec<String>,
+    /// The recipes from which the evaluation imported.
+    pub imported: BTreeSet<StorePath>,
     /// The command that took paths from caches.
     pub substitute: Vec<String>,
     /// The command that built the rest.
@@ -153,22 +159,67 @@ async fn realise(
 ) -> Result<(Ran, Outputs, BTreeMap<StorePath, Cached>), ToolchainError> {
     let started = Instant::now();
     let left = || context.limits.build.saturating_sub(started.elapsed());
-    let evaluate = plan.evaluate(folders, left());
-    let progress = Progress::new(log, LogFilter::Unlisted);
-    let evaluated = judged(&evaluate, Phase::Build, context, progress).await?;
-    let recipe = read_recipe(evaluated.answer())?;
-    let substitute = plan.substitute(folders, &recipe, left());
-    let caches = take_from_caches(&substitute, context, log).await?;
-    let build = plan.build(folders, &recipe, left());
-    let progress = Progress::new(log, LogFilter::Unlisted);
-    let built = judged(&build, Phase::Build, context, progress).await?;
-    let outputs = read_outputs(built.answer())?;
+    let mut caches = BTreeMap::new();
+    let mut realised = BTreeSet::new();
+    let (evaluate, recipe, imported) = loop {
+        let evaluate = plan.evaluate(folders, left());
+        let mut progress = Progress::new(log, LogFilter::Evaluation);
+        let exit = listen(&evaluate, &mut progress, context).await?;
+        let imports: BTreeSet<_> = progress.imports().iter().cloned().collect();
+        // It ends at the first import that is not there yet.
+        let wanted = progress.imports().last().cloned();
+        let has_failed = matches!(exit, Exit::Status(status) if status != 0);
+        if let Some(wanted) = wanted.filter(|wanted| has_failed && !realised.contains(wanted)) {
+            if realised.len() == MAX_IMPORTS {
+                return Err(NixError::TooManyImports.into());
+            }
+            let made = realise_recipe(plan, folders, &wanted, &left, context, log).await?;
+            caches.extend(made.caches);
+            realised.insert(wanted);
+            continue;
+        }
+        judge(exit, Phase::Build, &progress)?;
+        break (evaluate, read_recipe(progress.answer())?, imports);
+    };
+    let made = realise_recipe(plan, folders, &recipe, &left, context, log).await?;
+    caches.extend(made.caches);
     let ran = Ran {
         evaluate: evaluate.argv,
+        imported,
+        substitute: made.substitute,
+        build: made.build,
+    };
+    Ok((ran, made.outputs, caches))
+}
+
+/// The result of one recipe.
+struct Made {
+    outputs: Outputs,
+    caches: BTreeMap<StorePath, Cached>,
+    substitute: Vec<String>,
+    build: CommandSpec,
+}
+
+/// Downloads what caches have of a recipe, and builds the rest.
+async fn realise_recipe(
+    plan: &Plan<'_>,
+    folders: &Folders,
+    recipe: &StorePath,
+    left: &impl Fn() -> Duration,
+    context: &Context<'_>,
+    log: &mut dyn Log,
+) -> Result<Made, ToolchainError> {
+    let substitute = plan.substitute(folders, recipe, left());
+    let caches = take_from_caches(&substitute, context, log).await?;
+    let build = plan.build(folders, recipe, left());
+    let progress = Progress::new(log, LogFilter::Unlisted);
+    let built = judged(&build, Phase::Build, context, progress).await?;
+    Ok(Made {
+        outputs: read_outputs(built.answer())?,
+        caches,
         substitute: substitute.argv,
         build,
-    };
-    Ok((ran, outputs, caches))
+    })
 }
 
 /// Downloads the paths that caches have, and returns the origin of each.
@@ -251,7 +302,7 @@ pub(super) async fn ask<'a>(
     judged(spec, phase, context, progress).await
 }
 
-/// Runs a client, and turns an error of nix into the one that clients of the appliance know.
+/// Runs a client, and judges how it ended.
 async fn judged<'a>(
     spec: &CommandSpec,
     phase: Phase,
@@ -259,10 +310,16 @@ async fn judged<'a>(
     mut progress: Progress<'a>,
 ) -> Result<Progress<'a>, ToolchainError> {
     let exit = listen(spec, &mut progress, context).await?;
+    judge(exit, phase, &progress)?;
+    Ok(progress)
+}
+
+/// Turns an error of nix into the one that clients of the appliance know.
+fn judge(exit: Exit, phase: Phase, progress: &Progress<'_>) -> Result<(), ToolchainError> {
     let errors = progress.error_text();
     let complains = |text| errors.contains(text);
     match ToolchainError::of_exit(phase, exit) {
-        Ok(()) => Ok(progress),
+        Ok(()) => Ok(()),
         Err(ToolchainError::Failed { .. })
             if complains(OUTDATED) || progress.unlocked_input().is_some() =>
         {
@@ -279,10 +336,10 @@ async fn judged<'a>(
             phase: Phase::Build,
             ..
         }) if !progress.has_begun_to_realise() => Err(NixError::Evaluation {
-            said: first_error(&progress),
+            said: first_error(progress),
         }
         .into()),
-        Err(error) => Err(error.saying(first_error(&progress))),
+        Err(error) => Err(error.saying(first_error(progress))),
     }
 }
 

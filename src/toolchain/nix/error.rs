@@ -49,6 +49,12 @@ pub enum NixError {
     /// The key of a chosen cache has the name of another key that is trusted.
     #[error("a key of caches cannot be used")]
     CacheKey(#[from] TrustedKeysError),
+    /// The evaluation imports from more recipes than the limit.
+    #[error(
+        "the flake imports from more than {} derivations",
+        super::daemon::MAX_IMPORTS
+    )]
+    TooManyImports,
     /// The flake cannot be evaluated.
     #[error(
         "the flake cannot be evaluated{}",
@@ -92,6 +98,7 @@ impl NixError {
             Self::NoDefaultPackage
             | Self::NoAttribute { .. }
             | Self::CacheKey(_)
+            | Self::TooManyImports
             | Self::Evaluation { .. } => ErrorType::BuildFailed,
             Self::Ledger(error) if !error.is_fault() => ErrorType::BuildFailed,
             Self::Nar(error) if !error.is_fault() => ErrorType::BuildFailed,

@@ -290,6 +290,7 @@ fn built(fetched: Fetched, ran: Ran, accounted: Accounted) -> Built {
         artifacts: accounted.artifacts,
         libraries: Vec::new(),
         link_arguments: Vec::new(),
+        imported: ran.imported.iter().map(ToString::to_string).collect(),
         outputs: accounted.outputs,
         lockfile: fetched.lockfile,
         dependencies,

@@ -74,6 +74,15 @@ max-jobs = 0
 substitute = true
 ";
 
+/// The settings of the evaluation: it may import what was realised before, names what it imports,
+/// and realises nothing itself.
+const EVALUATE_SETTINGS: &str = "\
+allow-import-from-derivation = true
+max-jobs = 0
+substitute = false
+trace-import-from-derivation = true
+";
+
 /// The settings of the build: everything that no cache had is built.
 const BUILD_SETTINGS: &str = "\
 substitute = false
@@ -247,7 +256,7 @@ impl Plan<'_> {
             self.flake(),
             fragment.unwrap_or_default()
         ));
-        self.client(argv, self.daemons(folders), BUILD_SETTINGS, time_limit)
+        self.client(argv, self.daemons(folders), EVALUATE_SETTINGS, time_limit)
     }
 
     /// Downloads the paths that the recipe needs and that caches have.

@@ -29,7 +29,7 @@ use super::store_path::StorePath;
 use message::{
     BUILD, BUILD_LOG_LINE, BUILD_WAITING, COPY_PATH, DEBUG, FETCH_TREE, FILE_TRANSFER, INFO,
     LAST_SHOWN_DIGIT, MESSAGE_START, MSG_START, Message, POST_BUILD_HOOK, POST_BUILD_LOG_LINE,
-    QUERY_PATH_INFO, REALISE, SET_PHASE, SUBSTITUTE, Start,
+    QUERY_PATH_INFO, REALISE, SET_PHASE, SUBSTITUTE, Start, WARN,
 };
 use terminal::without_codes;
 
@@ -70,6 +70,12 @@ const LIST_ITEM: &str = "  /nix/store/";
 /// need it.
 pub(super) const CANNOT_BUILD: &str = "Cannot build '";
 
+/// The words around a recipe from which the evaluation imports.
+const IMPORT: (&str, &str) = (
+    "warning: built '",
+    "' during evaluation due to an import from derivation",
+);
+
 /// The line of a trace that names the input that nix locks, up to its name.
 const LOCKING: &str = "while updating the flake input '";
 
@@ -94,6 +100,7 @@ pub struct Progress<'a> {
     answer: Captured,
     realises: bool,
     downloads: Downloads,
+    imports: Vec<StorePath>,
 }
 
 /// The messages of nix that the log shows.
@@ -104,6 +111,8 @@ pub enum LogFilter {
     /// The same without the lists of paths that would be built or fetched: another command prints
     /// them.
     Unlisted,
+    /// The same without the errors that something cannot be built: a later command builds it.
+    Evaluation,
     /// The warnings and errors of a nix that runs no builder, and whose daemon prints everything.
     ///
     /// The daemon's messages come without their level, as if they were errors. The error that
@@ -146,6 +155,7 @@ impl<'a> Progress<'a> {
             answer: Captured::new(MAX_ANSWER_BYTES),
             realises: false,
             downloads: Downloads::default(),
+            imports: Vec::new(),
         }
     }
 
@@ -208,6 +218,11 @@ impl<'a> Progress<'a> {
         self.errors
             .iter()
             .find_map(|error| error.unlocked.as_deref())
+    }
+
+    /// Returns the recipes that the evaluation imports from, in the order in which it needs them.
+    pub fn imports(&self) -> &[StorePath] {
+        &self.imports
     }
 
     /// Returns standard output, as far as it is kept.
@@ -339,11 +354,16 @@ impl<'a> Progress<'a> {
             self.downloads.take_message(text, &plain);
         }
         self.has_refused |= is_terse && plain.contains(REFUSED);
+        if level == WARN {
+            self.imports.extend(import(&plain));
+        }
+        let cannot_build = plain.starts_with(ERROR) && plain.contains(CANNOT_BUILD);
         let is_shown = match self.filter {
             LogFilter::Plain => true,
             LogFilter::Unlisted => !is_list(&plain),
+            LogFilter::Evaluation => !is_list(&plain) && !cannot_build,
             LogFilter::Terse if level > 0 || plain.starts_with(WARNING) => true,
-            LogFilter::Terse => plain.starts_with(ERROR) && !plain.contains(CANNOT_BUILD),
+            LogFilter::Terse => plain.starts_with(ERROR) && !cannot_build,
         };
         if level <= INFO && is_shown {
             self.print("", text)
@@ -454,6 +474,13 @@ fn is_shown_first(error: &str, shown: &str) -> bool {
         .strip_prefix(ERROR)
         .and_then(|rest| rest.strip_prefix(' '));
     shown.is_some_and(|rest| rest.starts_with(first_line))
+}
+
+/// Returns the recipe of a warning that the evaluation imports from it (nix 2.34.8,
+/// `EvalState::realiseContext`). What an expression prints begins in another way.
+fn import(warning: &str) -> Option<StorePath> {
+    let built = warning.strip_prefix(IMPORT.0)?.strip_suffix(IMPORT.1)?;
+    StorePath::parse(built.split('^').next()?).ok()
 }
 
 /// Returns the input that nix was locking when an error happened, by the trace before the error,
@@ -777,6 +804,27 @@ mod tests {
                 "{shown}"
             );
             assert_eq!(progress.error_text().is_empty(), level > 0, "{shown}");
+        }
+    }
+
+    #[test]
+    fn an_import_is_what_nix_warns_of_and_no_expression_says() {
+        let path = "/nix/store/hxdcrmdp9kr6x4ai5h1iyd9mpg0inv36-hello.drv";
+        let said = format!("built '{path}^out' during evaluation due to an import from derivation");
+        let warning = "\u{1b}[35;1mwarning:\u{1b}[0m";
+        for (level, text, count) in [
+            (1, format!("{warning} {said}"), 1),
+            (0, format!("{warning} {said}"), 0),
+            (1, format!("evaluation warning: {said}"), 0),
+            (0, format!("trace: {said}"), 0),
+            (1, format!("{warning} built 'x.drv^out'"), 0),
+        ] {
+            let message = serde_json::json!({"action": "msg", "level": level, "msg": text});
+            let mut log = Recorded::default();
+            let mut progress = Progress::new(&mut log, LogFilter::Evaluation);
+            let line = format!("@nix {message}\n");
+            progress.chunk(Stream::Stderr, line.as_bytes()).unwrap();
+            assert_eq!(progress.imports().len(), count, "{text}");
         }
     }
 

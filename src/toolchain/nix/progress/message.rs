@@ -22,6 +22,8 @@ pub const MESSAGE_START: &[u8] = b"@nix ";
 
 /// The most verbose level that nix prints by default (nix, `Verbosity`).
 pub const INFO: u64 = 3;
+/// The level of warnings.
+pub const WARN: u64 = 1;
 
 /// The digit of [`INFO`] in a message.
 pub const LAST_SHOWN_DIGIT: u8 = b'3';
