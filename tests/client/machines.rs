@@ -3,13 +3,14 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use kettle::snp::measurement::LaunchMeasurement;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 use super::command::{
     ACCEPTED, Desk, NOTHING, REJECTED, Run, appliance, has_no_job, processor, tls,
@@ -131,12 +132,19 @@ fn a_signal_to_the_client_ends_the_machine() {
         let engine = Engine::waiting(&desk, "echo https://127.0.0.1:1; touch started");
         let mut command = engine.command();
         command.stdout(Stdio::null()).stderr(Stdio::null());
+        // A shell gives every command a group, and a terminal interrupts all of that.
+        command.process_group(0);
         let mut client = command.spawn().unwrap();
         wait_until("started", || desk.path("started").exists());
         if signal != Signal::KILL {
             wait_until("a handler", || handles(&client, signal));
         }
-        kill_process(Pid::from_child(&client), signal).unwrap();
+        let client_id = Pid::from_child(&client);
+        if signal == Signal::INT {
+            kill_process_group(client_id, signal).unwrap();
+        } else {
+            kill_process(client_id, signal).unwrap();
+        }
         let status = client.wait().unwrap();
         assert!(!status.success(), "{signal:?}");
         wait_until("ended", || engine.has_ended());

@@ -5,10 +5,12 @@
 //! * Never: a shell; an address that is not one line of visible ASCII characters.
 //!
 //! The program runs as long as its machine is wanted. The end of its input tells it to end the
-//! machine; it may take 30 seconds for that, and is killed after them. What it prints after the
+//! machine; it may take 30 seconds for that, and is killed after them. An interrupt from the terminal
+//! reaches kettle and not the program, which would else end before its machine. What it prints after the
 //! address goes to standard error.
 
 use std::io::{self, BufRead as _, BufReader, Read as _};
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{ChildStdout, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -27,6 +29,7 @@ const MAX_ADDRESS_BYTES: u64 = 512;
 pub fn start(path: &Path, patience: Duration) -> Result<Machine, MachineError> {
     let program = path.display().to_string();
     let spawned = Command::new(path)
+        .process_group(0)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn();
