@@ -103,10 +103,12 @@ fn create(uri: &str, directory: Directory) -> Result<Process, MachineError> {
     Ok(process)
 }
 
-/// Returns virsh, connected to this libvirt.
+/// Returns virsh, connected to this libvirt. Its words are read, so they are not translated.
 fn client(uri: &str) -> Command {
     let mut command = Command::new(VIRSH);
-    command.args(["--quiet", "--connect", uri]);
+    command
+        .args(["--quiet", "--connect", uri])
+        .env("LC_ALL", "C");
     command
 }
 
