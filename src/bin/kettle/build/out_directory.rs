@@ -67,7 +67,8 @@ impl PlacedFiles {
 }
 
 impl OutDirectory {
-    /// Creates the directory, unless it exists and is empty.
+    /// Creates the directory, unless it exists and is empty. What a run left that was killed does
+    /// not count, and is removed.
     pub fn reserve(out: &Path) -> Result<Self, OutDirectoryError> {
         let failed = |source| OutDirectoryError::Write {
             path: out.to_owned(),
@@ -75,7 +76,17 @@ impl OutDirectory {
         };
         let is_new = !out.exists();
         fs::create_dir_all(out).map_err(failed)?;
-        if fs::read_dir(out).map_err(failed)?.next().is_some() {
+        let is_unfinished = |entry: &fs::DirEntry| {
+            [UNFINISHED_BUNDLE, UNFINISHED_FILES]
+                .iter()
+                .any(|name| entry.file_name() == *name)
+        };
+        let entries: Vec<_> = fs::read_dir(out)
+            .and_then(Iterator::collect)
+            .map_err(failed)?;
+        if entries.iter().all(is_unfinished) {
+            remove_unfinished(out);
+        } else {
             return Err(OutDirectoryError::NotEmpty {
                 path: out.to_owned(),
             });
@@ -143,13 +154,17 @@ fn rename(from: &Path, to: &Path) -> Result<(), OutDirectoryError> {
 impl Drop for OutDirectory {
     /// Removes what is unfinished, and the directory if it is new and empty.
     fn drop(&mut self) {
-        // Some of these do not exist; then there is nothing to remove.
-        let _ = fs::remove_file(self.unfinished_bundle());
-        let _ = fs::remove_dir_all(self.out.join(UNFINISHED_FILES));
+        remove_unfinished(&self.out);
         if self.is_new {
             let _ = fs::remove_dir(&self.out);
         }
     }
+}
+
+fn remove_unfinished(out: &Path) {
+    // Some of these do not exist; then there is nothing to remove.
+    let _ = fs::remove_file(out.join(UNFINISHED_BUNDLE));
+    let _ = fs::remove_dir_all(out.join(UNFINISHED_FILES));
 }
 
 /// The names of the files that were unpacked.
