@@ -729,18 +729,36 @@ fn a_complete_bundle_is_also_written_where_that_was_requested() {
     );
 }
 
+/// Of real evidence of Azure's, which comes with its certificate.
 #[test]
-fn a_bundle_of_another_platform_keeps_its_evidence() {
+fn a_bundle_of_a_paravisors_machine_gets_its_certificate_too() {
     let desk = Desk::of(GENOA);
-    let evidence = fs::read("tests/data/snp/azure/live-milan-v3/evidence.json").unwrap();
-    let path = bundle(&desk, &serde_json::from_slice(&evidence).unwrap());
-    let before = fs::read(&path).unwrap();
-    fs::write(desk.path("vcek"), file(GENOA, "vek.der")).unwrap();
-    let output = complete(&desk, &["--vcek", "vcek"]);
+    let bytes = fs::read("tests/data/snp/azure/live-milan-v3/evidence.json").unwrap();
+    let whole: Value = serde_json::from_slice(&bytes).unwrap();
+    let certificate = kettle::verifier::Evidence::read(&bytes)
+        .unwrap()
+        .certificate;
+    fs::write(desk.path("vcek"), certificate.unwrap()).unwrap();
+    let mut without = whole.clone();
+    without["evidence"].as_object_mut().unwrap().remove("vcek");
+    let path = bundle(&desk, &without);
+
+    fs::write(desk.path("other"), file(GENOA, "vek.der")).unwrap();
+    let output = complete(&desk, &["--vcek", "other"]);
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(
-        output.status.code() == Some(2) && errors.contains("platform az-snp"),
+        output.status.code() == Some(2) && errors.contains("not that of the key that signed"),
         "{output:?}"
     );
-    assert_eq!(fs::read(&path).unwrap(), before);
+    let output = complete(&desk, &["--vcek", "vcek"]);
+    assert!(output.status.success(), "{output:?}");
+    let completed = kettle::bundle::read::open(&path).unwrap().evidence.unwrap();
+    let read = |bytes: &[u8]| kettle::verifier::Evidence::read(bytes).unwrap();
+    assert_eq!(
+        format!("{:?}", read(&completed)),
+        format!("{:?}", read(&bytes))
+    );
+    let completed: Value = serde_json::from_slice(&completed).unwrap();
+    let quote = "/evidence/tpm_quote";
+    assert_eq!(completed.pointer(quote), whole.pointer(quote));
 }

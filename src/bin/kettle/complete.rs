@@ -9,12 +9,13 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use clap::Args;
 use kettle::bundle::read::{self, Bundle, ReadError};
 use kettle::bundle::{self, Entry, names};
 use kettle::kds::KdsError;
 use kettle::verifier::{Evidence, Platform, Rejection};
+use serde_json::Value;
 
 use super::build::{Unpacked, unpack};
 use super::verify::{Fetching, Options, UsageError};
@@ -63,10 +64,6 @@ pub enum CompleteError {
     NoEvidence,
     #[error("the evidence: {0}")]
     Evidence(Box<Rejection>),
-    #[error(
-        "its evidence is of the platform az-snp: only evidence of the platform snp can be completed"
-    )]
-    OtherPlatform,
     #[error("AMD's key service has no certificate for this report, which names no VCEK of a chip")]
     NoCertificate,
     #[error("the certificate is not that of the key that signed the report")]
@@ -105,9 +102,6 @@ pub fn run(arguments: &Arguments) -> Result<String, CompleteError> {
         return Err(CompleteError::NoEvidence);
     };
     let evidence = Evidence::read(document)?;
-    if evidence.platform() != Platform::Snp {
-        return Err(CompleteError::OtherPlatform);
-    }
     let out = arguments.out.as_ref().unwrap_or(path);
     if evidence.certificate.is_some() && arguments.vcek.is_none() {
         if arguments.out.is_some() {
@@ -165,14 +159,32 @@ impl Arguments {
 }
 
 /// Returns the evidence with a chain of one certificate: every verifier has AMD's ASK and ARK.
-fn with_certificate(evidence: &[u8], certificate: &[u8]) -> Result<Vec<u8>, CompleteError> {
-    let report = Evidence::read(evidence)?.report;
-    let [report, vcek] = [&report.as_bytes()[..], certificate].map(|it| STANDARD.encode(it));
+fn with_certificate(document: &[u8], certificate: &[u8]) -> Result<Vec<u8>, CompleteError> {
+    let evidence = Evidence::read(document)?;
     // The members are in the order in which the appliance writes them.
-    let text = format!(
-        "{{\"platform\":\"snp\",\"evidence\":{{\"attestation_report\":\"{report}\",\
-         \"cert_chain\":{{\"vcek\":\"{vcek}\"}}}}}}\n"
-    );
+    let text = match evidence.platform() {
+        Platform::Snp => {
+            let parts = [&evidence.report.as_bytes()[..], certificate];
+            let [report, vcek] = parts.map(|part| STANDARD.encode(part));
+            format!(
+                "{{\"platform\":\"snp\",\"evidence\":{{\"attestation_report\":\"{report}\",\
+                 \"cert_chain\":{{\"vcek\":\"{vcek}\"}}}}}}\n"
+            )
+        }
+        Platform::AzSnp => {
+            let members: Value = serde_json::from_slice(document).unwrap_or_default();
+            let members = &members["evidence"];
+            let (quote, hcl) = (&members["tpm_quote"], &members["hcl_report"]);
+            let [signature, message, pcrs] =
+                ["signature", "message", "pcrs"].map(|name| &quote[name]);
+            let vcek = URL_SAFE_NO_PAD.encode(certificate);
+            format!(
+                "{{\"platform\":\"az-snp\",\"evidence\":{{\"version\":1,\"tpm_quote\":{{\
+                 \"signature\":{signature},\"message\":{message},\"pcrs\":{pcrs}}},\
+                 \"hcl_report\":{hcl},\"vcek\":\"{vcek}\"}}}}\n"
+            )
+        }
+    };
     // A verifier must be able to read it.
     Evidence::read(text.as_bytes())?;
     Ok(text.into_bytes())

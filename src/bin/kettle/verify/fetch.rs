@@ -20,7 +20,8 @@ pub struct Fetching {
 }
 
 impl Fetching {
-    /// Adds the certificate, unless an option or the bundle has one, and the list if it is wanted.
+    /// Adds the certificate, unless an option has one, or the evidence has the one of its report: a
+    /// host may pass on another. Adds the list if it is wanted.
     ///
     /// # Errors
     /// AMD's key service did not return one of them.
@@ -33,7 +34,9 @@ impl Fetching {
         let service = Service::new(Https, cache.map(Cache::new));
         let (roots, at) = (&expectations.roots, expectations.at);
         let given = expectations.certificate.as_ref();
-        let certificate = match given.or(evidence.certificate.as_ref()) {
+        let certifies = |certificate: &&Vec<u8>| roots.certify(&evidence.report, certificate, at);
+        let own = evidence.certificate.as_ref().filter(certifies);
+        let certificate = match given.or(own) {
             Some(certificate) => Some(certificate.clone()),
             None => service.certificate(&evidence.report, |found| {
                 roots.certify(&evidence.report, found, at)
