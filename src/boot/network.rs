@@ -12,6 +12,7 @@
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::Path;
+use std::thread;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -34,6 +35,10 @@ const RESOLV_CONF: &str = "/run/resolv.conf";
 /// How long to wait for a reply, attempt by attempt, in milliseconds: a card may need a moment to
 /// start, and some servers check whether an address is free.
 const WAITS: [u64; 8] = [200, 400, 800, 1600, 3200, 4000, 4000, 4000];
+/// How long the first interface may take to appear: drivers of a hypervisor's bus find their devices
+/// while PID 1 runs.
+const INTERFACE_LIMIT: Duration = Duration::from_secs(10);
+const INTERFACE_PAUSE: Duration = Duration::from_millis(20);
 /// The number of interfaces that are used: more than our machines have.
 const MAX_INTERFACES: usize = 16;
 /// The size of an Ethernet frame that is not a jumbo frame.
@@ -55,7 +60,7 @@ pub(super) fn configure() -> Result<(), BootError> {
     let loopback = number(&Path::new(INTERFACES).join(LOOPBACK).join("ifindex"))
         .map_err(kernel_error("loopback"))?;
     link::switch_on(&netlink, loopback).map_err(kernel_error("loopback"))?;
-    let interfaces = ethernet_interfaces().map_err(file(INTERFACES))?;
+    let interfaces = interfaces_in_time().map_err(file(INTERFACES))?;
     for interface in &interfaces {
         listen_to_routers(interface)?;
         let switched = link::switch_on(&netlink, interface.index);
@@ -119,6 +124,18 @@ fn resolv_conf(lease: &Lease) -> String {
         .iter()
         .map(|server| format!("nameserver {server}\n"))
         .collect()
+}
+
+/// Lists the interfaces once there is one. A machine without any waits in vain.
+fn interfaces_in_time() -> io::Result<Vec<Interface>> {
+    let limit = Limit::of(INTERFACE_LIMIT);
+    loop {
+        let found = ethernet_interfaces()?;
+        if !found.is_empty() || limit.left().is_zero() {
+            return Ok(found);
+        }
+        thread::sleep(INTERFACE_PAUSE);
+    }
 }
 
 /// Lists the interfaces in the order of their numbers, which is that of their discovery.
