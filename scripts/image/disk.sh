@@ -23,7 +23,8 @@ whole_mib() { # BYTES
 }
 
 # Makes SCRATCH/disk.raw, whole MiB: 1 MiB of headers, the two partitions, and at least 1 MiB with
-# the second headers at its end. BUILD-ROOT has mtools, dosfstools and fdisk.
+# the second headers at its end. BUILD-ROOT has mtools, dosfstools and fdisk; without one they are
+# this machine's.
 make_disk() { # BUILD-ROOT UKI ROOT-IMAGE SCRATCH [LEAST-MIB]
     local esp root whole
     esp=$(($(whole_mib "$(stat -c %s "$2")") + ESP_SPARE_MIB))
@@ -35,18 +36,25 @@ make_disk() { # BUILD-ROOT UKI ROOT-IMAGE SCRATCH [LEAST-MIB]
     whole=$((esp + root + 2))
     ((whole >= ${5:-0})) || whole=$5
     truncate -s "${whole}M" "$4/disk.raw"
-    # shellcheck disable=SC2016 # expanded in the root
-    SOURCE_DATE_EPOCH=$FAT_EPOCH enter "$1" "$4" /usr/bin/sh -euc '
-        mkfs.vfat -F 32 -s 1 -i "$1" -n KETTLE --invariant /build/esp.img >/build/log
+    # shellcheck disable=SC2016 # expanded by the shell that runs it
+    local partition='
+        cd "$0"
+        mkfs.vfat -F 32 -s 1 -i "$1" -n KETTLE --invariant esp.img >log
         export MTOOLS_SKIP_CHECK=1
-        mmd -i /build/esp.img ::/EFI ::/EFI/BOOT
-        mcopy -i /build/esp.img /build/uki.efi ::/EFI/BOOT/BOOTX64.EFI
+        mmd -i esp.img ::/EFI ::/EFI/BOOT
+        mcopy -i esp.img uki.efi ::/EFI/BOOT/BOOTX64.EFI
         printf "%s\n" "label: gpt" "label-id: $2" "first-lba: $7" \
             "start=$7, size=$(($5 * $7)), type=$8, uuid=$3, name=esp" \
             "start=$((($5 + 1) * $7)), size=$(($6 * $7)), type=$9, uuid=$4, name=root" |
-            sfdisk --quiet --no-reread --no-tell-kernel /build/disk.raw >>/build/log' \
-        sh "$FAT_ID" "$DISK_ID" "$ESP_ID" "$ROOT_PARTITION_ID" "$esp" "$root" "$SECTORS_A_MIB" \
-        "$ESP_TYPE" "$ROOT_TYPE"
+            sfdisk --quiet --no-reread --no-tell-kernel disk.raw >>log'
+    local values=("$FAT_ID" "$DISK_ID" "$ESP_ID" "$ROOT_PARTITION_ID" "$esp" "$root" "$SECTORS_A_MIB"
+        "$ESP_TYPE" "$ROOT_TYPE")
+    if [[ -n $1 ]]; then
+        SOURCE_DATE_EPOCH=$FAT_EPOCH enter "$1" "$4" /usr/bin/sh -euc "$partition" /build "${values[@]}"
+    else
+        env -i PATH="$PATH:/usr/sbin:/sbin" LC_ALL=C TZ=UTC SOURCE_DATE_EPOCH="$FAT_EPOCH" \
+            sh -euc "$partition" "$4" "${values[@]}"
+    fi
     dd if="$4/esp.img" of="$4/disk.raw" bs=1M seek=1 conv=notrunc,sparse status=none
     dd if="$3" of="$4/disk.raw" bs=1M seek="$((1 + esp))" conv=notrunc,sparse status=none
     rm -- "$4"/{esp.img,uki.efi}
