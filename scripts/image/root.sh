@@ -85,7 +85,7 @@ list_libraries() { # CACHE ROOT
 # Writes ROOT/$DIGEST_LIST: the digests of the files that are the toolchain (src/toolchain/measure.rs), links resolved, so
 # that no machine hashes them again.
 list_digests() ( # ROOT
-    cd "$1"
+    cd "$1" || exit
     {
         printf 'usr/bin/%s\n' rustc cargo cc as ld ar nix bash-static
         find usr/lib/x86_64-linux-gnu -maxdepth 1 -name 'librustc_driver-*' -o -name 'libLLVM*'

@@ -39,7 +39,7 @@ const NO_OUTPUT: &str = "does not provide attribute";
 
 /// The most recipes that the evaluation of one flake imports from: each is realised by itself, and
 /// the flake is evaluated again.
-pub(super) const MAX_IMPORTS: usize = 16;
+const MAX_IMPORTS: usize = 16;
 
 /// The time that the daemon may take beside the build itself: each of its clients has its own
 /// limit.
@@ -171,7 +171,7 @@ async fn realise(
         let has_failed = matches!(exit, Exit::Status(status) if status != 0);
         if let Some(wanted) = wanted.filter(|wanted| has_failed && !realised.contains(wanted)) {
             if realised.len() == MAX_IMPORTS {
-                return Err(NixError::TooManyImports.into());
+                return Err(NixError::TooManyImports { limit: MAX_IMPORTS }.into());
             }
             let made = realise_recipe(plan, folders, &wanted, &left, context, log).await?;
             caches.extend(made.caches);

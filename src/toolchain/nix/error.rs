@@ -50,11 +50,11 @@ pub enum NixError {
     #[error("a key of caches cannot be used")]
     CacheKey(#[from] TrustedKeysError),
     /// The evaluation imports from more recipes than the limit.
-    #[error(
-        "the flake imports from more than {} derivations",
-        super::daemon::MAX_IMPORTS
-    )]
-    TooManyImports,
+    #[error("the flake imports from more than {limit} derivations")]
+    TooManyImports {
+        /// The limit.
+        limit: usize,
+    },
     /// The flake cannot be evaluated.
     #[error(
         "the flake cannot be evaluated{}",
@@ -98,7 +98,7 @@ impl NixError {
             Self::NoDefaultPackage
             | Self::NoAttribute { .. }
             | Self::CacheKey(_)
-            | Self::TooManyImports
+            | Self::TooManyImports { .. }
             | Self::Evaluation { .. } => ErrorType::BuildFailed,
             Self::Ledger(error) if !error.is_fault() => ErrorType::BuildFailed,
             Self::Nar(error) if !error.is_fault() => ErrorType::BuildFailed,
