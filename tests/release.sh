@@ -170,6 +170,7 @@ check_image() {
         cmp "$directory/$name" "$image/$name" || fail "$name is not the image's"
     done
     cmp "$directory/kettle" "$work/tarball/kettle-$version-x86_64-linux/kettle"
+    check_disk "$directory"
     printf '#!/bin/sh\necho "started: $*"\n' >"$directory/kettle"
     [[ $("$directory/run" a --json) == "started: build a --json --launch qemu --image $directory" ]] || fail "run does not start kettle"
     for name in cmdline initrd kernel firmware.fd; do
@@ -180,6 +181,20 @@ check_image() {
     done
     passed "the image's own check"
     check_run_refuses "$directory"
+}
+
+# Makes the published disk of the unpacked image with this machine's programs, and none of a changed
+# one.
+check_disk() { # DIRECTORY
+    "$ROOT/scripts/cloud-image" --format raw --image "$1" --out "$work/disk.raw" || fail "scripts/cloud-image of a release"
+    rm "$work/disk.raw"
+    printf x | dd of="$1/azure.efi" bs=1 seek=100000 conv=notrunc status=none
+    if "$ROOT/scripts/cloud-image" --format vhd --image "$1" --out "$work/disk.vhd" 2>"$work/said"; then
+        fail "a disk of a changed azure.efi"
+    fi
+    grep -q "are not those of" "$work/said" || fail "scripts/cloud-image says something else: $(<"$work/said")"
+    cp "$image/azure.efi" "$1/azure.efi"
+    passed "the disk of the image"
 }
 
 # Lets scripts/run find that an archive is not the image of its reference values.
